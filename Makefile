@@ -1,0 +1,63 @@
+# Two commands do everything on a machine with Python 3.11+ and make: `make smoke` and `make test`.
+# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny".
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+# Runs every row even when one fails, builds the tables from what there is, and fails if anything did.
+define run_and_tabulate
+status=0; \
+$(BIN)/python -m scripts.run --multirun experiment=$(1) $(ARGS) || status=$$?; \
+if [ $$status -eq 130 ]; then exit 130; fi; \
+$(BIN)/python -m scripts.tables experiment=$(1) $(ARGS) || status=$$?; \
+exit $$status
+endef
+
+.PHONY: help install smoke test lint format table1 table2 tables clean-venv
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install the project with its pinned packages
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
+	touch $@
+
+smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model; results/smoke/
+	@$(call run_and_tabulate,smoke)
+
+test: $(STAMP) ## all tests that need neither GPU nor network
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## rewrite the files as ruff formats them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+table1: $(STAMP) ## Table I: run its rows (finished ones are kept), then results/table1.csv and .md
+	@$(call run_and_tabulate,table1)
+
+table2: $(STAMP) ## Table II: the same; shares Table I's finished rows
+	@$(call run_and_tabulate,table2)
+
+tables: $(STAMP) ## rebuild both tables from the records, running nothing
+	@status=0; \
+	$(BIN)/python -m scripts.tables experiment=table1 $(ARGS) || status=$$?; \
+	$(BIN)/python -m scripts.tables experiment=table2 $(ARGS) || status=$$?; \
+	exit $$status
+
+clean-venv: ## remove .venv (the next command makes it again)
+	rm -rf .venv

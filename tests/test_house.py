@@ -1,0 +1,112 @@
+"""The shape of the house: which folder may import which, how long files and functions may be, which names are refused."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("retom", "baselines", "eval", "scripts")
+ALLOWED = {
+    "retom": {"retom"},
+    "baselines": {"baselines", "retom"},
+    "eval": {"eval"},
+    "scripts": {"scripts", "baselines", "eval", "retom"},
+}
+FOREIGN = {
+    "retom": {"hydra", "omegaconf", "torchmetrics", "open_clip", "cleanfid", "datasets", "pandas", "transformers"},
+    "baselines": {"hydra", "omegaconf"},
+    "eval": {"hydra", "omegaconf"},
+    "scripts": set(),
+}
+MAX_LINES, MAX_FUNCTION = 300, 60
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages a file imports, anywhere in it; relative imports count as its own folder."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(path.relative_to(ROOT).parts[0] if node.level else (node.module or "").split(".")[0])
+    return names
+
+
+def identify(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", sources(*FOLDERS), ids=identify)
+def test_imports_follow_the_arrows(path: Path) -> None:
+    folder = path.relative_to(ROOT).parts[0]
+    names = imported(path)
+    assert names & set(FOLDERS) <= ALLOWED[folder]
+    assert not names & FOREIGN[folder]
+    assert not names & {"tests"}
+
+
+@pytest.mark.parametrize("path", sources(*FOLDERS, "tests"), ids=identify)
+def test_file_is_short_and_well_named(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_LINES
+    assert path.stem not in FORBIDDEN_NAMES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < MAX_FUNCTION, f"{node.name} is too long"
+
+
+@pytest.mark.parametrize("path", sources(*FOLDERS), ids=identify)
+def test_file_and_public_names_say_what_they_are(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "the file needs a docstring"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} needs a docstring"
+
+
+@pytest.mark.parametrize("path", sources(*FOLDERS), ids=identify)
+def test_nothing_touches_global_state(path: Path) -> None:
+    """No seeding of a global generator, no edit of sys.path, no wholesale warning filter."""
+    called = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    refused = {
+        "torch.manual_seed",
+        "np.random.seed",
+        "random.seed",
+        "warnings.simplefilter",
+        "sys.path.append",
+        "sys.path.insert",
+    }
+    allowed_inside_fork = {"torch.manual_seed"} if "torch.random.fork_rng" in called else set()
+    assert not (called & refused) - allowed_inside_fork
+
+
+def test_the_wheel_holds_the_library_alone() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["retom*"]
+    required = {requirement.split(">")[0] for requirement in project["project"]["dependencies"]}
+    assert required == {"torch", "diffusers"}
+
+
+def test_every_package_is_pinned() -> None:
+    import re
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    wanted += project["optional-dependencies"]["dev"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {normal(line.split("==")[0]) for line in lines if line and not line.startswith("#")}
+    assert {normal(re.split(r"[<>=!]", requirement)[0]) for requirement in wanted} <= pinned
+    assert not [line for line in lines if not line.startswith("#") and not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-")
