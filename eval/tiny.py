@@ -18,7 +18,7 @@ CLIP_LENGTH = 77
 
 TINY_UNET = {
     "sample_size": 32,
-    "block_out_channels": (32, 64, 64, 64),
+    "block_out_channels": (32, 32, 64, 64),
     "layers_per_block": 2,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
@@ -47,7 +47,7 @@ SD_SCHEDULER = {
 
 
 def tiny_pipeline(seed: int = 0) -> StableDiffusionPipeline:
-    """A `StableDiffusionPipeline` with weights drawn from `seed`, in evaluation mode, fp32, on the CPU, no progress bar.
+    """A `StableDiffusionPipeline` with weights drawn from `seed`: evaluation mode, fp32, on the CPU, no progress bar.
 
     The global random state is left as it was.
     """
@@ -63,13 +63,13 @@ def tiny_pipeline(seed: int = 0) -> StableDiffusionPipeline:
 
 
 def assemble(pipeline_class: type, **parts: object):
-    """Put the parts together with SD's PNDM scheduler and, for Stable Diffusion, without a safety checker."""
+    """Put the parts together, by default with SD's PNDM scheduler, for Stable Diffusion without a safety checker."""
     if pipeline_class is StableDiffusionPipeline:
         parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
             part.eval()
-    pipe = pipeline_class(scheduler=PNDMScheduler(**SD_SCHEDULER), **parts)
+    pipe = pipeline_class(**({"scheduler": PNDMScheduler(**SD_SCHEDULER)} | parts))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
