@@ -1,0 +1,26 @@
+"""ReToM: local representative token guided merging for diffusers models (arXiv 2507.12771).
+
+import retom
+retom.apply_patch(pipe, ratio=0.5)
+with retom.patched(pipe, retom.ReToM(ratio=0.5, window=8)): ...
+retom.remove_patch(pipe)
+"""
+
+from retom.method import ReToM, SiteContext, TokenMerger
+from retom.patch import apply_patch, patched, remove_patch, report, reset, set_seeds
+from retom.plan import MergePlan, merge_plan
+
+__all__ = [
+    "MergePlan",
+    "ReToM",
+    "SiteContext",
+    "TokenMerger",
+    "apply_patch",
+    "merge_plan",
+    "patched",
+    "remove_patch",
+    "report",
+    "reset",
+    "set_seeds",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,120 @@
+"""What a merging method is, and ReToM as one."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from retom.plan import MergePlan, check_options, merge_plan
+from retom.windows import check_window
+
+METRICS = ("attn_input", "block_input")
+TARGETS = ("self", "cross", "ff")
+
+
+@dataclass(frozen=True)
+class SiteContext:
+    """Where and when a plan is asked for.
+
+    Attributes:
+        name: the block's name in the model.
+        layer: number of the site in the model, from 0.
+        layer_type: "down", "mid" or "up" in a U-Net; "down" throughout in a transformer, whose grid never shrinks.
+        downsample: how many times coarser than the model's top level the grid is, 1 at the top.
+        step: denoiser call within the generation, from 0.
+        seeds: image seed of every row of the batch, [B] int64; both halves of guidance have the same.
+    """
+
+    name: str
+    layer: int
+    layer_type: str
+    downsample: int
+    step: int
+    seeds: Tensor
+
+
+class TokenMerger(abc.ABC):
+    """A merging method: a frozen dataclass with a `plan`. The class attributes are defaults a method may override."""
+
+    metric: str = "attn_input"
+    targets: tuple[str, ...] = ("self",)
+    period: int = 1
+
+    @abc.abstractmethod
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """Plan one site at one step from metric [B, N, C] over grid (H, W); None leaves the site alone."""
+
+    @property
+    def merges(self) -> bool:
+        """Whether a run with these options must merge something; the harness fails a run that then merges nothing."""
+        return getattr(self, "ratio", 1) > 0
+
+
+def check_merger(method: TokenMerger) -> None:
+    """ValueError where the attributes every method has are not what hooks can honour."""
+    if not isinstance(method, TokenMerger):
+        raise ValueError(f"method must be a retom.TokenMerger, got {type(method).__name__}")
+    if method.metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {method.metric!r}")
+    targets = tuple(method.targets)
+    if not targets or any(target not in TARGETS for target in targets) or len(set(targets)) != len(targets):
+        raise ValueError(f"targets must be a choice of {', '.join(TARGETS)}, each at most once, got {targets!r}")
+    if isinstance(method.period, bool) or not isinstance(method.period, int) or method.period < 1:
+        raise ValueError(f"period must be an integer of at least 1, got {method.period!r}")
+
+
+@dataclass(frozen=True)
+class ReToM(TokenMerger):
+    """Local representative token guided merging (arXiv 2507.12771).
+
+    Attributes:
+        ratio: share of tokens removed before attention, R in [0, 1).
+        window: side of a window in tokens, one int or one for each of down, mid and up (the adaptive window).
+        alpha: weight of the destination in the merged token, in [0, 1] (Eq. 2).
+        period: similarity is measured anew every so many denoiser calls, p >= 1.
+        destination: "representative", "least" or "random".
+        source: "average" (Algorithm 1) or "destination".
+        metric: what similarity is measured on, "attn_input" (after the norm) or "block_input" (before it).
+        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
+        max_downsample: leave grids coarser than this alone; None merges at every depth.
+
+    Raises:
+        ValueError: with the name, the value and what is allowed.
+    """
+
+    ratio: float = 0.5
+    window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2})
+    alpha: float = 0.5
+    period: int = 20
+    destination: str = "representative"
+    source: str = "average"
+    metric: str = "attn_input"
+    targets: tuple[str, ...] = ("self",)
+    max_downsample: int | None = None
+
+    def __post_init__(self):
+        check_options(ratio=self.ratio, alpha=self.alpha, destination=self.destination, source=self.source)
+        object.__setattr__(self, "window", check_window(self.window))
+        object.__setattr__(self, "targets", tuple(self.targets))
+        check_merger(self)
+        if self.max_downsample is not None and self.max_downsample < 1:
+            raise ValueError(f"max_downsample must be None or at least 1, got {self.max_downsample}")
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """See `retom.merge_plan`; None below `max_downsample`."""
+        if self.max_downsample is not None and context.downsample > self.max_downsample:
+            return None
+        window = self.window if isinstance(self.window, int) else self.window[context.layer_type]
+        return merge_plan(
+            metric,
+            grid,
+            window=window,
+            ratio=self.ratio,
+            alpha=self.alpha,
+            destination=self.destination,
+            source=self.source,
+            seeds=context.seeds if self.destination == "random" else None,
+            step=context.step,
+            layer=context.layer,
+        )

@@ -1,0 +1,149 @@
+"""Putting a method on a model, taking it off, and asking what it did."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import nn
+
+from retom.backends import get_backend
+from retom.hooks import Generation, Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook
+from retom.method import ReToM, TokenMerger, check_merger
+from retom.sites import FAMILIES, Site, find_denoiser, find_sites
+
+_STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
+
+
+def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gather", **options) -> int:
+    """Merge tokens in a diffusers model from now on.
+
+    Args:
+        model: a pipeline, its `unet`, or a transformer.
+        method: what plans the merges; without it the options build a `ReToM`.
+        backend: how plans are executed, "gather" or "matmul".
+        options: fields of `ReToM`, as `ratio=0.5`; not together with `method`.
+
+    Returns:
+        The number of sites patched.
+
+    Raises:
+        ValueError: for a model that is patched already or has no site, or for a bad option.
+    """
+    if method is not None and options:
+        raise ValueError(f"give method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
+    method = _retom(options) if method is None else method
+    check_merger(method)
+    get_backend(backend)
+    denoiser = find_denoiser(model)
+    if _step_hook(denoiser) is not None:
+        raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
+    sites = [site for site in find_sites(denoiser) if site.sublayers(tuple(method.targets))]
+    if not sites:
+        raise ValueError(
+            f"{type(denoiser).__name__} has no site for targets {', '.join(method.targets)}; supported are {FAMILIES}"
+        )
+    _register(denoiser, sites, method, backend)
+    return len(sites)
+
+
+def remove_patch(model) -> None:
+    """Take the patch off; every module's `vars` are again what they were. A model without a patch is left as it is."""
+    for module in find_denoiser(model).modules():
+        registry = vars(module).get("_diffusers_hook")
+        if registry is None:
+            continue
+        names = [name for name in registry.hooks if name in (_STEP, _GRID, _PLAN, _MERGE)]
+        for name in names:
+            registry.remove_hook(name, recurse=False)
+        if names and not registry.hooks:
+            # `remove_hook` leaves the original bound method on the instance and the registry behind.
+            vars(module).pop("forward", None)
+            vars(module).pop("_diffusers_hook", None)
+
+
+@contextlib.contextmanager
+def patched(model, method: TokenMerger | None = None, *, backend: str = "gather", **options) -> Iterator[int]:
+    """`apply_patch` for the length of a `with` block; the patch comes off however the block ends."""
+    count = apply_patch(model, method, backend=backend, **options)
+    try:
+        yield count
+    finally:
+        remove_patch(model)
+
+
+def set_seeds(model, seeds: Sequence[int]) -> None:
+    """Give the image seeds of the next generation, one per image, for methods that choose at random.
+
+    Both halves of classifier-free guidance get the same seeds. Without a call every image has seed 0.
+    """
+    seeds = tuple(int(seed) for seed in seeds)
+    if not seeds:
+        raise ValueError("seeds must hold one integer per image, got none")
+    generation = _patched_step_hook(model).generation
+    generation.reset()
+    generation.seeds = seeds
+
+
+def reset(model) -> None:
+    """Say that the next denoiser call begins a new generation.
+
+    Pipelines need no such call: their text embeddings are new each time. A loop of one's own that denoises twice with
+    the very same embedding tensor, and whose timesteps do not turn around between the two (one-step schedules), does.
+    """
+    _patched_step_hook(model).generation.reset()
+
+
+def report(model) -> list[dict[str, Any]]:
+    """What each site did since the patch was applied.
+
+    Returns:
+        One dict per site: site (name), layer_type, grid ([H, W] or None before the first call), tokens (N), merged (M;
+        equal to tokens where nothing is merged), plans_computed and plans_reused (denoiser calls of either kind).
+    """
+    return [patch.report() for patch in _patched_step_hook(model).patches]
+
+
+def _retom(options: dict[str, Any]) -> ReToM:
+    unknown = sorted(set(options) - set(ReToM.__dataclass_fields__))
+    if unknown:
+        allowed = ", ".join(ReToM.__dataclass_fields__)
+        raise ValueError(f"unknown option {unknown[0]!r} of ReToM; allowed are {allowed}")
+    return ReToM(**options)
+
+
+def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
+    generation, top = Generation(method.period), Grid()
+    grids: dict[nn.Module, Grid] = {}
+    patches = []
+    for site in sites:
+        if site.parent not in grids:
+            grids[site.parent] = Grid()
+        patches.append(SitePatch(site, method, backend, generation, top, grids[site.parent]))
+    # The denoiser's own hooks come first: in PixArt it is the parent of its blocks as well.
+    _hook(denoiser, StepHook(generation, patches, top), _STEP)
+    for parent, grid in grids.items():
+        _hook(parent, GridHook(grid), _GRID)
+    for site, patch in zip(sites, patches, strict=True):
+        on_block = method.metric == "block_input"
+        if on_block:
+            _hook(site.block, PlanHook(patch), _PLAN)
+        for place, (target, module) in enumerate(site.sublayers(tuple(method.targets)).items()):
+            _hook(module, MergeHook(patch, target, plans=not on_block and place == 0), _MERGE)
+
+
+def _hook(module: nn.Module, hook: ModelHook, name: str) -> None:
+    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
+
+
+def _step_hook(denoiser: nn.Module) -> StepHook | None:
+    registry = vars(denoiser).get("_diffusers_hook")
+    return None if registry is None else registry.get_hook(_STEP)
+
+
+def _patched_step_hook(model) -> StepHook:
+    denoiser = find_denoiser(model)
+    hook = _step_hook(denoiser)
+    if hook is None:
+        raise ValueError(f"the {type(denoiser).__name__} is not patched; call retom.apply_patch first")
+    return hook

@@ -1,0 +1,236 @@
+"""A plan: which token goes where with what weight; and ReToM's way of making one (arXiv 2507.12771, Algorithm 1)."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retom import representative
+from retom.backends import get_backend
+from retom.rng import check_seeds, uniform_index
+from retom.windows import Region, check_grid, tile
+
+DESTINATIONS = ("representative", "least", "random")
+SOURCES = ("average", "destination")
+
+
+@dataclass(frozen=True, eq=False)
+class MergePlan:
+    """Which token goes into which slot with what weight. Plain data; merge and unmerge are linear maps.
+
+    Attributes:
+        assign: the slot of each token, [B, N] int64 in [0, M).
+        weight: what each token adds to its slot, [B, N] float32.
+        num_merged: slots, M.
+        dst_index: the token whose place each slot keeps, [B, M] int64.
+        order: tokens grouped by slot, [B, N]; they are summed in this order. Made from `assign` when not given.
+        starts: where each slot begins in `order`, [B, M].
+        blocks: pairs (tokens [windows, n], slots per window) where slots are numbered window by window.
+        mean: the weights are those of a plain mean, so it is computed as one (sum, then division).
+        backend: how it is executed; `on` changes it.
+    """
+
+    assign: Tensor
+    weight: Tensor
+    num_merged: int
+    dst_index: Tensor
+    order: Tensor | None = field(default=None, repr=False)
+    starts: Tensor | None = field(default=None, repr=False)
+    blocks: tuple[tuple[Tensor, int], ...] = field(default=(), repr=False)
+    mean: bool = False
+    backend: str = "gather"
+    prepared: Any = field(init=False, repr=False)
+
+    def __post_init__(self):
+        if self.order is None or self.starts is None:
+            slots, order = torch.sort(self.assign, dim=1, stable=True)
+            edges = torch.arange(self.num_merged, device=slots.device).expand(slots.shape[0], -1).contiguous()
+            object.__setattr__(self, "order", order)
+            object.__setattr__(self, "starts", torch.searchsorted(slots.contiguous(), edges))
+        backend = get_backend(self.backend)
+        object.__setattr__(self, "prepared", None if self.is_identity else backend.prepare(self))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing is merged; tensors then pass through untouched."""
+        return self.num_merged == self.assign.shape[1]
+
+    @classmethod
+    def identity(cls, batch: int, num_tokens: int, device: torch.device | str = "cpu") -> "MergePlan":
+        """The plan that merges nothing."""
+        every = torch.arange(num_tokens, device=device).expand(batch, num_tokens)
+        weight = torch.ones(batch, num_tokens, device=device)
+        return cls(every, weight, num_tokens, every, order=every, starts=every)
+
+    @classmethod
+    def from_clusters(
+        cls, assign: Tensor, weight: Tensor | None, dst_index: Tensor, *, order: Tensor | None = None
+    ) -> "MergePlan":
+        """A plan from each token's slot, for methods whose clusters differ in size from image to image.
+
+        Args:
+            assign: [B, N] int64, every slot in [0, M) used.
+            weight: [B, N], or None for the mean of each cluster.
+            dst_index: [B, M] int64, a token of each slot.
+            order: [B, N] tokens grouped by slot, if the order of summation matters.
+        """
+        if assign.shape[1] == dst_index.shape[1]:
+            return cls.identity(*assign.shape, device=assign.device)
+        mean = weight is None
+        count = torch.zeros_like(dst_index).scatter_add_(1, assign, torch.ones_like(assign))  # [B, M]
+        if mean:
+            weight = count.gather(1, assign).float().reciprocal()
+        starts = count.cumsum(1) - count
+        order = assign.sort(dim=1, stable=True).indices if order is None else order
+        return cls(assign, weight, dst_index.shape[1], dst_index, order=order, starts=starts, mean=mean)
+
+    def on(self, backend: str) -> "MergePlan":
+        """The same plan on another backend."""
+        return self if backend == self.backend else dataclasses.replace(self, backend=backend)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """[B, N, C] -> [B, M, C], for any tensor over the planned tokens."""
+        self._check(x, self.assign.shape[1])
+        return x if self.is_identity else get_backend(self.backend).merge(self, x)
+
+    def unmerge(self, y: Tensor) -> Tensor:
+        """[B, M, C] -> [B, N, C]: every token gets the value of its slot."""
+        self._check(y, self.num_merged)
+        return y if self.is_identity else get_backend(self.backend).unmerge(self, y)
+
+    def _check(self, x: Tensor, num_tokens: int) -> None:
+        batch = self.assign.shape[0]
+        if x.ndim != 3 or x.shape[0] != batch or x.shape[1] != num_tokens:
+            raise ValueError(f"the plan is for tensors of shape [{batch}, {num_tokens}, C], got {list(x.shape)}")
+
+
+def merge_plan(
+    x: Tensor,
+    grid: tuple[int, int],
+    *,
+    window: int,
+    ratio: float,
+    alpha: float = 0.5,
+    destination: str = "representative",
+    source: str = "average",
+    seeds: Sequence[int] | Tensor | None = None,
+    step: int = 0,
+    layer: int = 0,
+) -> MergePlan:
+    """Plan the merge of tokens x window by window (Algorithm 1).
+
+    Args:
+        x: tokens the similarity is measured on, [B, N, C] float.
+        grid: (H, W) with H * W = N, row-major.
+        window: side of a window in tokens, cut to the grid's sides.
+        ratio: share of each window's tokens removed, in [0, 1).
+        alpha: weight of the destination in the merged token, in [0, 1] (Eq. 2).
+        destination: "representative" (highest mean similarity), "least" or "random".
+        source: "average" (highest mean similarity) or "destination" (most similar to the destination).
+        seeds, step, layer: what a random destination is a function of; seeds [B] ints, needed by "random" alone.
+
+    Raises:
+        ValueError: for a value outside of what is allowed, with its name.
+    """
+    check_options(ratio=ratio, alpha=alpha, destination=destination, source=source)
+    if x.ndim != 3 or not x.is_floating_point():
+        raise ValueError(f"x must be a float tensor [B, N, C], got {x.dtype} {list(x.shape)}")
+    grid = check_grid(grid, x.shape[1])
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise ValueError(f"window must be an integer of at least 1, got {window!r}")
+    if destination == "random":
+        seeds = check_seeds(seeds, x.shape[0], x.device)
+    regions = tile(grid, window)
+    if all(representative.num_sources(ratio, region.size) == 0 for region in regions):
+        return MergePlan.identity(x.shape[0], x.shape[1], x.device)
+    with torch.no_grad():
+        pieces = _rank_regions(x, grid, regions, destination, source, (seeds, step, layer))
+        return _assemble(pieces, regions, ratio, alpha, x.shape[1])
+
+
+def check_options(*, ratio: float, alpha: float, destination: str, source: str) -> None:
+    """ValueError for a value outside of what is allowed, with its name."""
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio must be in [0, 1), got {ratio}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
+    if destination not in DESTINATIONS:
+        raise ValueError(f"destination must be one of {', '.join(DESTINATIONS)}, got {destination!r}")
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+
+
+def _rank_regions(x: Tensor, grid, regions, destination: str, source: str, draw) -> list[tuple[Tensor, Tensor]]:
+    """For each region its tokens [windows, n] and the same ranked per image [B, windows, n], destination first."""
+    inverse = representative.inverse_norms(x)
+    pieces, first_window = [], 0
+    for region in regions:
+        tokens = region.tokens(grid, x.device)
+        ranked = _rank(x, inverse, grid, region, tokens, destination, source, (*draw, first_window))
+        pieces.append((tokens, ranked))
+        first_window += region.num_windows
+    return pieces
+
+
+def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw) -> Tensor:
+    """Token numbers of one region's windows, destination first, then best source first, [B, windows, n]."""
+    batch = x.shape[0]
+    if region.size == 1:
+        return tokens.expand(batch, -1, -1)
+    score = representative.mean_similarity(x, inverse, region, grid)  # [B, windows, n]
+    if destination == "representative":
+        first = score.argmax(dim=-1)
+    elif destination == "least":
+        first = score.argmin(dim=-1)
+    else:
+        seeds, step, layer, first_window = draw
+        windows = torch.arange(first_window, first_window + region.num_windows, device=x.device)
+        first = uniform_index(seeds, step, layer, windows, region.size)
+    if source == "destination":
+        chosen = tokens.expand(batch, -1, -1).gather(2, first[..., None])[..., 0]  # [B, windows]
+        score = representative.similarity_to(x, inverse, region, grid, chosen)
+    places = representative.rank(score, first)
+    return tokens.expand(batch, -1, -1).gather(2, places)
+
+
+def _assemble(pieces, regions, ratio: float, alpha: float, num_tokens: int) -> MergePlan:
+    """Number the slots window by window: the destination's first, then one for each token left as it is."""
+    device, batch = pieces[0][1].device, pieces[0][1].shape[0]
+    slots, starts, weights, destinations, blocks, first_slot, first_entry = [], [], [], [], [], 0, 0
+    for region, (tokens, ranked) in zip(regions, pieces, strict=True):
+        removed = representative.num_sources(ratio, region.size)
+        kept = region.size - removed
+        place = torch.arange(region.size, device=device)
+        window = torch.arange(region.num_windows, device=device)[:, None]
+        slots.append((first_slot + window * kept + (place - removed).clamp(min=0)).reshape(-1))
+        head = torch.arange(kept, device=device)
+        start = torch.where(head == 0, 0, head + removed)
+        starts.append((first_entry + window * region.size + start).reshape(-1))
+        weights.append(_weights(removed, alpha, place).repeat(region.num_windows))
+        destinations.append(ranked[..., start].flatten(1))
+        blocks.append((tokens, kept))
+        first_slot += region.num_windows * kept
+        first_entry += region.num_windows * region.size
+    order = torch.cat([ranked.flatten(1) for _, ranked in pieces], dim=1)  # [B, N]
+    slot = torch.cat(slots).expand(batch, -1)
+    weight = torch.cat(weights).expand(batch, -1)
+    return MergePlan(
+        assign=torch.empty_like(order).scatter_(1, order, slot),
+        weight=torch.empty(batch, num_tokens, device=device).scatter_(1, order, weight),
+        num_merged=first_slot,
+        dst_index=torch.cat(destinations, dim=1),
+        order=order,
+        starts=torch.cat(starts).expand(batch, -1),
+        blocks=tuple(blocks),
+    )
+
+
+def _weights(removed: int, alpha: float, place: Tensor) -> Tensor:
+    """Weights in ranked order: alpha for the destination, (1 - alpha) / r for a source, 1 for the rest (Eq. 2)."""
+    if removed == 0:
+        return torch.ones(place.shape, device=place.device)
+    source = torch.where(place <= removed, (1 - alpha) / removed, 1.0)
+    return torch.where(place == 0, alpha, source).float()

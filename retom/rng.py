@@ -1,0 +1,54 @@
+"""Random choices that are pure functions of (image seed, step, layer, window): no generator, no state.
+
+An image's choices therefore do not depend on its batch, its neighbours, the shard it is made on or what ran before,
+and both halves of classifier-free guidance make the same ones.
+"""
+
+import torch
+from torch import Tensor
+
+# The constants of splitmix64 (Steele, Lea & Flood, 2014) as signed 64-bit integers; int64 products wrap around.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def uniform_index(seeds: Tensor, step: int, layer: int, windows: Tensor, size: int) -> Tensor:
+    """Draw one index in [0, size) per image and window.
+
+    Args:
+        seeds: image seeds, [B] int64.
+        step: denoiser call within the generation, from 0.
+        layer: number of the site in the model, from 0.
+        windows: number of each window in its grid, [num_windows] int64.
+        size: tokens per window (N_W); the bias of the remainder is below size / 2^31.
+
+    Returns:
+        [B, num_windows] int64.
+    """
+    key = _mix(_mix(_mix(seeds) + step) + layer)  # [B]
+    drawn = _mix(key[:, None] + windows[None, :])  # [B, num_windows]
+    return _shift(drawn, 33) % size
+
+
+def _mix(z: Tensor) -> Tensor:
+    """The output function of splitmix64 on int64 tensors."""
+    z = z + _GAMMA
+    z = (z ^ _shift(z, 30)) * _FIRST
+    z = (z ^ _shift(z, 27)) * _SECOND
+    return z ^ _shift(z, 31)
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """Logical right shift; torch's own keeps the sign."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def check_seeds(seeds, batch: int, device: torch.device) -> Tensor:
+    """Seeds as an int64 tensor [B] on `device`; ValueError where they are absent or do not fit the batch."""
+    if seeds is None:
+        raise ValueError(f"seeds must be given for destination='random': {batch} integers, one per image, got None")
+    seeds = torch.as_tensor(seeds, device=device)
+    if seeds.is_floating_point() or seeds.shape != (batch,):
+        raise ValueError(f"seeds must be {batch} integers, one per image, got {seeds.tolist()!r}")
+    return seeds.to(torch.int64)

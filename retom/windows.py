@@ -1,0 +1,96 @@
+"""Windows: non-overlapping s x s tiles of the token grid, with smaller ones at the right and bottom edge.
+
+No token is padded. A grid that s does not divide falls into up to four regions (inside, right edge, bottom edge,
+corner), and within a region every window has the same shape, so that all sizes are known without looking at data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LAYER_TYPES = ("down", "mid", "up")
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of the grid that is tiled by equal windows.
+
+    Attributes:
+        top, left: first row and column of the rectangle, in tokens.
+        rows, columns: how many windows it holds along each side.
+        height, width: the size of one window, in tokens.
+    """
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+    height: int
+    width: int
+
+    @property
+    def num_windows(self) -> int:
+        """Windows in the region."""
+        return self.rows * self.columns
+
+    @property
+    def size(self) -> int:
+        """Tokens in one window (N_W)."""
+        return self.height * self.width
+
+    def tokens(self, grid: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Row-major token numbers of every window, [num_windows, size] int64; ascending within a window."""
+        rows = torch.arange(self.rows * self.height, device=device) + self.top
+        columns = torch.arange(self.columns * self.width, device=device) + self.left
+        number = rows[:, None] * grid[1] + columns[None, :]
+        tiles = number.view(self.rows, self.height, self.columns, self.width)
+        return tiles.permute(0, 2, 1, 3).reshape(self.num_windows, self.size)
+
+    def view(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The region's part of x [B, N, ...] as a view [B, rows, height, columns, width, ...] that copies nothing."""
+        cut = x.unflatten(1, grid)
+        cut = cut[:, self.top : self.top + self.rows * self.height, self.left : self.left + self.columns * self.width]
+        return cut.unflatten(2, (self.columns, self.width)).unflatten(1, (self.rows, self.height))
+
+
+def tile(grid: tuple[int, int], window: int) -> tuple[Region, ...]:
+    """Cut a grid (H, W) into regions of equal windows of side `window`, which is itself cut to the grid's sides."""
+    height, width = grid
+    side_y, side_x = min(window, height), min(window, width)
+    regions = []
+    for top, rows, tall in _spans(height, side_y):
+        for left, columns, wide in _spans(width, side_x):
+            regions.append(Region(top, left, rows, columns, tall, wide))
+    return tuple(regions)
+
+
+def _spans(length: int, side: int) -> list[tuple[int, int, int]]:
+    """(start, windows, side) of the whole windows along one axis, and of the smaller one left over, if any."""
+    whole, rest = divmod(length, side)
+    spans = [(0, whole, side)]
+    return [*spans, (whole * side, 1, rest)] if rest else spans
+
+
+def check_grid(grid: tuple[int, int], num_tokens: int) -> tuple[int, int]:
+    """Return the grid as (H, W) ints; ValueError unless H * W is the number of tokens."""
+    height, width = (int(side) for side in grid)
+    if height < 1 or width < 1 or height * width != num_tokens:
+        raise ValueError(f"grid must be (H, W) with H * W = {num_tokens} tokens, got ({height}, {width})")
+    return height, width
+
+
+def check_window(window: int | Mapping[str, int]) -> int | dict[str, int]:
+    """Return a valid window size, one int or one for each of down, mid and up; ValueError otherwise."""
+    if isinstance(window, Mapping):
+        if set(window) != set(LAYER_TYPES):
+            raise ValueError(f"window must be an int or have exactly the keys down, mid, up, got {sorted(window)}")
+        return {layer_type: _check_side(window[layer_type]) for layer_type in LAYER_TYPES}
+    return _check_side(window)
+
+
+def _check_side(side: int) -> int:
+    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        raise ValueError(f"window must be an integer of at least 1, got {side!r}")
+    return side
