@@ -1,0 +1,111 @@
+"""The hashes that name a run: of what changes its pixels, and of the protocol its numbers belong to."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+PIXEL_KEYS = ("model", "sampler", "method", "backend", "prompts")
+PROTOCOL_KEYS = (
+    "model",
+    "sampler",
+    "prompts_hash",
+    "reference_hash",
+    "metrics",
+    "n",
+    "n_reference",
+    "device_name",
+    "dtype",
+    "attention",
+)
+
+
+def plain(value: Any, where: str = "config") -> Any:
+    """Copy `value` into what JSON and YAML hold: dicts with string keys, lists, strings, finite numbers, bools, None.
+
+    Tuples become lists and paths become strings. Anything else raises ValueError naming the place.
+    """
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise ValueError(f"{where} has the key {wrong[0]!r}; keys must be strings")
+        return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value!r}; a number must be finite")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(
+        f"{where} is a {type(value).__name__}; it must be plain data: a mapping, list, string, number, bool or null"
+    )
+
+
+def canonical_json(value: Any, where: str = "config") -> str:
+    """One string per meaning: sorted keys, no spaces, whole floats as integers (1.0 is 1; true is not 1)."""
+    return json.dumps(_whole(plain(value, where)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def without_batch_size(sampler: Mapping) -> dict:
+    """The sampler's options less `batch_size`, which changes no image beyond float noise."""
+    return {key: value for key, value in sampler.items() if key != "batch_size"}
+
+
+def pixel_hash(config: Mapping) -> str:
+    """12 hexadecimal digits of the SHA-256 of what changes pixels: model, sampler, method, backend, prompts.
+
+    The sampler's batch size and every other key of `config` (metrics, timing, reference, paths) are left out.
+    ValueError: a key is absent, or a value is not plain data.
+    """
+    absent = [key for key in PIXEL_KEYS if key not in config]
+    if absent:
+        raise ValueError(f"config has no {', '.join(absent)}; a run is named by {', '.join(PIXEL_KEYS)}")
+    if not isinstance(config["sampler"], Mapping):
+        raise ValueError(f"config.sampler must be a mapping, got {config['sampler']!r}")
+    chosen = {key: config[key] for key in PIXEL_KEYS}
+    chosen["sampler"] = without_batch_size(config["sampler"])
+    return _digest(canonical_json(chosen))
+
+
+def make_protocol(config: Mapping, **facts: Any) -> dict:
+    """What two rows must share to stand in one table, as plain data with the keys `PROTOCOL_KEYS`.
+
+    `config` gives model and sampler (less the batch size), dtype and attention; `facts` gives the others:
+    prompts_hash, reference_hash (None while unknown), metrics (profile and networks), n, n_reference, device_name.
+    """
+    known = {
+        "model": config["model"],
+        "sampler": without_batch_size(config["sampler"]),
+        "dtype": config["sampler"].get("dtype"),
+        "attention": config["sampler"].get("attention"),
+        **facts,
+    }
+    wrong = sorted(set(known) ^ set(PROTOCOL_KEYS))
+    if wrong:
+        raise ValueError(
+            f"a protocol has exactly the keys {', '.join(PROTOCOL_KEYS)}; wrong or absent: {', '.join(wrong)}"
+        )
+    return plain({key: known[key] for key in PROTOCOL_KEYS}, "protocol")
+
+
+def protocol_hash(protocol: Mapping) -> str:
+    """12 hexadecimal digits of the SHA-256 of the whole protocol. ValueError: a value is not plain data."""
+    return _digest(canonical_json(protocol, "protocol"))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,67 @@
+"""One holder at a time: an advisory lock on a file, given back by the system however its holder ends."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from eval.errors import RunError
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` for the block. `what` names the guarded thing in the message.
+
+    The file stays behind (removing it would let two holders in); it says who holds it. The lock is `flock`'s, so
+    the system releases it after kill -9.
+    RunError: someone else holds it (their process id and host are named), or the folder cannot hold a lock.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"{what} cannot be locked: {path} cannot be opened ({error.strerror}).") from error
+    try:
+        _take(handle, path, what)
+        try:
+            yield
+        finally:
+            _release(handle)
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, path: Path, what: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunError(
+            f"{what} is being written by {_holder(path)}; wait for it to end, or stop it, then run again."
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{what} cannot be locked: {path} is on a file system without flock ({error.strerror})."
+        ) from error
+    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+    # A full disk must not cost the lock: the note is for the message alone.
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, holder.encode(), 0)
+
+
+def _release(handle: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+    # Explicitly, because a forked child that outlives us shares this handle.
+    fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on host {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process, which has not yet written its name"

@@ -1,0 +1,93 @@
+"""Builders of valid records for the tests of records and tables."""
+
+from eval.records import RECORD_VERSION, make_protocol, pixel_hash, protocol_hash, status_of
+
+NUMBERS = {"none": 37.5, "tomesd": 38.0, "retom": 35.0}
+
+
+def make_config(method: str = "retom", model: str = "tiny", **options) -> dict:
+    return {
+        "model": {"name": model, "kind": "tiny"},
+        "sampler": {
+            "scheduler": "pndm",
+            "steps": 4,
+            "guidance": 7.5,
+            "height": 64,
+            "width": 64,
+            "dtype": "float32",
+            "device": "cpu",
+            "attention": "sdpa",
+            "compile": False,
+            "batch_size": 4,
+        },
+        "method": {"_target_": f"some.package.{method}", **options},
+        "backend": "gather",
+        "prompts": {"template": "A high quality photograph of a {class}.", "images_per_class": 2, "seed": 0},
+    }
+
+
+def make_metric(value: float | None, n_reference: int | None = 200, **differences: float) -> dict:
+    metric = {
+        "value": value,
+        "n": 100,
+        "n_reference": n_reference,
+        "interval": None if value is None else [value - 1, value + 1.25],
+        "protocol": "features of a test",
+        "differences": {
+            name: {"value": change, "interval": [change - 0.5, change + 0.5]} for name, change in differences.items()
+        },
+    }
+    return metric if value is not None else metric | {"reason": "the pictures are all one colour"}
+
+
+def make_record(
+    method: str = "retom",
+    *,
+    experiment: str = "table1",
+    profile: str = "real",
+    status: str = "ok",
+    model: str = "tiny",
+    fid: float = 35.0,
+    seconds: float = 2.17,
+    invalid: int = 0,
+    date: str = "2026-11-20T10:00:00+00:00",
+    backend: str = "gather",
+    **options,
+) -> dict:
+    config = make_config(method, model, **options) | {"backend": backend}
+    suffix = "_smoke" if profile == "smoke" else ""
+    protocol = make_protocol(
+        config,
+        prompts_hash="a" * 64,
+        reference_hash=None if status == "failed" else "b" * 64,
+        metrics={"profile": profile, "fid": "clean-fid"},
+        n=100,
+        n_reference=None if status == "failed" else 200,
+        device_name="AMD EPYC",
+    )
+    metrics = {
+        f"fid{suffix}": make_metric(fid, none=fid - NUMBERS["none"], tomesd=fid - NUMBERS["tomesd"]),
+        f"clip{suffix}": make_metric(fid + 2.123456789, None, none=0.5),
+        "ssim": make_metric(0.74, None),
+    }
+    failed = status == "failed"
+    return {
+        "record_version": RECORD_VERSION,
+        "status": status if failed else status_of(100, invalid),
+        "experiment": experiment,
+        "method": method,
+        "pixel_hash": pixel_hash(config),
+        "config": config,
+        "provenance": {"date": date, "git": {"sha": "c" * 40, "dirty": False, "reason": None}},
+        "protocol": protocol,
+        "protocol_hash": protocol_hash(protocol),
+        "merges": [{"site": "down.0", "grid": [32, 32], "tokens": 1024, "merged": 512}],
+        "metrics": {} if failed else metrics,
+        "timing": None if failed else {"s_per_im": {"median": seconds, "raw": [seconds] * 3}, "resumed": False},
+        "images": {
+            "n": 100,
+            "invalid": [{"key": f"{i:04d}_000", "why": "constant"} for i in range(invalid)],
+            "foreign": [],
+        },
+        "error": {"sentence": "no space | left.", "traceback": "Traceback ..."} if failed else None,
+    }

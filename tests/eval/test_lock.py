@@ -1,0 +1,65 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eval.errors import RunError
+from eval.lock import exclusive
+
+HOLD = """
+import sys, time, pathlib
+from eval.lock import exclusive
+with exclusive(pathlib.Path(sys.argv[1]), "It"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def hold(path: Path) -> subprocess.Popen:
+    root = Path(__file__).parents[2]
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_second_process_is_refused_and_kill_releases(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / ".lock"
+    with hold(path) as holder:
+        host = socket.gethostname()
+        with (
+            pytest.raises(RunError, match=f"^It is being written by process {holder.pid} on host {host};"),
+            exclusive(path, "It"),
+        ):
+            pass
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        with exclusive(path, "It"):
+            assert str(os.getpid()) in path.read_text()
+    assert path.read_text() == ""
+
+
+def test_a_second_holder_in_one_process_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with exclusive(path, "It"):
+        with pytest.raises(RunError, match=f"process {os.getpid()}"), exclusive(path, "It"):
+            pass
+        # The refused attempt must not have taken the holder's lock away.
+        with pytest.raises(RunError, match=f"process {os.getpid()}"), exclusive(path, "It"):
+            pass
+
+
+def test_an_error_inside_gives_the_lock_back(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), exclusive(tmp_path / ".lock", "It"):
+        raise KeyboardInterrupt
+    with exclusive(tmp_path / ".lock", "It"):
+        pass
+
+
+def test_a_place_that_cannot_hold_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="It cannot be locked"), exclusive(tmp_path / "file" / ".lock", "It"):
+        pass
