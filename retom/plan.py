@@ -165,6 +165,7 @@ def check_options(*, ratio: float, alpha: float, destination: str, source: str) 
 
 def _rank_regions(x: Tensor, grid, regions, destination: str, source: str, draw) -> list[tuple[Tensor, Tensor]]:
     """For each region its tokens [windows, n] and the same ranked per image [B, windows, n], destination first."""
+    x = x.float()
     inverse = representative.inverse_norms(x)
     pieces, first_window = [], 0
     for region in regions:
@@ -180,7 +181,7 @@ def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw) -
     batch = x.shape[0]
     if region.size == 1:
         return tokens.expand(batch, -1, -1)
-    score = representative.mean_similarity(x, inverse, region, grid)  # [B, windows, n]
+    score = representative.mean_similarity(x, inverse, region, grid, tokens)  # [B, windows, n]
     if destination == "representative":
         first = score.argmax(dim=-1)
     elif destination == "least":

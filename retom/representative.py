@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from retom.windows import Region
@@ -25,43 +26,54 @@ def inverse_norms(x: Tensor) -> Tensor:
     return torch.where(norm > _EPS, norm.reciprocal(), 0.0)
 
 
-def mean_similarity(x: Tensor, inverse: Tensor, region: Region, grid: tuple[int, int]) -> Tensor:
+def mean_similarity(
+    x: Tensor, inverse: Tensor, region: Region, grid: tuple[int, int], tokens: Tensor | None = None
+) -> Tensor:
     """Mean cosine similarity of each token with the others of its window (Eq. 1), linear in tokens.
 
     With unit tokens u and their sum s over the window, the mean over the others is (u_i.s - u_i.u_i) / (N_W - 1).
 
     Args:
-        x: tokens, [B, N, C].
+        x: tokens, [B, N, C] float32.
         inverse: inverse norms, [B, N] float32.
         region: windows of one size.
         grid: (H, W).
+        tokens: `region.tokens(grid, device)` if at hand.
 
     Returns:
         [B, num_windows, size] float32, tokens of a window in row-major order.
     """
-    view = region.view(x, grid).float()  # [B, rows, height, columns, width, C]
-    scale = region.view(inverse, grid)  # [B, rows, height, columns, width]
-    total = torch.einsum("bihjwc,bihjw->bijc", view, scale)  # [B, rows, columns, C]
-    dot = torch.einsum("bihjwc,bijc->bihjw", view, total) * scale
+    tokens = region.tokens(grid, x.device) if tokens is None else tokens
+    scale = inverse[:, tokens]  # [B, num_windows, size]
+    dot = _dot(x, _window_sums(x, scale, tokens), region, grid) * scale
     own = (scale > 0).float()
-    mean = by_window((dot - own) / (region.size - 1))
+    mean = (dot - own) / (region.size - 1)
     # Two tokens are equally similar to each other; rounding must not break that tie.
     return mean[..., :1].expand_as(mean) if region.size == 2 else mean
 
 
 def similarity_to(x: Tensor, inverse: Tensor, region: Region, grid: tuple[int, int], chosen: Tensor) -> Tensor:
     """Cosine similarity of each token with its window's chosen token [B, num_windows]; [B, num_windows, size]."""
-    view = region.view(x, grid).float()
-    scale = region.view(inverse, grid)
-    picked = torch.gather(x, 1, chosen[..., None].expand(-1, -1, x.shape[-1])).float()  # [B, num_windows, C]
+    picked = torch.gather(x, 1, chosen[..., None].expand(-1, -1, x.shape[-1]))  # [B, num_windows, C]
     picked = picked * torch.gather(inverse, 1, chosen)[..., None]
-    picked = picked.unflatten(1, (region.rows, region.columns))
-    return by_window(torch.einsum("bihjwc,bijc->bihjw", view, picked) * scale)
+    return _dot(x, picked, region, grid) * inverse[:, region.tokens(grid, x.device)]
 
 
-def by_window(values: Tensor) -> Tensor:
-    """[B, rows, height, columns, width] -> [B, rows * columns, height * width]."""
-    return values.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)
+def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
+    """Sum of each window's unit tokens, [B, num_windows, C], read in one pass and without a copy of x."""
+    batch, num_tokens, channels = x.shape
+    image = torch.arange(batch, device=x.device)[:, None, None]
+    rows = (tokens + image * num_tokens).view(-1, tokens.shape[1])
+    weight = scale.reshape(rows.shape)
+    total = F.embedding_bag(rows, x.reshape(-1, channels), mode="sum", per_sample_weights=weight)
+    return total.view(batch, -1, channels)
+
+
+def _dot(x: Tensor, vectors: Tensor, region: Region, grid: tuple[int, int]) -> Tensor:
+    """Product of each token with its window's vector [B, num_windows, C]; [B, num_windows, size]."""
+    vectors = vectors.view(vectors.shape[0], region.rows, 1, region.columns, 1, -1)
+    dot = (region.view(x, grid) * vectors).sum(-1)  # [B, rows, height, columns, width]
+    return dot.permute(0, 1, 3, 2, 4).reshape(x.shape[0], region.num_windows, region.size)
 
 
 def rank(score: Tensor, first: Tensor) -> Tensor:
