@@ -1,0 +1,110 @@
+"""Published architectures at full size with seeded random weights: the real model's cost and token grids, no download.
+
+The numbers are those of the models' own config files (stable-diffusion-v1-5, stable-diffusion-xl-base-1.0).
+"""
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from eval.tiny import assemble, clip_tokenizer, text_config
+
+SD15_UNET = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}
+SDXL_UNET = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "layers_per_block": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+KL_F8 = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+}
+SDXL_SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+CLIP_L = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+    "hidden_act": "quick_gelu",
+}
+CLIP_BIG_G = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+    "hidden_act": "gelu",
+}
+
+
+def random_pipeline(architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> DiffusionPipeline:
+    """The `architecture` ("sd15" | "sdxl") at full size with weights drawn from `seed`. fp32 memory: 4.3 GB | 14 GB.
+
+    The global random state is left as it was. Pictures are noise; cost, shapes and token grids are the model's own.
+    """
+    builders = {"sd15": _sd15, "sdxl": _sdxl}
+    if architecture not in builders:
+        raise ValueError(f"architecture must be one of {', '.join(builders)}, got {architecture!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return builders[architecture](dtype)
+
+
+def _sd15(dtype: torch.dtype) -> StableDiffusionPipeline:
+    tokenizer = clip_tokenizer()
+    return assemble(
+        StableDiffusionPipeline,
+        tokenizer=tokenizer,
+        unet=UNet2DConditionModel(**SD15_UNET).to(dtype),
+        vae=AutoencoderKL(**KL_F8, sample_size=512).to(dtype),
+        text_encoder=CLIPTextModel(text_config(tokenizer, **CLIP_L)).to(dtype),
+    )
+
+
+def _sdxl(dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    tokenizer, second = clip_tokenizer(), clip_tokenizer(pad_token="!")
+    return assemble(
+        StableDiffusionXLPipeline,
+        scheduler=EulerDiscreteScheduler(**SDXL_SCHEDULER),
+        tokenizer=tokenizer,
+        tokenizer_2=second,
+        unet=UNet2DConditionModel(**SDXL_UNET).to(dtype),
+        vae=AutoencoderKL(**KL_F8, sample_size=1024, scaling_factor=0.13025, force_upcast=True).to(dtype),
+        text_encoder=CLIPTextModel(text_config(tokenizer, **CLIP_L)).to(dtype),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(second, **CLIP_BIG_G)).to(dtype),
+        add_watermarker=False,
+    )

@@ -1,0 +1,126 @@
+"""From the manifest's items to picture files. Only what is missing or broken is made; what a file holds depends on its
+item alone, up to float noise, and on nothing at all when the batches are the same."""
+
+import dataclasses
+import inspect
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from tqdm import tqdm
+
+from eval.images import NAN, ImageCheck, is_whole, read_flag, to_uint8, verify, write_png
+from eval.prompts import PromptItem
+from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
+
+__all__ = ["GenerateReport", "ImageCheck", "batches", "generate", "sample", "shard", "verify"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateReport:
+    """What one call of `generate` did. Names are file names; `remade` were there but broken; seconds are wall clock."""
+
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
+    remade: tuple[str, ...]
+    nan: tuple[str, ...]
+    constant: tuple[str, ...]
+    seconds: float
+
+
+def generate(
+    pipe: DiffusionPipeline,
+    items: Sequence[PromptItem],
+    folder: Path,
+    sampler: SamplerConfig,
+    *,
+    before_batch: BeforeBatch | None = None,
+    progress: bool = True,
+) -> GenerateReport:
+    """Write the missing and the broken files of `items` into `folder`, each as soon as its batch is done.
+
+    Batches are cut from the whole of `items`, whatever is there already, and a batch with a gap is made whole again:
+    so a resumed run computes exactly what an undisturbed one does, and the files have the same bytes.
+    before_batch: called with the seeds of a batch's images before its pipeline call. progress: a bar with images/s
+    and time left on a terminal, nothing elsewhere. RunError when the disk is full.
+    """
+    folder, started = Path(folder), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    size = (sampler.width, sampler.height)
+    whole = {item.file for item in items if is_whole(folder / item.file, size)}
+    remade = tuple(item.file for item in items if item.file not in whole and (folder / item.file).exists())
+    flags = {name: read_flag(folder / name) for name in whole}
+    with tqdm(total=len(items), initial=len(whole), unit="image", disable=None if progress else True) as bar:
+        for batch in batches(items, sampler.batch_size):
+            gaps = {item.file for item in batch} - whole
+            if not gaps:
+                continue
+            if before_batch is not None:
+                before_batch([item.seed for item in batch])
+            flags |= _make(pipe, batch, gaps, folder, sampler)
+            bar.update(len(gaps))
+    return _report(items, whole, remade, flags, time.perf_counter() - started)
+
+
+def shard(items: Sequence[PromptItem], rank: int, world: int, batch_size: int = 1) -> list[PromptItem]:
+    """The part of `items` that process `rank` of `world` makes: every `world`-th batch of `batch_size`.
+
+    Cut by batches, the processes together make exactly the batches of one process. ValueError for a wrong rank.
+    """
+    if world < 1 or not 0 <= rank < world:
+        raise ValueError(f"rank must be in [0, {world - 1}] of {world} processes, got {rank}")
+    return list(itertools.chain.from_iterable(itertools.islice(batches(items, batch_size), rank, None, world)))
+
+
+def batches(items: Sequence[PromptItem], size: int) -> Iterator[Sequence[PromptItem]]:
+    """Consecutive runs of `size` items, the last one perhaps shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def sample(pipe: DiffusionPipeline, batch: Sequence[PromptItem], sampler: SamplerConfig) -> np.ndarray:
+    """The images of `batch`, [B, H, W, 3] float32 in [0, 1]; all NaN where the last latents were not finite."""
+    last: dict[str, torch.Tensor] = {}
+
+    def keep(_pipe: object, _step: int, _timestep: object, tensors: dict) -> dict:
+        last["latents"] = tensors["latents"]
+        return tensors
+
+    # looked at once, after the call: a check at every step would make the device wait for the host
+    watched = "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
+    extra = {"callback_on_step_end": keep} if watched else {}
+    prompts, seeds = [item.prompt for item in batch], [item.seed for item in batch]
+    images = call_pipeline(pipe, prompts, seeds, sampler, output_type="np", **extra).images
+    if watched:
+        finite = torch.isfinite(last["latents"]).flatten(1).all(dim=1).cpu().numpy()
+        images[~finite] = np.nan
+    return images
+
+
+def _make(
+    pipe: DiffusionPipeline, batch: Sequence[PromptItem], gaps: set[str], folder: Path, sampler: SamplerConfig
+) -> dict[str, str | None]:
+    """Sample `batch`, write its files named in `gaps`, return their flags."""
+    flags: dict[str, str | None] = {}
+    for item, image in zip(batch, sample(pipe, batch, sampler), strict=True):
+        if item.file in gaps:
+            pixels, flags[item.file] = to_uint8(image)
+            write_png(folder / item.file, pixels, flags[item.file])
+    return flags
+
+
+def _report(
+    items: Sequence[PromptItem], whole: set[str], remade: tuple[str, ...], flags: dict[str, str | None], seconds: float
+) -> GenerateReport:
+    names = [item.file for item in items]
+    return GenerateReport(
+        made=tuple(name for name in names if name not in whole),
+        kept=tuple(name for name in names if name in whole),
+        remade=remade,
+        nan=tuple(name for name in names if flags[name] == NAN),
+        constant=tuple(name for name in names if flags[name] not in (None, NAN)),
+        seconds=seconds,
+    )

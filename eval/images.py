@@ -1,0 +1,137 @@
+"""Picture files of a run: written whole, marked where they are invalid, checked when read back."""
+
+import dataclasses
+import errno
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from eval.atomic import replacing
+from eval.errors import RunError
+from eval.prompts import PromptItem
+
+FLAG = "invalid"  # keyword of the PNG text chunk
+NAN, CONSTANT = "nan", "constant"  # what it may say
+
+# what Pillow's PNG reader raises for a damaged file
+DAMAGED = (OSError, SyntaxError, ValueError, struct.error, zlib.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageCheck:
+    """File names by what is wrong with them. `foreign` are files of the folder that the run did not ask for.
+
+    `whole` is the number of the run's files that can be scored; flagged ones (`nan`, `constant`) are among them.
+    """
+
+    whole: int
+    missing: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    nan: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file asked for is there and whole."""
+        return not self.missing and not self.broken
+
+    @property
+    def invalid_share(self) -> float:
+        """Share of the whole files that are flagged, 0 for none."""
+        return (len(self.nan) + len(self.constant)) / self.whole if self.whole else 0.0
+
+
+def write_png(path: Path, image: np.ndarray, flag: str | None = None) -> None:
+    """Write `image` [H, W, 3] uint8 as PNG, atomically, a text chunk naming `flag`. RunError when the disk is full.
+
+    Compression level 1: the time of a file is paid inside the run, its size is not what limits one.
+    """
+    text = PngImagePlugin.PngInfo()
+    if flag:
+        text.add_text(FLAG, flag)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=1, pnginfo=text)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(
+            f"no space left to write {path}; free some and start the run again, finished images are kept"
+        ) from error
+
+
+def to_uint8(image: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """A float image [H, W, 3] in [0, 1] as uint8 and its flag: NaN or infinite values make it black and flagged."""
+    if not np.isfinite(image).all():
+        return np.zeros(image.shape, np.uint8), NAN
+    pixels = (image * 255).round().astype(np.uint8)
+    return pixels, CONSTANT if is_constant(pixels) else None
+
+
+def is_constant(pixels: np.ndarray) -> bool:
+    """Whether all pixels of [H, W, 3] are equal."""
+    return bool((pixels == pixels[:1, :1]).all())
+
+
+def is_whole(path: Path, size: tuple[int, int] | None = None) -> bool:
+    """Whether `path` is a PNG whose every chunk's checksum holds, of `size` (width, height) where given.
+
+    The checksums cover every byte, so nothing needs to be decompressed.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if size is not None and image.size != size:
+                return False
+            image.verify()
+    except DAMAGED:
+        return False
+    return True
+
+
+def read_flag(path: Path) -> str | None:
+    """The flag of a whole file: "nan", "constant" or None. A file without the mark is looked at."""
+    with Image.open(path, formats=("PNG",)) as image:
+        written = image.info.get(FLAG)
+        if written in (NAN, CONSTANT):
+            return written
+        # a constant picture shrinks far below this; decoding thousands of others would take seconds for nothing
+        if path.stat().st_size * 10 > image.width * image.height * 3:
+            return None
+        return CONSTANT if is_constant(np.asarray(image.convert("RGB"))) else None
+
+
+def verify(items: Sequence[PromptItem], folder: Path, size: tuple[int, int] | None = None) -> ImageCheck:
+    """Compare `folder` with the files that `items` ask for. Changes nothing.
+
+    size: (width, height) that every picture must have; others count as broken. Temporary files of a running or
+    killed process are no pictures and are passed over.
+    """
+    folder = Path(folder)
+    present = _names(folder)
+    wanted = [item.file for item in items]
+    found = [name for name in wanted if name in present]
+    broken = {name for name in found if not is_whole(folder / name, size)}
+    flags = {name: read_flag(folder / name) for name in found if name not in broken}
+    return ImageCheck(
+        whole=len(flags),
+        missing=tuple(name for name in wanted if name not in present),
+        broken=tuple(sorted(broken)),
+        nan=tuple(name for name, flag in flags.items() if flag == NAN),
+        constant=tuple(name for name, flag in flags.items() if flag == CONSTANT),
+        foreign=tuple(sorted(present - set(wanted))),
+    )
+
+
+def _names(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    names = {path.name for path in folder.iterdir()}
+    return {name for name in names if not (name.startswith(".") and name.endswith(".tmp"))}

@@ -1,0 +1,167 @@
+"""From a model's configuration to a diffusers pipeline ready to sample, and what identifies its weights."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline
+
+from eval.architectures import random_pipeline
+from eval.errors import RunError
+from eval.sampler import SamplerConfig, check_device, configure, denoiser
+from eval.tiny import tiny_pipeline
+
+KINDS = ("hub", "random", "tiny")
+ARCHITECTURES = ("sd15", "sdxl")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Where a pipeline comes from.
+
+    kind "hub": `repo` at `revision` from the Hugging Face hub, or the local folder `path` (made by
+    `save_pretrained` or a hub snapshot), which then stands for it; safetensors only. `variant`: such as "fp16".
+    kind "random": `architecture` ("sd15" | "sdxl") at full size, weights drawn from `seed`, nothing downloaded.
+    kind "tiny": the embedded 64 px pipeline, weights drawn from `seed`.
+    """
+
+    name: str
+    kind: str = "hub"
+    repo: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    variant: str | None = None
+    architecture: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.kind == "hub" and not self.path and not (self.repo and self.revision):
+            raise ValueError(
+                f"model {self.name!r} of kind hub needs repo and revision, or path, "
+                f"got repo={self.repo!r}, revision={self.revision!r}"
+            )
+        if self.kind == "random" and self.architecture not in ARCHITECTURES:
+            raise ValueError(f"model.architecture must be one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"model.seed must be an integer in [0, 2**32), got {self.seed!r}")
+
+
+def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeline:
+    """The pipeline of `model` on the sampler's device and dtype, with its scheduler, attention and compilation.
+
+    The safety checker is off and progress bars are silent. RunError when weights or device cannot be had, ValueError
+    when the model cannot take the sampler's size, scheduler or attention.
+    """
+    check_device(sampler.device)
+    if model.kind == "tiny":
+        pipe = tiny_pipeline(model.seed)
+        for part in _networks(pipe).values():
+            torch.nn.Module.to(part, sampler.torch_dtype)
+    elif model.kind == "random":
+        pipe = random_pipeline(model.architecture, sampler.torch_dtype, model.seed)
+    else:
+        pipe = _from_folder(model, _folder(model), sampler.torch_dtype)
+    pipe = pipe.to(sampler.device)
+    configure(pipe, sampler)
+    return pipe
+
+
+def pipe_identity(pipe: DiffusionPipeline) -> dict:
+    """What the pipeline is made of: classes, revision and sha256 of the weights, for a run's provenance.
+
+    `weights`: sha256 by weights file for a pipeline read from a folder, by component (over the parameters' bytes)
+    for one built in code. `revision`: the commit of a hub snapshot, otherwise None.
+    """
+    folder = Path(pipe.config.get("_name_or_path") or "")
+    from_folder = (folder / "model_index.json").is_file()
+    weights = _file_hashes(folder, pipe) if from_folder else _parameter_hashes(pipe)
+    processors = getattr(denoiser(pipe), "attn_processors", {})
+    return {
+        "pipeline": type(pipe).__name__,
+        "components": {name: type(part).__name__ for name, part in pipe.components.items() if part is not None},
+        "attention_processors": sorted({type(processor).__name__ for processor in processors.values()}),
+        "revision": folder.name if from_folder and folder.parent.name == "snapshots" else None,
+        "weights_of": "files" if from_folder else "parameters",
+        "weights": weights,
+    }
+
+
+def _folder(model: ModelConfig) -> Path:
+    """The folder that holds the pipeline: the local one given, or the hub's snapshot, downloaded where needed."""
+    if model.path:
+        folder = Path(model.path).expanduser()
+        if not (folder / "model_index.json").is_file():
+            raise RunError(
+                f"model {model.name}: {folder} is not a diffusers pipeline folder (no model_index.json in it); "
+                "give one made by save_pretrained or downloaded from the hub with model.path=FOLDER"
+            )
+        return folder
+    try:
+        return Path(
+            DiffusionPipeline.download(
+                model.repo, revision=model.revision, variant=model.variant, use_safetensors=True, safety_checker=None
+            )
+        )
+    except OSError as error:  # what diffusers and huggingface_hub raise for no network, no such repository, no access
+        raise RunError(
+            f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub "
+            f"({_first_line(error)}); connect this machine, or copy the pipeline's folder here and give it with "
+            "model.path=FOLDER"
+        ) from error
+
+
+def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    known = DiffusionPipeline.load_config(str(folder))
+    off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+    extra = off if "safety_checker" in known else {}
+    try:
+        return DiffusionPipeline.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            variant=model.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            **extra,
+        )
+    except OSError as error:
+        raise RunError(
+            f"model {model.name}: {folder} cannot be loaded ({_first_line(error)}); it must hold every component of "
+            "the pipeline with weights as safetensors"
+        ) from error
+
+
+def _networks(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def _first_line(error: BaseException) -> str:
+    """The reason in one line: diffusers puts its own page of advice around the cause that a user can act on."""
+    error = error.__cause__ or error
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")
+
+
+def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:
+    files = [file for name in _networks(pipe) for file in sorted((folder / name).glob("*.safetensors"))]
+    return {file.relative_to(folder).as_posix(): _file_hash(file) for file in files}
+
+
+def _file_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _parameter_hashes(pipe: DiffusionPipeline) -> dict[str, str]:
+    return {name: _state_hash(part) for name, part in _networks(pipe).items()}
+
+
+def _state_hash(part: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(part.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        # bfloat16 has no numpy type, its bytes do
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,160 @@
+"""How images are sampled: scheduler, steps, guidance, size, dtype, device, attention, compilation, batch size."""
+
+import dataclasses
+import difflib
+import math
+import numbers
+import re
+from collections.abc import Callable, Sequence
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from eval.errors import RunError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+ATTENTIONS = ("sdpa", "naive")
+PIPELINE_MULTIPLE = 8  # diffusers' pipelines refuse other sizes, whatever the VAE
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """Everything besides model, method and prompt that decides how an image is made.
+
+    scheduler: a diffusers scheduler class, configured from the model's own. steps: inference steps. guidance:
+    classifier-free guidance scale. height, width: pixels. dtype: "float32" | "float16" | "bfloat16".
+    device: "cpu" | "cuda" | "cuda:N". attention: "sdpa" (fused) | "naive" (explicit softmax matrix).
+    compile: torch.compile of the denoiser. batch_size: images per pipeline call; changes no image beyond float noise.
+    """
+
+    scheduler: str = "PNDMScheduler"
+    steps: int = 50
+    guidance: float = 7.5
+    height: int = 512
+    width: int = 512
+    dtype: str = "float32"
+    device: str = "cpu"
+    attention: str = "sdpa"
+    compile: bool = False
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        _check_choice("scheduler", self.scheduler, scheduler_names())
+        _check_choice("dtype", self.dtype, list(DTYPES))
+        _check_choice("attention", self.attention, list(ATTENTIONS))
+        _check_positive("steps", self.steps)
+        _check_positive("batch_size", self.batch_size)
+        for name in ("height", "width"):
+            _check_positive(name, getattr(self, name))
+            check_multiple(name, getattr(self, name), PIPELINE_MULTIPLE)
+        if not _is_number(self.guidance) or not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance must be a number of at least 0, got {self.guidance!r}")
+        if not isinstance(self.device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be true or false, got {self.compile!r}")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The torch dtype of weights and activations."""
+        return DTYPES[self.dtype]
+
+
+def scheduler_names() -> list[str]:
+    """The scheduler classes of the installed diffusers that torch can run."""
+    return sorted(name for name in dir(diffusers.schedulers) if re.fullmatch(r"(?!Flax)\w+Scheduler", name))
+
+
+def check_device(device: str) -> None:
+    """RunError when `device` names a CUDA device that is not there."""
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise RunError(
+            f"device={device} was asked for but torch {torch.__version__} finds no CUDA device; use device=cpu, "
+            "or check the driver and install a CUDA build of torch"
+        )
+    index = torch.device(device).index or 0
+    if index >= torch.cuda.device_count():
+        raise RunError(f"device={device} was asked for but there are {torch.cuda.device_count()} CUDA devices, from 0")
+
+
+def denoiser(pipe: DiffusionPipeline) -> torch.nn.Module:
+    """The pipeline's U-Net, or its transformer."""
+    unet = getattr(pipe, "unet", None)
+    return unet if unet is not None else pipe.transformer
+
+
+def size_multiple(pipe: DiffusionPipeline) -> int:
+    """What height and width must be multiples of: the VAE's factor times the denoiser's patch, and diffusers' own 8."""
+    patch = getattr(denoiser(pipe).config, "patch_size", None) or 1
+    return math.lcm(PIPELINE_MULTIPLE, pipe.vae_scale_factor * patch)
+
+
+def configure(pipe: DiffusionPipeline, sampler: SamplerConfig) -> None:
+    """Put scheduler, attention and compilation of `sampler` on `pipe`, in place. ValueError where the model cannot."""
+    for name in ("height", "width"):
+        check_multiple(name, getattr(sampler, name), size_multiple(pipe))
+    pipe.scheduler = _scheduler(pipe, sampler.scheduler)
+    if sampler.attention == "naive":
+        if not hasattr(denoiser(pipe), "set_default_attn_processor"):
+            raise ValueError(f"attention=naive is for U-Nets, got {type(denoiser(pipe)).__name__}; use attention=sdpa")
+        denoiser(pipe).set_default_attn_processor()
+    pipe.set_progress_bar_config(disable=True)
+    if sampler.compile:
+        denoiser(pipe).compile()  # in place: names of modules and parameters stay
+
+
+def call_pipeline(
+    pipe: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], sampler: SamplerConfig, **extra: object
+):
+    """One pipeline call for `len(prompts)` images, each with its own CPU generator, so that batches change no noise."""
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    return pipe(
+        prompt=list(prompts),
+        height=sampler.height,
+        width=sampler.width,
+        num_inference_steps=sampler.steps,
+        guidance_scale=float(sampler.guidance),
+        generator=generators,
+        **extra,
+    )
+
+
+BeforeBatch = Callable[[list[int]], None]
+
+
+def check_multiple(name: str, value: int, multiple: int) -> None:
+    """ValueError with the nearest allowed value when `value` is no multiple of `multiple`."""
+    if value % multiple:
+        nearest = max(multiple, multiple * round(value / multiple))
+        raise ValueError(f"{name} must be a multiple of {multiple}, got {value}; the nearest is {nearest}")
+
+
+def _scheduler(pipe: DiffusionPipeline, name: str):
+    compatible = {cls.__name__: cls for cls in pipe.scheduler.compatibles} | {
+        type(pipe.scheduler).__name__: type(pipe.scheduler)
+    }
+    if name not in compatible:
+        raise ValueError(
+            f"scheduler {name} does not fit this model's {type(pipe.scheduler).__name__}; "
+            f"allowed: {', '.join(sorted(compatible))}"
+        )
+    return compatible[name].from_config(pipe.scheduler.config)
+
+
+def _check_choice(name: str, value: object, allowed: list[str]) -> None:
+    if value not in allowed:
+        nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)[0]
+        listed = f" of {', '.join(allowed)}" if len(allowed) < 10 else ""
+        raise ValueError(f"{name}: unknown {value!r}, the nearest{listed} is {nearest}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

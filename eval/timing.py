@@ -1,0 +1,178 @@
+"""Speed as its own pass: the same prompts and seeds for every method, warm-up per shape, synchronised, raw values kept.
+
+The pipeline is called as a user calls it, so text encoding, planning, merging and the VAE are all inside the time.
+"""
+
+import dataclasses
+import math
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
+
+PROTOCOL = "wall clock of whole pipeline calls after warm-up, synchronised, planning included"
+
+
+@dataclasses.dataclass(frozen=True)
+class TimingConfig:
+    """What the timing pass measures.
+
+    enabled: whether it runs. warmup: calls thrown away before each batch size. images: images timed at each batch
+    size (rounded up to whole calls). batch_sizes: beside batch 1, which is always measured.
+    """
+
+    enabled: bool = True
+    warmup: int = 2
+    images: int = 20
+    batch_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))
+        if not isinstance(self.enabled, bool):
+            raise ValueError(f"timing.enabled must be true or false, got {self.enabled!r}")
+        _check_least("timing.warmup", self.warmup, 0)
+        _check_least("timing.images", self.images, 1)
+        for size in self.batch_sizes:
+            _check_least("timing.batch_sizes", size, 1)
+
+    @property
+    def shapes(self) -> tuple[int, ...]:
+        """The batch sizes measured, 1 first, each once."""
+        return tuple(sorted({1, *self.batch_sizes}))
+
+
+def measure(
+    pipe: DiffusionPipeline,
+    sampler: SamplerConfig,
+    timing: TimingConfig,
+    *,
+    prompts: Sequence[str],
+    before_batch: BeforeBatch | None = None,
+) -> dict:
+    """Time `pipe` at every batch size of `timing`; image i uses prompt i (round and round) and seed i.
+
+    Returns plain data: `s_per_im` (median seconds of a batch-1 call), `images_per_s` (the best batch size's) with
+    `best_batch_size`, `batches` (one entry per size with raw `seconds` per call), `peak_memory`, and what was around.
+    ValueError without prompts.
+    """
+    if not prompts:
+        raise ValueError("prompts must hold at least one prompt, got none")
+    pipe.set_progress_bar_config(disable=True)
+    others = other_gpu_processes(sampler.device)
+    rows = [_measure_batch(pipe, sampler, timing, size, prompts, before_batch) for size in timing.shapes]
+    best = max(rows, key=lambda row: row["images_per_s"])
+    return {
+        "s_per_im": rows[0]["median"],
+        "images_per_s": best["images_per_s"],
+        "best_batch_size": best["batch_size"],
+        "protocol": PROTOCOL,
+        "warmup": timing.warmup,
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
+        "other_gpu_processes": others,
+        "batches": rows,
+        "peak_memory": rows[-1]["peak_memory"],
+    }
+
+
+def _measure_batch(
+    pipe: DiffusionPipeline,
+    sampler: SamplerConfig,
+    timing: TimingConfig,
+    size: int,
+    prompts: Sequence[str],
+    before_batch: BeforeBatch | None,
+) -> dict:
+    calls = math.ceil(timing.images / size)
+    if sampler.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(sampler.device)
+    for call in range(timing.warmup):
+        _timed_call(pipe, sampler, size, call, prompts, before_batch)
+    seconds = [_timed_call(pipe, sampler, size, call, prompts, before_batch) for call in range(calls)]
+    summary = summarise(seconds)
+    return {
+        "batch_size": size,
+        "seconds": seconds,
+        **summary,
+        "images_per_s": size / summary["median"],
+        "peak_memory": peak_memory(sampler.device),
+    }
+
+
+def _timed_call(
+    pipe: DiffusionPipeline,
+    sampler: SamplerConfig,
+    size: int,
+    call: int,
+    prompts: Sequence[str],
+    before_batch: BeforeBatch | None,
+) -> float:
+    seeds = [call * size + offset for offset in range(size)]
+    chosen = [prompts[seed % len(prompts)] for seed in seeds]
+    _synchronise(sampler.device)
+    started = time.perf_counter()
+    if before_batch is not None:
+        before_batch(seeds)
+    call_pipeline(pipe, chosen, seeds, sampler)
+    _synchronise(sampler.device)
+    return time.perf_counter() - started
+
+
+def summarise(seconds: Sequence[float]) -> dict[str, float]:
+    """Median, 90th percentile, interquartile range and least of raw `seconds` (linear interpolation)."""
+    low, high, p90 = np.quantile(seconds, [0.25, 0.75, 0.9])
+    return {
+        "median": statistics.median(seconds),
+        "p90": float(p90),
+        "iqr": float(high - low),
+        "min": min(seconds),
+    }
+
+
+def peak_memory(device: str) -> dict[str, int]:
+    """Bytes at the peak: torch's allocated and reserved on CUDA, on the CPU the process's resident set so far."""
+    if device != "cpu":
+        return {
+            "cuda_allocated_bytes": torch.cuda.max_memory_allocated(device),
+            "cuda_reserved_bytes": torch.cuda.max_memory_reserved(device),
+        }
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts kibibytes on Linux, bytes on macOS
+    return {"process_peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+
+
+def other_gpu_processes(device: str) -> int | None:
+    """How many other processes compute on the CUDA device, None where it cannot be told (no NVML) or on the CPU.
+
+    Times of a row with other processes beside it are not to be trusted.
+    """
+    if device == "cpu":
+        return None
+    try:
+        import pynvml  # the package nvidia-ml-py; optional
+    except ModuleNotFoundError:
+        return None
+    pynvml.nvmlInit()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    finally:
+        pynvml.nvmlShutdown()
+    return len([process for process in running if process.pid != os.getpid()])
+
+
+def _synchronise(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def _check_least(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

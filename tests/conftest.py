@@ -1,0 +1,27 @@
+"""Fixtures shared by all folders: the embedded tiny pipeline, built once and handed out as copies."""
+
+import copy
+
+import pytest
+import torch
+
+from eval.tiny import tiny_pipeline
+
+
+@pytest.fixture(scope="session")
+def tiny_original():
+    """The tiny pipeline itself. Read only: a test that changes anything takes `tiny_pipe`."""
+    return tiny_pipeline(seed=0)
+
+
+@pytest.fixture
+def tiny_pipe(tiny_original):
+    """A copy of the tiny pipeline that the test may patch, break or configure."""
+    parts = {
+        name: copy.deepcopy(part) if isinstance(part, torch.nn.Module) else part
+        for name, part in tiny_original.components.items()
+    }
+    parts["scheduler"] = type(tiny_original.scheduler).from_config(tiny_original.scheduler.config)
+    pipe = type(tiny_original)(**parts, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
