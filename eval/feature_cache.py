@@ -1,0 +1,33 @@
+"""Arrays that took long to compute, kept on disk under the hash of what they were computed from."""
+
+import hashlib
+import logging
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from eval.atomic import replacing
+
+_log = logging.getLogger(__name__)
+
+
+def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of `parts` (everything its values depend on) from `cache`, or from `compute`, then stored.
+
+    A damaged file is computed again, and the log says so.
+    """
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    path = Path(cache) / "features" / f"{key}.npz"
+    if path.is_file():
+        try:
+            with np.load(path) as stored:
+                return stored["values"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            _log.warning("cached features %s are damaged (%s): computing them again", path, error)
+    values = compute()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, values=values, parts=np.array(parts))
+    return values

@@ -1,0 +1,196 @@
+"""The metric profiles, and the one call that scores a run's images: value, interval, and paired differences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import torch
+
+from eval.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
+from eval.errors import RunError
+from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
+from eval.fid import TooFewImagesError
+from eval.measures import Distance, Likeness, Measure, Setting, TextAgreement
+from eval.pictures import ImageSet, ScoredImage
+from eval.reference import ReferenceSet
+from eval.smoke_networks import SmokeClip, SmokeFeatures
+from eval.stats import Bootstrap, difference, interval
+from eval.weights import WeightFile
+
+__all__ = ["ImageSet", "NoMetrics", "RealMetrics", "ScoredImage", "SmokeMetrics", "score"]
+
+
+class Metrics(Protocol):
+    """A profile: named networks per kind of measure. `profile` is "real", "smoke" or "none"."""
+
+    profile: ClassVar[str]
+    batch_size: int
+
+    @property
+    def frechet(self) -> dict[str, FeatureNetwork]: ...
+    @property
+    def kernel(self) -> dict[str, FeatureNetwork]: ...
+    @property
+    def text(self) -> dict[str, ClipNetwork]: ...
+
+    def preflight(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class RealMetrics:
+    """FID and KID on clean-fid's networks, CLIP scores on open_clip's. `batch_size`: pictures per batch, at least 1."""
+
+    inception: WeightFile = CLEAN_INCEPTION
+    inception_pytorch: WeightFile = PYTORCH_INCEPTION
+    clip: OpenClip = VIT_B32
+    clip_vitl14: OpenClip = VIT_L14
+    batch_size: int = 32
+    profile: ClassVar[str] = "real"
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch_size)
+
+    @property
+    def frechet(self) -> dict[str, FeatureNetwork]:
+        """Networks of Frechet distances."""
+        return {
+            "fid": CleanFidNetwork("clean", self.inception),
+            "fid_legacy_pytorch": CleanFidNetwork("legacy_pytorch", self.inception_pytorch),
+        }
+
+    @property
+    def kernel(self) -> dict[str, FeatureNetwork]:
+        """Networks of kernel distances."""
+        return {"kid": CleanFidNetwork("clean", self.inception)}
+
+    @property
+    def text(self) -> dict[str, ClipNetwork]:
+        """Networks of text agreement."""
+        return {"clip": self.clip, "clip_vitl14": self.clip_vitl14}
+
+    def preflight(self) -> None:
+        """Locate or fetch every weight file. RunError: which file, from where, where to put it."""
+        _preflight(self)
+
+
+@dataclass(frozen=True)
+class SmokeMetrics:
+    """The same measures on small random networks, under names that say so."""
+
+    features: FeatureNetwork = field(default_factory=SmokeFeatures)
+    clip: ClipNetwork = field(default_factory=SmokeClip)
+    batch_size: int = 64
+    profile: ClassVar[str] = "smoke"
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch_size)
+
+    @property
+    def frechet(self) -> dict[str, FeatureNetwork]:
+        """Networks of Frechet distances."""
+        return {"fid_smoke": self.features}
+
+    @property
+    def kernel(self) -> dict[str, FeatureNetwork]:
+        """Networks of kernel distances."""
+        return {"kid_smoke": self.features}
+
+    @property
+    def text(self) -> dict[str, ClipNetwork]:
+        """Networks of text agreement."""
+        return {"clip_smoke": self.clip}
+
+    def preflight(self) -> None:
+        """As RealMetrics; the random networks need no file."""
+        _preflight(self)
+
+
+@dataclass(frozen=True)
+class NoMetrics:
+    """Nothing is measured."""
+
+    profile: ClassVar[str] = "none"
+
+    def preflight(self) -> None:
+        """Nothing is needed."""
+
+
+def _check_batch(size: int) -> None:
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {size}")
+
+
+def _preflight(metrics: Metrics) -> None:
+    for network in (*metrics.frechet.values(), *metrics.kernel.values(), *metrics.text.values()):
+        network.preflight()
+
+
+def score(
+    images: ImageSet,
+    reference: ReferenceSet | None,
+    metrics: Metrics | NoMetrics,
+    *,
+    cache: Path,
+    device: str | torch.device = "cpu",
+    bootstrap: Bootstrap | None = None,
+    against: Mapping[str, ImageSet] | None = None,
+) -> dict[str, dict]:
+    """Every metric of the profile for `images`, as docs/architecture.md says.
+
+    against: other runs' images of the same keys, classes and prompts; each metric gets its paired difference to each.
+    SSIM is measured where `against` holds "none". A distance on too few images has value None and a reason.
+    RunError: no images, no reference, other keys in `against`, a picture that does not decode, features not finite.
+    """
+    if metrics.profile == "none":
+        return {}
+    against = dict(against or {})
+    _check_inputs(images, reference, against)
+    setting = Setting(Path(cache), device, metrics.batch_size, bootstrap or Bootstrap())
+    measures = _measures(metrics, reference, against, setting)
+    return {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}
+
+
+def _check_inputs(images: ImageSet, reference: ReferenceSet | None, against: Mapping[str, ImageSet]) -> None:
+    if not len(images):
+        raise RunError("there are no images to score")
+    if reference is None:
+        raise RunError("distances need a reference; set one (reference=...) or switch metrics off (metrics=none)")
+    own = {image.key: (image.class_index, image.prompt) for image in images.images}
+    for name, other in against.items():
+        if own != {image.key: (image.class_index, image.prompt) for image in other.images}:
+            raise RunError(f"the images of {name!r} are of other keys, classes or prompts; differences must be paired")
+
+
+def _measures(
+    metrics: Metrics, reference: ReferenceSet, against: Mapping[str, ImageSet], setting: Setting
+) -> dict[str, Measure]:
+    measures: dict[str, Measure] = {}
+    for kind, networks in (("frechet", metrics.frechet), ("kernel", metrics.kernel)):
+        measures.update({name: Distance(kind, network, reference, setting) for name, network in networks.items()})
+    measures.update({name: TextAgreement(network, setting) for name, network in metrics.text.items()})
+    if "none" in against:
+        measures["ssim"] = Likeness(against["none"], setting)
+    return measures
+
+
+def _entry(measure: Measure, images: ImageSet, against: Mapping[str, ImageSet], bootstrap: Bootstrap) -> dict:
+    head = {"n": len(images), "n_reference": measure.n_reference}
+    tail = {"protocol": _protocol(measure, len(images))}
+    try:
+        value, replicates = measure.take(images)
+    except TooFewImagesError as error:
+        return {"value": None, **head, "interval": None, **tail, "differences": {}, "reason": str(error)}
+    # Draws of a single class are all alike: they say nothing about spread.
+    spread = len(set(images.class_indices.tolist())) > 1
+    own = interval(value, replicates, bootstrap.confidence) if spread else None
+    differences = {}
+    for name, other in against.items():
+        gap = difference(value, replicates, *measure.take(other), bootstrap.confidence)
+        differences[name] = gap if spread else {**gap, "interval": None}
+    return {"value": value, **head, "interval": own, **tail, "differences": differences}
+
+
+def _protocol(measure: Measure, n: int) -> str:
+    reference = "" if measure.n_reference is None else f", n_reference={measure.n_reference}"
+    return f"{measure.protocol}; n={n}{reference}"

@@ -1,0 +1,64 @@
+"""SSIM between pictures of the same key: how far a method moved each picture from the unmerged one of the same seed.
+
+torchmetrics, Gaussian window of 11 pixels (sigma 1.5), RGB in [0, 1], data_range 1 (torchmetrics would otherwise guess
+it from the batch). Wang et al. 2004, IEEE TIP 13(4).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from eval.errors import RunError
+from eval.feature_cache import cached_array
+from eval.pictures import ImageSet, ScoredImage, read_rgb
+
+_WINDOW = 11
+
+
+def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
+    """SSIM of two pictures [3, H, W] float in [0, 1]. RunError when sizes differ or a side is under 11 pixels."""
+    if a.shape != b.shape:
+        raise RunError(f"SSIM needs pictures of one size, got {_size(a)} and {_size(b)}")
+    if min(a.shape[-2:]) < _WINDOW:
+        raise RunError(f"SSIM needs pictures of at least {_WINDOW} x {_WINDOW} pixels, got {_size(a)}")
+    if torch.equal(a, b):
+        # 1 by definition; rounding of the variances in flat areas would make it 0.99999.
+        return 1.0
+    value = structural_similarity_index_measure(
+        a[None], b[None], gaussian_kernel=True, sigma=1.5, kernel_size=_WINDOW, data_range=1.0
+    )
+    return float(value)
+
+
+def ssim_scores(images: ImageSet, unmerged: ImageSet, *, cache: Path, device: str | torch.device = "cpu") -> np.ndarray:
+    """SSIM of every image [n] to the one of the same key in `unmerged`. RunError naming a key without partner."""
+    partners = {image.key: image for image in unmerged.images}
+    missing = [image.key for image in images.images if image.key not in partners]
+    if missing:
+        raise RunError(
+            f"{len(missing)} images have no unmerged partner (first: {missing[0]}); generate method none first"
+        )
+
+    def compute() -> np.ndarray:
+        pairs = ((image, partners[image.key]) for image in images.images)
+        return np.array([_pair(image, partner, device) for image, partner in pairs])
+
+    return cached_array(cache, ("ssim 11 1.5", images.hash, unmerged.hash), compute)
+
+
+def _pair(image: ScoredImage, partner: ScoredImage, device: str | torch.device) -> float:
+    try:
+        return ssim(_tensor(image, device), _tensor(partner, device))
+    except RunError as error:
+        raise RunError(f"{image.path} against {partner.path}: {error}") from error
+
+
+def _tensor(image: ScoredImage, device: str | torch.device) -> torch.Tensor:
+    pixels = torch.from_numpy(np.array(read_rgb(image))).to(device)  # [H, W, 3]
+    return pixels.permute(2, 0, 1).float() / 255
+
+
+def _size(x: torch.Tensor) -> str:
+    return f"{x.shape[-1]} x {x.shape[-2]}"
