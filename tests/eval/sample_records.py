@@ -40,6 +40,11 @@ def make_metric(value: float | None, n_reference: int | None = 200, **difference
     return metric if value is not None else metric | {"reason": "the pictures are all one colour"}
 
 
+def make_timing(seconds: float, resumed: bool = False) -> dict:
+    raw = [seconds + 0.01 * step for step in range(-4, 5)]
+    return {"s_per_im": seconds, "batches": [{"batch_size": 1, "seconds": raw, "median": seconds}], "resumed": resumed}
+
+
 def make_record(
     method: str = "retom",
     *,
@@ -83,7 +88,7 @@ def make_record(
         "protocol_hash": protocol_hash(protocol),
         "merges": [{"site": "down.0", "grid": [32, 32], "tokens": 1024, "merged": 512}],
         "metrics": {} if failed else metrics,
-        "timing": None if failed else {"s_per_im": {"median": seconds, "raw": [seconds] * 3}, "resumed": False},
+        "timing": None if failed else make_timing(seconds),
         "images": {
             "n": 100,
             "invalid": [{"key": f"{i:04d}_000", "why": "constant"} for i in range(invalid)],

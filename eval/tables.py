@@ -1,0 +1,159 @@
+"""Tables I and II from records: rebuilt whole every time, never appended to, nothing left out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas
+import scipy.stats
+
+from eval import atomic
+from eval.markdown import render
+from eval.records import run_id
+from eval.selection import Extra, assign, choose, refuse_mixed
+from eval.table_spec import SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
+
+BASELINE = "none"
+_TAIL = ("n", "n_reference", "protocol", "run_id", "status")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: its cells by column (None where there is no value), and the record behind it (None if missing)."""
+
+    cells: Mapping[str, Any]
+    record: Mapping | None
+
+    @property
+    def status(self) -> str:
+        """ "ok", "invalid", "failed" or "missing"."""
+        return self.cells["status"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A built table. `profile` is that of its records: "smoke" tables belong under results/smoke/."""
+
+    spec: TableSpec
+    profile: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics' columns in order, as the profile names them."""
+        return tuple(metric_name(metric, self.profile) for metric in self.spec.metrics)
+
+    def line(self, method: str) -> Line | None:
+        """The paper's row of `method`, or None if the table has none."""
+        places = [index for index, row in enumerate(self.spec.rows) if row.method == method]
+        return self.lines[places[0]] if places else None
+
+    def with_status(self, *statuses: str) -> list[Line]:
+        """The lines of these statuses, in order: with_status("failed", "missing") is what is not there."""
+        return [line for line in self.lines if line.status in statuses]
+
+
+def build_table(spec: TableSpec, records: Sequence[dict], *, select: Mapping[str, Any] | None = None) -> Table:
+    """The paper's rows in its order, each with its record's numbers, then the other records.
+
+    `select` chooses among protocols, e.g. {"model": "tiny"} or {"protocol": "3fa2"}.
+    RunError: the records are of several protocols (they are listed), or `select` fits none.
+    """
+    records = choose(records, select)
+    refuse_mixed(records, spec.name)
+    profile = records[0]["protocol"]["metrics"].get("profile", spec.profile) if records else spec.profile
+    found, extras = assign(spec, records)
+    columns = _columns(spec, profile)
+    lines = [_line(spec, profile, columns, row.labels, row.paper, found.get(row.method)) for row in spec.rows]
+    for extra in extras:
+        lines.append(_line(spec, profile, columns, {"model": _label(spec, extra)}, {}, extra.record))
+    return Table(spec, profile, columns, tuple(lines))
+
+
+def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
+    """Write `<name>.csv` (full precision) and `<name>.md` (rounded) into `folder`, each atomically; their paths."""
+    frame = pandas.DataFrame([line.cells for line in table.lines], columns=list(table.columns), dtype=object)
+    csv, markdown = Path(folder) / f"{table.spec.name}.csv", Path(folder) / f"{table.spec.name}.md"
+    atomic.write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
+    atomic.write_text(markdown, render(table))
+    return csv, markdown
+
+
+def _columns(spec: TableSpec, profile: str) -> tuple[str, ...]:
+    names = [metric_name(metric, profile) for metric in spec.metrics]
+    intervals = [f"{name}_{end}" for name in names for end in ("low", "high")]
+    paired = [f"{name}_minus_{BASELINE}" for name in names if name not in UNPAIRED]
+    differences = [f"{name}{end}" for name in paired for end in ("", "_low", "_high")]
+    paper = [f"paper_{metric}" for metric in spec.metrics]
+    return (*spec.labels, *names, *paper, *intervals, *differences, *_TAIL)
+
+
+def _line(
+    spec: TableSpec,
+    profile: str,
+    columns: Sequence[str],
+    labels: Mapping[str, str],
+    paper: Mapping[str, float],
+    record: dict | None,
+) -> Line:
+    cells: dict[str, Any] = dict.fromkeys(columns)
+    cells |= {label: labels.get(label) or None for label in spec.labels}
+    cells |= {f"paper_{metric}": paper.get(metric) for metric in spec.metrics}
+    cells["status"] = "missing" if record is None else record["status"]
+    if record is not None:
+        cells["run_id"] = run_id(record)
+    if record is not None and record["status"] != "failed":
+        for metric in spec.metrics:
+            cells |= _numbers(record, metric_name(metric, profile))
+        cells |= {key: record["protocol"][key] for key in ("n", "n_reference")}
+        # A failed run's own hash may lack the reference that it never came to know.
+        cells["protocol"] = record["protocol_hash"]
+    return Line(cells, record)
+
+
+def _numbers(record: dict, name: str) -> dict[str, Any]:
+    if name == SECONDS:
+        low, high = _seconds_interval(record["timing"])
+        value = None if record["timing"] is None else record["timing"][SECONDS]
+        return {name: value, f"{name}_low": low, f"{name}_high": high}
+    metric = record["metrics"].get(name)
+    if metric is None:
+        return {}
+    cells = _estimate(name, metric)
+    if name not in UNPAIRED:
+        cells |= _estimate(f"{name}_minus_{BASELINE}", metric["differences"].get(BASELINE, {}))
+    return cells
+
+
+def _estimate(name: str, estimate: Mapping) -> dict[str, Any]:
+    low, high = estimate.get("interval") or (None, None)
+    return {name: estimate.get("value"), f"{name}_low": low, f"{name}_high": high}
+
+
+def _seconds_interval(timing: Mapping | None) -> tuple[float | None, float | None]:
+    """95% interval of the median from order statistics of the raw batch-1 seconds; None where they are too few."""
+    batches = [] if timing is None else timing.get("batches", [])
+    seconds = next((batch["seconds"] for batch in batches if batch["batch_size"] == 1), [])
+    if len(seconds) < 2:
+        return None, None
+    found = scipy.stats.quantile_test(seconds, p=0.5).confidence_interval(0.95)
+    ends = [None if math.isnan(end) else float(end) for end in (found.low, found.high)]
+    # One end alone is no interval.
+    return (None, None) if None in ends else (ends[0], ends[1])
+
+
+def _label(spec: TableSpec, extra: Extra) -> str:
+    row: TableRow | None = next((row for row in spec.rows if row.method == extra.record["method"]), None)
+    name = extra.record["method"] if row is None else row.labels["model"]
+    return ", ".join([name, *(f"{key.removesuffix('.name')}={_word(value)}" for key, value in extra.differs.items())])
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + " ".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(_word(item) for item in value) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
