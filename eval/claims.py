@@ -64,7 +64,8 @@ def sentence(claim: dict) -> str:
     )
     if ours is None:
         return f"{start}; ours gives no figure, since {claim['why']}."
-    text = f"{start}; ours gives {_change(ours)} in {'FID' if claim['metric'] == METRIC else claim['metric']} ({ours['base']:.2f} to {ours['ours']:.2f}"
+    name = "FID" if claim["metric"] == METRIC else claim["metric"]
+    text = f"{start}; ours gives {_change(ours)} in {name} ({ours['base']:.2f} to {ours['ours']:.2f}"
     if ours["difference"] is not None:
         text += f", paired difference {ours['difference']:+.2f}"
     if ours["interval"] is not None:
