@@ -1,0 +1,123 @@
+"""The part of a run that needs the model: its images, the report of its merges, its timing."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+from eval.errors import RunError
+from eval.generate import generate
+from eval.images import verify
+from eval.pipelines import pipe_identity
+from eval.prompts import PromptItem
+from eval.provenance import collect
+from eval.records import RunFolder
+from eval.sampler import SamplerConfig, call_pipeline
+from eval.timing import measure
+from scripts.patching import Applied, applied
+from scripts.row import Row
+from scripts.session import Session
+
+ROOT = Path(__file__).parents[1]
+PROBE_STEPS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What the record keeps of the drawing: `merges` per site, `timing` or None, `provenance`."""
+
+    merges: list[dict]
+    timing: dict | None
+    provenance: dict
+
+
+def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
+    """Make the missing images of `items` with the row's method on the pipeline, then time it in the main process.
+
+    RunError: the method merges nothing where it should, or images are missing at the end.
+    """
+    team = session.team
+    with team.phase():
+        size = (row.sampler.width, row.sampler.height)
+        resumed = team.tell(verify(items, folder.images, size).whole > 0 if team.is_main else None)
+        pipe = session.pipeline(row.model, row.sampler)
+    with applied(pipe, row.method, row.backend) as on_pipe:
+        with team.phase():
+            _generate(row, session, folder, items, pipe, on_pipe)
+        with team.phase():
+            timing = _time(row, items, pipe, on_pipe, resumed) if team.is_main and row.timing.enabled else None
+            if not _has_worked(on_pipe):
+                _probe(pipe, row.sampler, items[0], on_pipe)
+            on_pipe.check(row.name)
+        merges = on_pipe.report()
+    return Drawn(merges, timing, _provenance(row, pipe))
+
+
+def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:
+    """What a record says of the images. RunError where some are missing or do not decode."""
+    check = verify(items, folder.images, (sampler.width, sampler.height))
+    if not check.complete:
+        gone = [*check.missing, *check.broken]
+        raise RunError(
+            f"run {folder.run_id} lacks {len(gone)} of its {len(items)} images after drawing (first: {gone[0]}); "
+            "run it again"
+        )
+    keys = {item.file: item.key for item in items}
+    flagged = [("NaN", name) for name in check.nan] + [("constant", name) for name in check.constant]
+    invalid = [{"key": keys[name], "why": why} for why, name in sorted(flagged, key=lambda pair: pair[1])]
+    return {"n": len(items), "invalid": invalid, "foreign": list(check.foreign)}
+
+
+def _generate(
+    row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
+) -> None:
+    share = session.team.share(items, row.sampler.batch_size)
+    generate(
+        pipe,
+        share,
+        folder.images,
+        row.sampler,
+        before_batch=_checking_after_first(row.name, on_pipe),
+        progress=session.team.is_main,
+    )
+
+
+def _checking_after_first(name: str, on_pipe: Applied) -> Callable[[list[int]], None]:
+    """Seeds before each batch; before the second one also that the first merged something, not only after hours."""
+    calls = 0
+
+    def before_batch(seeds: list[int]) -> None:
+        nonlocal calls
+        if calls == 1:
+            on_pipe.check(name)
+        calls += 1
+        on_pipe.set_seeds(seeds)
+
+    return before_batch
+
+
+def _time(row: Row, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied, resumed: bool) -> dict:
+    prompts = [item.prompt for item in items]
+    return {
+        **measure(pipe, row.sampler, row.timing, prompts=prompts, before_batch=on_pipe.set_seeds),
+        "resumed": resumed,
+    }
+
+
+def _has_worked(on_pipe: Applied) -> bool:
+    return any(site["grid"] is not None for site in on_pipe.report())
+
+
+def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on_pipe: Applied) -> None:
+    """A short generation that is thrown away, for the report of a run whose images were all there already."""
+    on_pipe.set_seeds([item.seed])
+    call_pipeline(pipe, [item.prompt], [item.seed], dataclasses.replace(sampler, steps=PROBE_STEPS))
+
+
+def _provenance(row: Row, pipe: DiffusionPipeline) -> dict:
+    sampler = {
+        key: getattr(row.sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
+    }
+    facts = {**sampler, "model": pipe_identity(pipe)}
+    return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

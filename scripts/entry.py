@@ -1,0 +1,87 @@
+"""The frame of every entry point: Hydra composes, jobs run, mistakes are told in one sentence."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from eval.errors import RunError
+from scripts.nearest import explain
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+INTERRUPTED = 130
+FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "scripts"))
+
+Job = Callable[[DictConfig, dict[str, str]], None]
+
+
+def compose_and_call(job: Job) -> int:
+    """Call `job` for every configuration of the command line with the composed values and the choice of each group.
+
+    Returns the exit status: 0, 1 after a mistake in the command line (said in one sentence), 130 after Ctrl-C.
+    `job` deals with its own failures; what it raises ends the sweep.
+    """
+
+    def task(composed: DictConfig) -> None:
+        choices = HydraConfig.get().runtime.choices
+        job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
+
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)
+    try:
+        with _errors_as_raised():
+            main()
+    except KeyboardInterrupt:
+        say("interrupted: what is finished is kept; the same command takes up the rest")
+        return INTERRUPTED
+    except (HydraException, OmegaConfBaseException) as error:
+        say(f"error: {explain(error, sys.argv[1:], CONF)}")
+        return 1
+    except Exception as error:
+        tell(error)
+        return 1
+    return 0
+
+
+def tell(error: Exception) -> None:
+    """Print `error`: one line where a user can mend it, the whole traceback where it is a bug."""
+    if is_sentence(error):
+        say(f"error: {error}")
+    else:
+        traceback.print_exception(error)
+
+
+def is_sentence(error: Exception) -> bool:
+    """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised."""
+    if not isinstance(error, ValueError):
+        return isinstance(error, RunError | HydraException)
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(FOLDERS)
+
+
+def say(text: str) -> None:
+    """Print to the error stream, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _errors_as_raised() -> Iterator[None]:
+    """Let Hydra raise what goes wrong: otherwise it prints its own page and exits."""
+    name = "HYDRA_FULL_ERROR"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,193 @@
+"""One row from its checks to its record: preflight, lock, images, timing, metrics, record."""
+
+import contextlib
+import dataclasses
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.errors import RunError
+from eval.metrics import score
+from eval.prompts import PromptItem
+from eval.provenance import collect, cpu, gpu
+from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
+from eval.reference import ReferenceSet, load_reference
+from eval.sampler import check_device
+from scripts.draw import Drawn, draw, image_facts
+from scripts.row import Row
+from scripts.session import Session
+from scripts.siblings import image_set, names, sibling_images, siblings
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What is known of a row before anything is drawn."""
+
+    items: list[PromptItem]
+    reference: ReferenceSet | None
+    protocol: dict
+
+
+def run_job(row: Row, session: Session) -> str:
+    """Bring `row` to its record. Returns what was done: "done", "rescored" or "already finished".
+
+    RunError for what the user can mend; a failure after the checks is kept in the record, unless a finished record is
+    there. KeyboardInterrupt leaves the images made so far, to be taken up again.
+    """
+    with session.team.phase():
+        checked = preflight(row, session)
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    with _held(folder, session):
+        with session.team.phase():
+            if session.team.is_main:
+                _prepare(folder, row, checked)
+        record = session.team.tell(folder.read_record() if session.team.is_main else None)
+        finished = record if record is not None and record["status"] != "failed" else None
+        try:
+            return _work(row, session, folder, checked, finished)
+        except Exception as error:
+            if finished is None and session.team.is_main:
+                folder.write_record(_failed_record(row, checked, error))
+            raise
+
+
+def preflight(row: Row, session: Session) -> Checked:
+    """Everything that can be known to fail before the first image. RunError or ValueError with one sentence."""
+    check_device(row.sampler.device)
+    row.metrics.preflight()
+    items = row.prompts.items()
+    reference = None
+    if row.metrics.profile != "none":
+        reference = session.reference(row.reference, row.prompts.selected(), row.cache, load_reference)
+    protocol = make_protocol(
+        row.config,
+        prompts_hash=row.prompts.hash,
+        reference_hash=reference.hash if reference else None,
+        metrics={"profile": row.metrics.profile, "networks": _networks(row.metrics)},
+        n=len(items),
+        n_reference=reference.n if reference else None,
+        device_name=_device_name(row.sampler.device),
+    )
+    return Checked(items, reference, protocol)
+
+
+@contextlib.contextmanager
+def _held(folder: RunFolder, session: Session) -> Iterator[None]:
+    """The run folder's lock, held by the main process while all of them work."""
+    with contextlib.ExitStack() as stack:
+        with session.team.phase():
+            if session.team.is_main:
+                stack.enter_context(folder.lock())
+        yield
+
+
+def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
+    # An upper bound: PNG of noise is about as large as its pixels.
+    folder.require_space(len(checked.items) * row.sampler.height * row.sampler.width * 3)
+    folder.open(row.config)
+    folder.write_manifest(checked.items)
+
+
+def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
+    """Draw, time and score what the finished record (if any) does not hold already."""
+    against = session.team.tell(siblings(row) if session.team.is_main else None)
+    drawing = finished is None or _timing_is_due(row, checked, finished)
+    scoring = finished is None or not _scores_hold(row, checked, finished, against)
+    if not (drawing or scoring):
+        return "already finished"
+    drawn = draw(row, session, folder, checked.items) if drawing else _drawn_before(finished)
+    with session.team.phase():
+        if session.team.is_main:
+            metrics = _score(row, folder, checked, against) if scoring else finished["metrics"]
+            folder.write_record(_record(row, folder, checked, drawn, metrics, names(against)))
+    return "done" if drawing else "rescored"
+
+
+def _timing_is_due(row: Row, checked: Checked, finished: dict) -> bool:
+    if not row.timing.enabled:
+        return False
+    moved = finished["protocol"]["device_name"] != checked.protocol["device_name"]
+    return moved or finished["timing"] is None or finished["config"]["timing"] != row.config["timing"]
+
+
+def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, dict]) -> bool:
+    same_intervals = finished["config"]["bootstrap"] == row.config["bootstrap"]
+    return is_finished(finished, checked.protocol) and same_intervals and finished.get("against") == names(against)
+
+
+def _drawn_before(finished: dict) -> Drawn:
+    return Drawn(finished["merges"], finished["timing"], finished["provenance"])
+
+
+def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
+    if checked.reference is None:
+        return {}
+    return score(
+        image_set(folder, checked.items),
+        checked.reference,
+        row.metrics,
+        cache=row.cache,
+        device=row.sampler.device,
+        bootstrap=row.bootstrap,
+        against={name: sibling_images(row, record, checked.items) for name, record in against.items()},
+    )
+
+
+def _record(
+    row: Row, folder: RunFolder, checked: Checked, drawn: Drawn, metrics: dict, against: dict[str, str]
+) -> dict:
+    images = image_facts(checked.items, folder, row.sampler)
+    return {
+        **_identity(row, checked),
+        "status": status_of(images["n"], len(images["invalid"])),
+        "provenance": drawn.provenance,
+        "merges": drawn.merges,
+        "metrics": metrics,
+        "against": against,
+        "timing": drawn.timing,
+        "images": images,
+        "error": None,
+    }
+
+
+def _failed_record(row: Row, checked: Checked, error: Exception) -> dict:
+    sentence = str(error) if isinstance(error, RunError | ValueError) else f"{type(error).__name__}: {error}"
+    return {
+        **_identity(row, checked),
+        "status": "failed",
+        "provenance": collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype),
+        "merges": [],
+        "metrics": {},
+        "timing": None,
+        "images": {"n": len(checked.items), "invalid": [], "foreign": []},
+        "error": {"sentence": sentence, "traceback": "".join(traceback.format_exception(error))},
+    }
+
+
+def _identity(row: Row, checked: Checked) -> dict:
+    return {
+        "record_version": RECORD_VERSION,
+        "experiment": row.runs,
+        "method": row.name,
+        "pixel_hash": row.hash,
+        "config": row.config,
+        "protocol": checked.protocol,
+        "protocol_hash": protocol_hash(checked.protocol),
+    }
+
+
+def _networks(metrics: Any) -> dict[str, str]:
+    """What each metric's numbers depend on beside the pictures, by metric."""
+    if metrics.profile == "none":
+        return {}
+    networks = metrics.frechet | metrics.kernel | metrics.text
+    return {name: network.identity for name, network in networks.items()}
+
+
+def _device_name(device: str) -> str:
+    return (cpu()["model"] or "CPU") if device == "cpu" else gpu(torch.device(device))["name"]

@@ -1,0 +1,72 @@
+"""A misspelt group, choice or key, told in one sentence with the nearest name there is."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+
+def explain(error: Exception, arguments: Sequence[str], conf: Path) -> str:
+    """One sentence for an error that Hydra or OmegaConf raised while composing `arguments` over the folder `conf`."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"unknown {group} {choice!r}{_nearest(choice, list(error.options))}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override!r}: {_first_line(error)}"
+    key = _key_of(str(error), arguments)
+    if key is not None:
+        return _unknown_key(key, arguments, conf)
+    return _first_line(error)
+
+
+def _key_of(message: str, arguments: Sequence[str]) -> str | None:
+    """The overridden key that Hydra could not place, as it stands on the command line."""
+    found = re.search(r"Could not override '([^']+)'", message)
+    if found is None:
+        return None
+    key = found.group(1).split("@")[0]
+    return key if any(_key(argument) == key for argument in arguments) else None
+
+
+def _unknown_key(key: str, arguments: Sequence[str], conf: Path) -> str:
+    """The nearest key to `key` in the deepest part of the configuration that exists."""
+    node = _compose_without(key, arguments, conf)
+    where: list[str] = []
+    names = key.split(".")
+    while len(names) > 1 and isinstance(node, DictConfig) and isinstance(node.get(names[0]), DictConfig):
+        node = node[names[0]]
+        where.append(names.pop(0))
+    known = [".".join([*where, str(name)]) for name in node if name != "_target_"]
+    if not where:
+        known += ["experiment"]
+    return f"unknown key {key!r}{_nearest('.'.join([*where, names[0]]), known)}"
+
+
+def _compose_without(key: str, arguments: Sequence[str], conf: Path) -> DictConfig:
+    """The configuration of the plain choices on the command line: no sweeps, nothing that may be wrong as well."""
+    choices = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != key]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            return compose("config", overrides=choices)
+        except HydraException:  # another argument is wrong as well: its turn comes when this one is mended
+            return compose("config") if choices else OmegaConf.create({})
+
+
+def _key(argument: str) -> str:
+    return argument.split("=")[0].lstrip("+~").split("@")[0]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    listed = ", ".join(sorted(known))
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f", the nearest is {nearest[0]}; there are {listed}" if nearest else f"; there are {listed}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

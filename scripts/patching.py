@@ -1,0 +1,65 @@
+"""A method on a pipeline for the length of a `with` block, whichever of the two kinds of method it is."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from baselines.adapter import Adapter
+from diffusers import DiffusionPipeline
+
+import retom
+from eval.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Applied:
+    """What the harness asks of a method that is on a pipeline.
+
+    sites: how many places were patched. set_seeds: to be called with the image seeds before every pipeline call.
+    report: one dict per site, as `retom.report`. merges: whether a run must merge something.
+    """
+
+    sites: int
+    set_seeds: Callable[[list[int]], None]
+    report: Callable[[], list[dict]]
+    merges: bool
+
+    def check(self, name: str) -> None:
+        """RunError when the method should merge and, after at least one pipeline call, has merged nothing anywhere."""
+        sites = self.report()
+        if self.merges and not any(merged(site) for site in sites):
+            grids = sorted({"x".join(map(str, site["grid"])) for site in sites if site["grid"]})
+            raise RunError(
+                f"method {name} merged nothing at any of its {len(sites)} sites "
+                f"(token grids {', '.join(grids) or '-'}); "
+                "raise its ratio or the depth it merges at, or take a larger image"
+            )
+
+
+def merged(site: dict) -> bool:
+    """Whether a site of a report runs on fewer tokens than came in."""
+    return site["merged"] is not None and site["merged"] < site["tokens"]
+
+
+@contextlib.contextmanager
+def applied(pipe: DiffusionPipeline, method: object, backend: str) -> Iterator[Applied]:
+    """Put `method` on `pipe` and take it off however the block ends.
+
+    ValueError: the model has no site for it, is patched already, or the method is neither a `retom.TokenMerger` nor
+    a `baselines.adapter.Adapter`.
+    """
+    if isinstance(method, Adapter):
+        sites = method.apply(pipe)
+        try:
+            yield Applied(
+                sites, lambda seeds: method.set_seeds(pipe, seeds), lambda: method.report(pipe), method.merges
+            )
+        finally:
+            method.remove(pipe)
+    elif isinstance(method, retom.TokenMerger):
+        with retom.patched(pipe, method, backend=backend) as sites:
+            yield Applied(sites, lambda seeds: retom.set_seeds(pipe, seeds), lambda: retom.report(pipe), method.merges)
+    else:
+        raise ValueError(
+            f"a method must be a retom.TokenMerger or a baselines.adapter.Adapter, got {type(method).__name__}"
+        )

@@ -1,0 +1,62 @@
+"""The processes of one `accelerate launch`, or the one process there is: who draws what, and failing together."""
+
+import contextlib
+import datetime
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+
+from eval.errors import RunError
+from eval.generate import shard
+from eval.prompts import PromptItem
+
+# The others wait while the main process times and scores; ATC's timing alone takes longer than torch's 10 minutes.
+WAIT = datetime.timedelta(days=2)
+
+
+class Team:
+    """The processes that share the images of a run. The main one locks, writes records, times and scores."""
+
+    def __init__(self, device: str) -> None:
+        """device: the sampler's; "cpu" makes the processes talk by gloo even where a GPU is."""
+        self._state = PartialState(cpu=device == "cpu", timeout=WAIT)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self._state.is_main_process
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        return self._state.num_processes
+
+    def share(self, items: Sequence[PromptItem], batch_size: int) -> list[PromptItem]:
+        """The part of `items` that this process makes, cut by batches so that the batches are those of one process."""
+        return shard(items, self._state.process_index, self.size, batch_size)
+
+    @contextlib.contextmanager
+    def phase(self) -> Iterator[None]:
+        """A part of the work after which all processes meet; when it fails in one it fails in all.
+
+        RunError in the others names the sentence of the first that failed; nobody waits for a process that is gone.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._meet(f"{type(error).__name__}: {error}")
+            raise
+        failed = [sentence for sentence in self._meet(None) if sentence]
+        if failed:
+            raise RunError(f"another process of this run failed ({failed[0]})")
+
+    def tell(self, value: Any) -> Any:
+        """The main process's `value`, in every process."""
+        if self.size == 1:
+            return value
+        return broadcast_object_list([value])[0]
+
+    def _meet(self, sentence: str | None) -> list[str | None]:
+        return [sentence] if self.size == 1 else gather_object([sentence])

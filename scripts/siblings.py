@@ -1,0 +1,56 @@
+"""The finished runs that a row is compared with: the unmerged one and ToMeSD's, all else being equal."""
+
+from eval.errors import RunError
+from eval.pictures import ImageSet, ScoredImage
+from eval.prompts import PromptItem
+from eval.records import RunFolder, load_records, run_id
+from scripts.row import Row
+
+COMPARED_WITH = {"none": (), "tomesd": ("none",)}
+ALL = ("none", "tomesd")
+PIXELS_BESIDE_METHOD = ("model", "sampler", "backend", "prompts")
+
+
+def siblings(row: Row) -> dict[str, dict]:
+    """Records by name ("none", "tomesd") of finished runs with the same pixels but for the method.
+
+    Where a sweep left several of ToMeSD, the one with this row's own ratio stands, else the only one.
+    """
+    finished = [record for record in load_records(row.results / "runs", row.runs) if record["status"] != "failed"]
+    fitting = [record for record in finished if _beside_method(record["config"]) == _beside_method(row.config)]
+    found = {}
+    for name in COMPARED_WITH.get(row.name, ALL):
+        named = [record for record in fitting if record["method"] == name]
+        same = [r for r in named if r["config"]["method"].get("ratio") == row.config["method"].get("ratio")]
+        if len(same or named) == 1:
+            found[name] = (same or named)[0]
+    return found
+
+
+def image_set(folder: RunFolder, items: list[PromptItem]) -> ImageSet:
+    """The pictures of a run in the order of its items. RunError where one is not there."""
+    images = [ScoredImage(item.key, item.class_index, item.prompt, folder.images / item.file) for item in items]
+    absent = [image for image in images if not image.path.is_file()]
+    if absent:
+        raise RunError(
+            f"run {folder.run_id} is finished but {len(absent)} of its {len(images)} images are gone "
+            f"(first: {absent[0].path}); delete its record.json and run it again"
+        )
+    return ImageSet(tuple(images))
+
+
+def sibling_images(row: Row, record: dict, items: list[PromptItem]) -> ImageSet:
+    """The pictures of a run that `siblings` found."""
+    folder = RunFolder(row.results / "runs", row.runs, record["method"], record["pixel_hash"])
+    return image_set(folder, items)
+
+
+def names(records: dict[str, dict]) -> dict[str, str]:
+    """Run ids by name: what a record keeps of the runs it was compared with."""
+    return {name: run_id(record) for name, record in records.items()}
+
+
+def _beside_method(config: dict) -> dict:
+    chosen = {key: config[key] for key in PIXELS_BESIDE_METHOD}
+    chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
+    return chosen
