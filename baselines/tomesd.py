@@ -1,0 +1,162 @@
+"""ToMeSD (Token Merging for Fast Stable Diffusion, arXiv 2303.17604) on this project's own plans.
+
+One token of every sx x sy window is a destination, every other token a source; tokens at the right and bottom edge that
+fill no window are sources. Each source knows its most similar destination in the whole grid, and the r sources that are
+most similar to theirs are averaged into it. Without randomness this equals the `tomesd` package bit for bit on the CPU
+in float32. What the package does silently is refused or done here: a ratio it would cap is an error, an odd batch keeps
+its randomness, and the choice of destinations is drawn for every image from its own seed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retom.method import SiteContext, TokenMerger, check_merger
+from retom.plan import MergePlan
+from retom.rng import uniform_index
+from retom.windows import check_window
+
+
+def check_ratio(ratio: float, areas: Mapping[str, int]) -> None:
+    """ValueError for a ratio outside of [0, 1), or above what windows of these areas (tokens, by name) can honour.
+
+    Only sources can be merged away, and one token in each window is none: 1 - 1 / area is the most there is.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio must be in [0, 1), got {ratio}")
+    name = min(areas, key=areas.get)
+    cap = 1 - 1 / areas[name]
+    if ratio > cap + 1e-9:
+        raise ValueError(
+            f"ratio must be at most {cap:.4g} with {name} (one in every {areas[name]} tokens is a destination), "
+            f"got {ratio}; "
+            "take a smaller ratio or larger windows"
+        )
+
+
+def check_max_downsample(max_downsample: int | None) -> None:
+    """ValueError unless None (every depth) or at least 1."""
+    if max_downsample is not None and max_downsample < 1:
+        raise ValueError(f"max_downsample must be None or at least 1, got {max_downsample}")
+
+
+@dataclass(frozen=True)
+class ToMeSD(TokenMerger):
+    """Random bipartite merging, measured on the block's input.
+
+    Attributes:
+        ratio: share of all tokens removed, in [0, 1 - 1 / (sx * sy)].
+        sx, sy: width and height of a window in tokens.
+        window: instead of sx and sy, one side or one for each of down, mid and up, which the package cannot do.
+        use_rand: draw each window's destination anew at every step and site; otherwise it is the top left token.
+        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
+        max_downsample: leave grids coarser than this alone; None merges at every depth.
+
+    Raises:
+        ValueError: with the name, the value and what is allowed.
+    """
+
+    ratio: float = 0.5
+    sx: int = 2
+    sy: int = 2
+    window: int | Mapping[str, int] | None = None
+    use_rand: bool = True
+    targets: tuple[str, ...] = ("self",)
+    max_downsample: int | None = 1
+    metric = "block_input"
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", tuple(self.targets))
+        check_merger(self)
+        check_max_downsample(self.max_downsample)
+        for name in ("sx", "sy"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if self.window is None:
+            return check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
+        if (self.sx, self.sy) != (2, 2):
+            raise ValueError(f"give window or sx and sy, not both: got window={self.window!r} and {self.sx}, {self.sy}")
+        object.__setattr__(self, "window", check_window(self.window))
+        sides = self.window if isinstance(self.window, Mapping) else {"all": self.window}
+        return check_ratio(self.ratio, {f"window {name}={side}": side * side for name, side in sides.items()})
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """Plan one site; None below `max_downsample`."""
+        if self.max_downsample is not None and context.downsample > self.max_downsample:
+            return None
+        batch, num_tokens, _ = metric.shape
+        side_y, side_x = self._sides(context.layer_type)
+        # A window larger than the grid is cut to it, as in ReToM.
+        windows = (min(side_y, grid[0]), min(side_x, grid[1]))
+        places = self._places(batch, grid, windows, context)
+        destinations = places.shape[1]
+        removed = min(int(num_tokens * self.ratio), num_tokens - destinations)
+        if removed == 0:
+            return MergePlan.identity(batch, num_tokens, metric.device)
+        with torch.no_grad():
+            return bipartite_plan(metric, places, removed)
+
+    def _sides(self, layer_type: str) -> tuple[int, int]:
+        if self.window is None:
+            return self.sy, self.sx
+        side = self.window if isinstance(self.window, int) else self.window[layer_type]
+        return side, side
+
+    def _places(self, batch: int, grid: tuple[int, int], windows: tuple[int, int], context: SiteContext) -> Tensor:
+        """Each whole window's destination as a token number, [B, D]."""
+        tall, wide = windows
+        rows, columns = grid[0] // tall, grid[1] // wide
+        window = torch.arange(rows * columns, device=context.seeds.device)
+        if self.use_rand:
+            inside = uniform_index(context.seeds, context.step, context.layer, window, tall * wide)
+        else:
+            inside = torch.zeros(batch, rows * columns, dtype=torch.int64, device=window.device)
+        row = (window // columns) * tall + inside // wide
+        column = (window % columns) * wide + inside % wide
+        return row * grid[1] + column
+
+
+def bipartite_plan(metric: Tensor, destinations: Tensor, removed: int) -> MergePlan:
+    """Merge the sources that are most similar to their nearest destination into it, as one mean.
+
+    Args:
+        metric: [B, N, C].
+        destinations: token numbers, [B, D] int64; all other tokens are sources.
+        removed: how many sources are merged, in [1, N - D].
+    """
+    batch, num_tokens, _ = metric.shape
+    # Neither sort is stable, on purpose: these are the package's calls, so equal keys end in its order on any machine.
+    kind = torch.zeros(batch, num_tokens, dtype=torch.int64, device=metric.device).scatter_(1, destinations, -1)
+    by_kind = kind[..., None].argsort(dim=1)[..., 0]
+    destinations, sources = by_kind.tensor_split([destinations.shape[1]], dim=1)
+    best, nearest = _nearest(metric, sources, destinations)
+    rank = best.argsort(dim=-1, descending=True)
+    merged, alone = rank[:, :removed], rank[:, removed:]
+    # Slots are numbered, and tokens summed, in the package's order: sources left alone, then destinations.
+    first = alone.shape[1]
+    kept = torch.cat([sources.gather(1, alone), destinations], dim=1)  # [B, M]
+    tokens = torch.cat([kept, sources.gather(1, merged)], dim=1)  # [B, N]
+    own = torch.arange(kept.shape[1], device=metric.device).expand(batch, -1)
+    slots = torch.cat([own, first + nearest.gather(1, merged)], dim=1)
+    return MergePlan.from_clusters(
+        assign=torch.empty_like(slots).scatter_(1, tokens, slots),
+        weight=None,
+        dst_index=kept,
+        order=tokens.gather(1, slots.argsort(dim=1, stable=True)),
+    )
+
+
+def _nearest(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
+    """Similarity of each source with its most similar destination, and which one that is, each [B, S].
+
+    The same operations on the same operands as the package's, so that no rounding tells the two apart.
+    """
+    metric = metric / metric.norm(dim=-1, keepdim=True)
+    left, right = (
+        metric.gather(1, index[..., None].expand(-1, -1, metric.shape[-1])) for index in (sources, destinations)
+    )
+    scores = left @ right.transpose(-1, -2)  # [B, S, D]
+    return scores.max(dim=-1)
