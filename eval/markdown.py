@@ -115,7 +115,7 @@ def _facts(records: list[dict]) -> list[str]:
     model = facts["model"].get("name") if isinstance(facts["model"], dict) else facts["model"]
     days = _sorted(record["provenance"].get("date", "")[:10] for record in records)
     seeds = _sorted(record["config"]["prompts"].get("seed") for record in records)
-    networks = {key: value for key, value in facts["metrics"].items() if key != "profile"}
+    networks = facts["metrics"].get("networks") or {}
     return [
         f"Protocol {protocol['protocol_hash']}: model {_escape(model)}, {_pairs(sampler)}.",
         f"Metrics: profile {_escape(facts['metrics'].get('profile'))}; {_pairs(networks) or 'no networks'}.",

@@ -53,6 +53,7 @@ def validate_record(record: Any) -> None:
     if record["record_version"] != RECORD_VERSION:
         raise ValueError(f"record.record_version is {record['record_version']}; this version reads {RECORD_VERSION}")
     _check_identity(record)
+    _check_provenance(record["provenance"])
     _check_status(record)
     _check_images(record["images"])
     for name, metric in record["metrics"].items():
@@ -60,13 +61,14 @@ def validate_record(record: Any) -> None:
     for index, site in enumerate(record["merges"]):
         _is(f"record.merges[{index}]", site, (dict,))
     if record["timing"] is not None:
-        _is("record.timing.resumed", record["timing"].get("resumed"), (bool,))
+        _check_timing(record["timing"])
     _check_numbers("record", record)
 
 
 def _check_identity(record: Mapping) -> None:
     check_name("record.experiment", record["experiment"])
     check_name("record.method", record["method"])
+    _is("record.config.prompts", record["config"].get("prompts"), (dict,))
     expected = pixel_hash(record["config"])
     if record["pixel_hash"] != expected:
         raise ValueError(f"record.pixel_hash is {record['pixel_hash']!r}, but its config hashes to {expected!r}")
@@ -79,6 +81,25 @@ def _check_identity(record: Mapping) -> None:
         raise ValueError(
             f"record.protocol_hash is {record['protocol_hash']!r}, but its protocol hashes to {expected!r}"
         )
+
+
+def _check_provenance(provenance: Mapping) -> None:
+    _is("record.provenance.date", provenance.get("date"), (str,))
+    _is("record.provenance.git", provenance.get("git"), (dict,))
+    _is("record.provenance.git.sha", provenance["git"].get("sha"), (str, type(None)))
+
+
+def _check_timing(timing: Mapping) -> None:
+    _is("record.timing.resumed", timing.get("resumed"), (bool,))
+    _is("record.timing.s_per_im", timing.get("s_per_im"), (int, float))
+    _is("record.timing.batches", timing.get("batches"), (list,))
+    for index, batch in enumerate(timing["batches"]):
+        where = f"record.timing.batches[{index}]"
+        _is(where, batch, (dict,))
+        _is(f"{where}.batch_size", batch.get("batch_size"), (int,))
+        _is(f"{where}.seconds", batch.get("seconds"), (list,))
+        for call, seconds in enumerate(batch["seconds"]):
+            _is(f"{where}.seconds[{call}]", seconds, (int, float))
 
 
 def _check_status(record: Mapping) -> None:

@@ -65,7 +65,7 @@ def make_record(
         config,
         prompts_hash="a" * 64,
         reference_hash=None if status == "failed" else "b" * 64,
-        metrics={"profile": profile, "fid": "clean-fid"},
+        metrics={"profile": profile, "networks": {"fid": "clean-fid"}},
         n=100,
         n_reference=None if status == "failed" else 200,
         device_name="AMD EPYC",

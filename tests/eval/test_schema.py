@@ -2,9 +2,14 @@ import copy
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from eval.markdown import render
 from eval.records import status_of, validate_record
+from eval.tables import build_table
 from tests.eval.sample_records import make_record
+from tests.eval.sample_specs import make_spec
 
 
 def test_records_of_every_status_are_valid() -> None:
@@ -58,3 +63,31 @@ def test_every_key_is_needed(key: str) -> None:
     del record[key]
     with pytest.raises(ValueError, match=f"record.{key} is absent"):
         validate_record(record)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_anything_anywhere_is_refused_or_makes_a_table(data: st.DataObject) -> None:
+    record = make_record(invalid=1)
+    place = data.draw(st.sampled_from(places(record)[1:]))
+    inner = record
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = data.draw(JSON)
+    try:
+        validate_record(record)
+    except ValueError:
+        return
+    render(build_table(make_spec(), [record]))
