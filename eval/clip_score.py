@@ -81,6 +81,7 @@ class OpenClip:
     def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
         """Both towers in float32. RunError when the file is not of this architecture."""
         import open_clip
+        from safetensors import SafetensorError
 
         path = self.weights.locate()
         # The constructor draws initial weights from the global generator, which is not ours to move.
@@ -88,7 +89,7 @@ class OpenClip:
             model = open_clip.create_model(self.architecture, load_weights=False)
         try:
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, SafetensorError) as error:
             first = str(error).splitlines()[0]
             raise RunError(f"weights {path} are not those of {self.architecture} ({first})") from error
         model = model.eval().to(device)

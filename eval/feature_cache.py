@@ -23,7 +23,8 @@ def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.n
     path = Path(cache) / "features" / f"{key}.npz"
     if path.is_file():
         try:
-            with np.load(path) as stored:
+            # Opened here, because np.load leaves its own file open when the archive is damaged.
+            with path.open("rb") as file, np.load(file) as stored:
                 return stored["values"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             _log.warning("cached features %s are damaged (%s): computing them again", path, error)

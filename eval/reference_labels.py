@@ -89,10 +89,11 @@ def _synsets_of_text(path: Path) -> dict[int, str]:
 
 def _synsets_of_matlab(path: Path) -> dict[int, str]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         synsets = loadmat(path, squeeze_me=True)["synsets"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, MatReadError) as error:
         raise RunError(f"synset list {path} is not the devkit's meta.mat: {error}") from error
     # Classes that have children are inner nodes of WordNet; their ids, above 1000, label no picture.
     return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}

@@ -82,7 +82,7 @@ def from_parquet(path: Path, wnids: dict[str, int], cache: Path) -> Pictures:
         raise RunError(f"reference {path} is neither a parquet file nor a folder with parquet files")
     try:
         rows = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(cache / "datasets"))
-    except datasets.exceptions.DatasetGenerationError as error:
+    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
         raise RunError(f"reference {path} cannot be read as parquet: {error.__cause__ or error}") from error
     return _from_rows(rows, wnids, str(path))
 
@@ -90,7 +90,6 @@ def from_parquet(path: Path, wnids: dict[str, int], cache: Path) -> Pictures:
 def from_hub(repo: str, revision: str | None, wnids: dict[str, int]) -> Pictures:
     """The validation split of a hub dataset such as the gated ILSVRC/imagenet-1k; the training split is not fetched."""
     import datasets
-    import httpx
 
     # Asking for split="validation" alone fetches every split (huggingface/datasets#6793); naming the files does not.
     files = {"validation": "data/validation-*.parquet"}
@@ -98,7 +97,7 @@ def from_hub(repo: str, revision: str | None, wnids: dict[str, int]) -> Pictures
         rows = datasets.load_dataset(
             repo, data_files=files, split="validation", revision=revision, verification_mode="no_checks"
         )
-    except (OSError, httpx.HTTPError) as error:
+    except OSError as error:
         raise RunError(
             f"reference {repo} cannot be had from the model hub ({type(error).__name__}); accept its terms and log in "
             "(hf auth login), connect, or use a local copy (reference.kind=folder or parquet with reference.path)"

@@ -82,16 +82,15 @@ class HubFile:
         return path
 
     def _from_hub(self) -> Path:
-        import httpx
         from huggingface_hub import hf_hub_download
 
         try:
             return Path(hf_hub_download(self.repo, self.filename, revision=self.revision))
-        except (OSError, httpx.HTTPError) as error:
+        except OSError as error:
             raise RunError(
                 f"weights {self.filename} of {self.repo} (model hub, revision {self.revision}) are not cached and "
-                f"cannot be had ({type(error).__name__}); connect once, or download that file elsewhere and give its path "
-                "(the metric's weights.path)"
+                f"cannot be had ({type(error).__name__}); connect once, or download that file elsewhere and give its "
+                "path (the metric's weights.path)"
             ) from error
 
 
