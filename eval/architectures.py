@@ -89,9 +89,9 @@ def _sd15(dtype: torch.dtype) -> StableDiffusionPipeline:
     return assemble(
         StableDiffusionPipeline,
         tokenizer=tokenizer,
-        unet=UNet2DConditionModel(**SD15_UNET).to(dtype),
-        vae=AutoencoderKL(**KL_F8, sample_size=512).to(dtype),
-        text_encoder=CLIPTextModel(text_config(tokenizer, **CLIP_L)).to(dtype),
+        unet=_cast(UNet2DConditionModel(**SD15_UNET), dtype),
+        vae=_cast(AutoencoderKL(**KL_F8, sample_size=512), dtype),
+        text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
     )
 
 
@@ -102,9 +102,14 @@ def _sdxl(dtype: torch.dtype) -> StableDiffusionXLPipeline:
         scheduler=EulerDiscreteScheduler(**SDXL_SCHEDULER),
         tokenizer=tokenizer,
         tokenizer_2=second,
-        unet=UNet2DConditionModel(**SDXL_UNET).to(dtype),
-        vae=AutoencoderKL(**KL_F8, sample_size=1024, scaling_factor=0.13025, force_upcast=True).to(dtype),
-        text_encoder=CLIPTextModel(text_config(tokenizer, **CLIP_L)).to(dtype),
-        text_encoder_2=CLIPTextModelWithProjection(text_config(second, **CLIP_BIG_G)).to(dtype),
+        unet=_cast(UNet2DConditionModel(**SDXL_UNET), dtype),
+        vae=_cast(AutoencoderKL(**KL_F8, sample_size=1024, scaling_factor=0.13025, force_upcast=True), dtype),
+        text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
+        text_encoder_2=_cast(CLIPTextModelWithProjection(text_config(second, **CLIP_BIG_G)), dtype),
         add_watermarker=False,
     )
+
+
+def _cast(part: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    # torch's own `to`: diffusers' warns of modules to keep in fp32, and these models have none
+    return torch.nn.Module.to(part, dtype)
