@@ -75,13 +75,13 @@ class ToMeSD(TokenMerger):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        if self.window is None:
-            return check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
-        if (self.sx, self.sy) != (2, 2):
-            raise ValueError(f"give window or sx and sy, not both: got window={self.window!r} and {self.sx}, {self.sy}")
-        object.__setattr__(self, "window", check_window(self.window))
-        sides = self.window if isinstance(self.window, Mapping) else {"all": self.window}
-        return check_ratio(self.ratio, {f"window {name}={side}": side * side for name, side in sides.items()})
+        if self.window is not None:
+            if (self.sx, self.sy) != (2, 2):
+                raise ValueError(
+                    f"give window or sx and sy, not both: got window={self.window!r}, {self.sx}, {self.sy}"
+                )
+            object.__setattr__(self, "window", check_window(self.window))
+        check_ratio(self.ratio, self._areas())
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""
@@ -98,6 +98,14 @@ class ToMeSD(TokenMerger):
             return MergePlan.identity(batch, num_tokens, metric.device)
         with torch.no_grad():
             return bipartite_plan(metric, places, removed)
+
+    def _areas(self) -> dict[str, int]:
+        """Tokens of a window, by what an error calls it."""
+        if self.window is None:
+            return {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy}
+        if isinstance(self.window, int):
+            return {f"window={self.window}": self.window**2}
+        return {f"window {layer_type}={side}": side**2 for layer_type, side in self.window.items()}
 
     def _sides(self, layer_type: str) -> tuple[int, int]:
         if self.window is None:

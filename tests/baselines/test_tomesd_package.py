@@ -107,17 +107,18 @@ def test_other_sublayers_are_counted_where_they_merge(tiny_pipe):
     assert all(site["merged"] == site["tokens"] // 2 for site in method.report(tiny_pipe))
 
 
+def small_unet(**options) -> UNet2DConditionModel:
+    """A U-Net as SDXL's: no transformer block at the top level."""
+    sizes = {"sample_size": 16, "block_out_channels": (32, 64), "layers_per_block": 1, "norm_num_groups": 16}
+    blocks = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    return UNet2DConditionModel(**sizes, **blocks, cross_attention_dim=32, attention_head_dim=8, **options).eval()
+
+
 def test_a_topology_without_attention_at_the_top_shows_as_merging_nothing():
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=32,
-        attention_head_dim=8,
-        norm_num_groups=16,
-    ).eval()
+    unet = small_unet()
     for depth, merged in ((1, 64), (2, 32)):
         method = ToMeSDPackage(max_downsample=depth)
         method.apply(unet)
@@ -178,3 +179,8 @@ def test_what_cannot_be_patched_is_refused(packaged, tiny_original):
         method.report(tiny_original)
     with pytest.raises(ValueError, match="one integer per image, got none"):
         method.set_seeds(pipe, [])
+
+
+def test_gligen_which_the_package_drops_is_refused():
+    with pytest.raises(ValueError, match="tomesd drops GLIGEN's layers silently"):
+        ToMeSDPackage().apply(small_unet(attention_type="gated"))
