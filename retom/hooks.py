@@ -98,7 +98,7 @@ class SitePatch:
         self.generation = generation
         self.top = top
         self.grid = grid
-        self.plan: MergePlan | None = None
+        self._kept: tuple | None = None
         self.planned_grid: tuple[int, int] | None = None
 
     def refresh(self, metric: Tensor) -> None:
@@ -113,20 +113,25 @@ class SitePatch:
             seeds=self.generation.row_seeds(metric.shape[0], metric.device),
         )
         plan = self.method.plan(metric, grid, context)
-        self.plan = plan if plan is None else plan.on(self.backend)
+        self._kept = None if plan is None else plan.on(self.backend).parts()
         self.planned_grid = grid
+
+    @property
+    def plan(self) -> MergePlan | None:
+        """The plan in force; None where the site is left alone."""
+        return None if self._kept is None else MergePlan(*self._kept)
 
     def report(self) -> dict[str, Any]:
         """What the site did: see `retom.report`."""
-        generation, grid = self.generation, self.planned_grid
+        generation, grid, plan = self.generation, self.planned_grid, self.plan
         tokens = None if grid is None else grid[0] * grid[1]
-        idle = self.plan is None or self.plan.is_identity
+        idle = plan is None or plan.is_identity
         return {
             "site": self.site.name,
             "layer_type": self.site.layer_type,
             "grid": None if grid is None else list(grid),
             "tokens": tokens,
-            "merged": tokens if idle else self.plan.num_merged,
+            "merged": tokens if idle else plan.num_merged,
             "plans_computed": 0 if idle else generation.plans_computed,
             "plans_reused": 0 if idle else generation.plans_reused,
         }

@@ -31,6 +31,7 @@ class MergePlan:
         blocks: pairs (tokens [windows, n], slots per window) where slots are numbered window by window.
         mean: the weights are those of a plain mean, so it is computed as one (sum, then division).
         backend: how it is executed; `on` changes it.
+        prepared: what the backend made of the plan, once.
     """
 
     assign: Tensor
@@ -42,7 +43,7 @@ class MergePlan:
     blocks: tuple[tuple[Tensor, int], ...] = field(default=(), repr=False)
     mean: bool = False
     backend: str = "gather"
-    prepared: Any = field(init=False, repr=False)
+    prepared: Any = field(default=None, repr=False)
 
     def __post_init__(self):
         if self.order is None or self.starts is None:
@@ -50,8 +51,8 @@ class MergePlan:
             edges = torch.arange(self.num_merged, device=slots.device).expand(slots.shape[0], -1).contiguous()
             object.__setattr__(self, "order", order)
             object.__setattr__(self, "starts", torch.searchsorted(slots.contiguous(), edges))
-        backend = get_backend(self.backend)
-        object.__setattr__(self, "prepared", None if self.is_identity else backend.prepare(self))
+        if self.prepared is None and not self.is_identity:
+            object.__setattr__(self, "prepared", get_backend(self.backend).prepare(self))
 
     @property
     def is_identity(self) -> bool:
@@ -87,9 +88,16 @@ class MergePlan:
         order = assign.sort(dim=1, stable=True).indices if order is None else order
         return cls(assign, weight, dst_index.shape[1], dst_index, order=order, starts=starts, mean=mean)
 
+    def parts(self) -> tuple:
+        """The values of all fields in their order, so that `MergePlan(*plan.parts())` is the same plan.
+
+        What is kept between calls of a compiled model must be plain: torch.compile cannot store a frozen dataclass.
+        """
+        return tuple(getattr(self, name) for name in _FIELDS)
+
     def on(self, backend: str) -> "MergePlan":
         """The same plan on another backend."""
-        return self if backend == self.backend else dataclasses.replace(self, backend=backend)
+        return self if backend == self.backend else dataclasses.replace(self, backend=backend, prepared=None)
 
     def merge(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C], for any tensor over the planned tokens."""
@@ -105,6 +113,9 @@ class MergePlan:
         batch = self.assign.shape[0]
         if x.ndim != 3 or x.shape[0] != batch or x.shape[1] != num_tokens:
             raise ValueError(f"the plan is for tensors of shape [{batch}, {num_tokens}, C], got {list(x.shape)}")
+
+
+_FIELDS = tuple(field_.name for field_ in dataclasses.fields(MergePlan))
 
 
 def merge_plan(

@@ -4,15 +4,14 @@ Both read and write each row once. The tokens of a slot are summed in the plan's
 same bits.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class GatherIndices:
+class GatherIndices(NamedTuple):
     """Row numbers over a flattened batch."""
 
     rows: Tensor  # [B * N] tokens grouped by slot

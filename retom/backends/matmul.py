@@ -4,14 +4,13 @@ A dense map holds B * M * N numbers, 67 MB in float32 for N = 4096, ratio 0.5 an
 of n tokens hold N / n times fewer.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Blocks:
+class Blocks(NamedTuple):
     """Maps of equal windows `tokens` [windows, n]: `merge` [B, windows, m, n] and `unmerge` [B, windows, n, m]."""
 
     tokens: Tensor
