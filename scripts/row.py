@@ -18,8 +18,7 @@ from eval.sampler import SamplerConfig
 from eval.stats import Bootstrap
 from eval.timing import TimingConfig
 
-# What two rows share when only their methods differ; `batch_size` changes no pixel and is left out of the sampler.
-SETTING_KEYS = ("model", "sampler", "backend", "prompts", "reference", "metrics")
+BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap")
 ON_DISK = "on_disk"
 CACHE = "cache"
 
@@ -59,19 +58,23 @@ class Row:
 
 def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
     """Build everything a row needs; `choices` is Hydra's choice of each group. ValueError, RunError: a bad value."""
-    config = OmegaConf.to_container(composed, resolve=True)
-    reference = build("reference", config["reference"])
-    if config["prompts"].get("classes") == ON_DISK:
-        config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))
+    config = resolve(composed)
     return Row(
         name=choices["method"],
         runs=config["runs"],
         results=Path(config["results"]),
         config=config,
-        reference=reference,
-        **{key: build(key, config[key]) for key in ("model", "sampler", "method", "prompts", "metrics", "timing")},
-        bootstrap=build("bootstrap", config["bootstrap"]),
+        **{key: build(key, config[key]) for key in BUILT},
     )
+
+
+def resolve(composed: DictConfig) -> dict:
+    """The composed configuration as plain data; prompts.classes=on_disk becomes the classes that the reference holds."""
+    config = OmegaConf.to_container(composed, resolve=True)
+    if config["prompts"].get("classes") == ON_DISK:
+        reference = build("reference", config["reference"])
+        config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))
+    return config
 
 
 def build(group: str, options: dict) -> Any:
@@ -91,13 +94,6 @@ def build(group: str, options: dict) -> Any:
         if isinstance(error.__cause__, ValueError | RunError):
             raise type(error.__cause__)(f"{group}: {error.__cause__}") from error
         raise
-
-
-def setting(config: dict) -> dict:
-    """The part of a resolved config that all rows of one table have in common."""
-    chosen = {key: config[key] for key in SETTING_KEYS}
-    chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
-    return chosen
 
 
 def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | None:

@@ -1,0 +1,98 @@
+"""Rebuild the tables of an experiment from its records: `python -m scripts.tables experiment=table1`."""
+
+import sys
+from pathlib import Path
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from eval.errors import RunError
+from eval.markdown import render
+from eval.records import load_records
+from eval.table_spec import TableSpec
+from eval.tables import Table, build_table, write_table
+from scripts.entry import CONF, compose_and_call, say, tell
+from scripts.row import build, resolve
+
+# What the command line chooses among the records of one folder; what is left mixed after that is refused.
+CHOSEN_BY = ("model", "sampler", "prompts")
+GOOD = ("ok",)
+
+
+def main() -> int:
+    """Build and print every table of the experiment. Returns 1 where a row is missing, failed or invalid."""
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        try:
+            statuses.append(_build_all(composed))
+        except Exception as error:  # told here as one sentence; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job) or max(statuses, default=0)
+
+
+def _build_all(composed: DictConfig) -> int:
+    config = resolve(composed)
+    if not config["tables"]:
+        raise RunError("there is no table to build; choose one with experiment=table1, experiment=table2 or another")
+    records = _fitting(load_records(Path(config["results"]) / "runs", config["runs"]), config)
+    profile = build("metrics", config["metrics"]).profile
+    bad = 0
+    for data in config["tables"].values():
+        spec = TableSpec.from_data({**data, "profile": profile}, methods=_shipped_methods(), backend=config["backend"])
+        table = build_table(spec, records, select=config["select"])
+        folder = Path(config["results"]) / ("" if table.profile == "real" else table.profile)
+        paths = write_table(table, folder)
+        print(render(table), flush=True)
+        say(f"written: {', '.join(map(str, paths))}")
+        bad += _complain(table)
+    return int(bad > 0)
+
+
+def _fitting(records: list[dict], config: dict) -> list[dict]:
+    """The records of the composed model, sampler and prompts; all of them where `select` chooses instead.
+
+    RunError: there is none, which would turn a table that stands into an empty one.
+    """
+    where = Path(config["results"]) / "runs" / config["runs"]
+    if not records:
+        raise RunError(f"there is no record in {where}; run the rows first: python -m scripts.run --multirun ...")
+    if config["select"]:
+        return records
+    fitting = [record for record in records if _choice(record["config"]) == _choice(config)]
+    if not fitting:
+        kept = sorted({record["config"]["model"]["name"] for record in records})
+        raise RunError(
+            f"none of the {len(records)} records in {where} (model {', '.join(kept)}) is of these choices "
+            f"(model {config['model']['name']}); repeat those of the run, or take select.model=NAME"
+        )
+    return fitting
+
+
+def _choice(config: dict) -> dict:
+    chosen = {key: config[key] for key in CHOSEN_BY}
+    chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
+    return chosen
+
+
+def _shipped_methods() -> dict[str, dict]:
+    """The options of every conf/method choice as shipped, by which a sweep's records are told from a table's rows."""
+    names = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+    composed = {name: compose("config", overrides=[f"method={name}"]).method for name in names}
+    return {name: OmegaConf.to_container(options, resolve=True) for name, options in composed.items()}
+
+
+def _complain(table: Table) -> int:
+    """Say which rows hold no good number; their count."""
+    bad = [line for line in table.lines if line.status not in GOOD]
+    for line in bad:
+        error = (line.record or {}).get("error") or {}
+        why = f": {error['sentence']}" if error else ""
+        say(f"{table.spec.name}: {line.cells['model']} is {line.status}{why}")
+    return len(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
