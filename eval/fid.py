@@ -56,10 +56,10 @@ def fid(features: np.ndarray, reference: Moments) -> float:
 
 
 def fid_replicates(features: np.ndarray, weights: np.ndarray, reference: Moments) -> np.ndarray:
-    """Frechet distances [b] of weighted copies of `features` [n, d]: picture i counts weights[b, i] times.
+    """Frechet distances [b] of weighted `features` [n, d]: picture i weighs (if whole: counts) weights[b, i].
 
     The reference stays as it is, so what does not depend on the weights is computed once; a replicate then costs one
-    eigenvalue problem of the pictures it holds (63% of them in a bootstrap), or of d if that is smaller.
+    eigenvalue problem of the pictures that weigh anything, or of d if that is smaller.
     """
     check_features(features, "generated images")
     if features.shape[1] != len(reference.mean):
@@ -85,7 +85,7 @@ def _by_pictures(x: torch.Tensor, reference: Moments):
     def solve(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
         kept = weights.nonzero().squeeze(1)
         w = weights[kept]
-        g = product[kept][:, kept]
+        g = product if len(kept) == len(weights) else product[kept][:, kept]
         row = g @ w / w.sum()  # centring in feature space: (x - m) S (x - m)^T from x S x^T alone
         g = g - row[:, None] - row[None, :] + (w @ row) / w.sum()
         root = w.sqrt()

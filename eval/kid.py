@@ -28,7 +28,7 @@ def kid_replicates(
     reference: np.ndarray,
     device: str | torch.device = "cpu",
 ) -> np.ndarray:
-    """Values [b] when class c counts weights[b, c] times; `classes` [n] holds positions 0..k-1.
+    """Values [b] when class c weighs weights[b, c]; `classes` [n] holds positions 0..k-1.
 
     A picture is never paired with a copy of itself, so that resampling adds no self-similarity. The kernel is summed
     over pairs of classes once; a replicate is then a quadratic form in k numbers.

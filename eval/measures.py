@@ -17,7 +17,7 @@ from eval.kid import kid, kid_replicates
 from eval.pictures import ImageSet
 from eval.reference import ReferenceSet
 from eval.ssim import ssim_scores
-from eval.stats import Bootstrap, class_draws, class_positions, mean_replicates
+from eval.stats import STEP, Bootstrap, class_positions, class_weights, mean_replicates
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,14 @@ class Distance:
         check_features(self._reference_features, "reference")
         value = self._value(features)
         boot = self.setting.bootstrap
-        parts = (self.kind, self.network.identity, images.hash, self.reference.hash, f"{boot.seed}/{boot.replicates}")
+        how = f"rescaled {STEP} {boot.seed}/{boot.replicates}"
+        parts = (
+            self.kind,
+            self.network.identity,
+            images.hash,
+            self.reference.hash,
+            f"rescaled {STEP} {boot.seed}/{boot.replicates}",
+        )
         return value, cached_array(self.setting.cache, parts, lambda: self._replicates(features, images))
 
     def _value(self, features: np.ndarray) -> float:
@@ -79,10 +86,10 @@ class Distance:
 
     def _replicates(self, features: np.ndarray, images: ImageSet) -> np.ndarray:
         positions, count = class_positions(images.class_indices)
-        draws = class_draws(self.setting.bootstrap, count)
+        weights = class_weights(self.setting.bootstrap, count)
         if self.kind == "frechet":
-            return fid_replicates(features, draws[:, positions], self._moments)
-        return kid_replicates(features, positions, draws, self._reference_features, self.setting.device)
+            return fid_replicates(features, weights[:, positions], self._moments)
+        return kid_replicates(features, positions, weights, self._reference_features, self.setting.device)
 
     def _features(self, pictures: ImageSet | ReferenceSet) -> np.ndarray:
         s = self.setting
@@ -142,4 +149,4 @@ class Likeness:
 
 def _mean(scores: np.ndarray, images: ImageSet, bootstrap: Bootstrap) -> tuple[float, np.ndarray]:
     positions, count = class_positions(images.class_indices)
-    return float(scores.mean()), mean_replicates(scores, positions, class_draws(bootstrap, count))
+    return float(scores.mean()), mean_replicates(scores, positions, class_weights(bootstrap, count))

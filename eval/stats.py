@@ -4,23 +4,28 @@ Classes are drawn with replacement, whole (Davison and Hinkley 1997, section 3.8
 stays fixed. The same seed and number of classes give the same draws to every run and metric, so that the difference of
 two runs is taken draw by draw and what both share cancels.
 
-Centring: a resample holds about 63% distinct pictures, and FID grows as distinct pictures get fewer (its bias in n:
-Binkowski et al. 2018, arXiv 1801.01401; Chong and Forsyth 2020, arXiv 1911.07023). Its replicates therefore lie above
-the value, and their plain percentiles often miss it. Every interval is `value + (replicates - mean of replicates)`
-percentiles: the spread is the bootstrap's, the place is the value's. For means, where there is no bias, this changes
-next to nothing. The interval is about the value at this n, not about FID at n = infinity.
+Rescaling: a plain resample holds 63% distinct pictures, and FID depends on how many there are (its bias in n: Binkowski
+et al. 2018, arXiv 1801.01401; Chong and Forsyth 2020, arXiv 1911.07023). Its replicates lie far above the value and
+scatter up to four times as far as fresh pictures would (Gaussian features, n = d). So a class drawn c times weighs
+1 + STEP (c - 1), and deviations are divided by STEP again: the rescaling bootstrap (Rao and Wu 1988, JASA 83:231). No
+picture drops out. For means this is the plain bootstrap, exactly. For FID (simulated, Gaussian features) the scatter is
+1.5 times the true one at n = d and 1.1 times at n = 3 d; that of paired differences 1.2 times, whose 95% intervals held
+the expected difference in 91% (32 classes) and 97% (100 classes) of 120 trials. What bias is left is taken out by centring: an interval is the percentiles of
+`value + (replicates - mean of replicates) / STEP`. It is about the value at this n, not about FID at n = infinity.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+STEP = 0.2  # the smaller, the more linear; 0.5 gives 1.9 and 1.2 where 0.2 gives 1.5 and 1.1
+
 
 @dataclass(frozen=True)
 class Bootstrap:
     """How intervals are made. replicates: number of draws (>= 2); confidence: in (0, 1)."""
 
-    replicates: int = 200
+    replicates: int = 100
     seed: int = 0
     confidence: float = 0.95
 
@@ -31,10 +36,11 @@ class Bootstrap:
             raise ValueError(f"confidence must be in (0, 1), got {self.confidence}")
 
 
-def class_draws(bootstrap: Bootstrap, classes: int) -> np.ndarray:
-    """How often each class is drawn, [replicates, classes] int64; rows sum to `classes`."""
+def class_weights(bootstrap: Bootstrap, classes: int) -> np.ndarray:
+    """What each class weighs in each replicate, [replicates, classes] float64 >= 1 - STEP; rows sum to `classes`."""
     generator = np.random.default_rng([bootstrap.seed, classes])
-    return generator.multinomial(classes, np.full(classes, 1 / classes), size=bootstrap.replicates)
+    draws = generator.multinomial(classes, np.full(classes, 1 / classes), size=bootstrap.replicates)
+    return 1 + STEP * (draws - 1.0)
 
 
 def class_positions(class_indices: np.ndarray) -> tuple[np.ndarray, int]:
@@ -43,18 +49,18 @@ def class_positions(class_indices: np.ndarray) -> tuple[np.ndarray, int]:
     return positions.astype(np.int64), len(labels)
 
 
-def mean_replicates(values: np.ndarray, positions: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Means [b] of `values` [n] when class c counts draws[b, c] times."""
-    classes = draws.shape[1]
+def mean_replicates(values: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means [b] of `values` [n] when class c weighs weights[b, c]."""
+    classes = weights.shape[1]
     sums = np.bincount(positions, weights=values, minlength=classes)
     counts = np.bincount(positions, minlength=classes)
-    return (draws @ sums) / (draws @ counts)
+    return (weights @ sums) / (weights @ counts)
 
 
 def interval(value: float, replicates: np.ndarray, confidence: float = 0.95) -> list[float]:
     """[low, high] around `value` from its replicates, centred as this file's top says."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
+    low, high = np.quantile((replicates - replicates.mean()) / STEP, [tail, 1 - tail])
     return [float(value + low), float(value + high)]
 
 
