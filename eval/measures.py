@@ -75,7 +75,7 @@ class Distance:
             self.network.identity,
             images.hash,
             self.reference.hash,
-            f"rescaled {STEP} {boot.seed}/{boot.replicates}",
+            how,
         )
         return value, cached_array(self.setting.cache, parts, lambda: self._replicates(features, images))
 

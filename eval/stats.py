@@ -4,14 +4,15 @@ Classes are drawn with replacement, whole (Davison and Hinkley 1997, section 3.8
 stays fixed. The same seed and number of classes give the same draws to every run and metric, so that the difference of
 two runs is taken draw by draw and what both share cancels.
 
-Rescaling: a plain resample holds 63% distinct pictures, and FID depends on how many there are (its bias in n: Binkowski
-et al. 2018, arXiv 1801.01401; Chong and Forsyth 2020, arXiv 1911.07023). Its replicates lie far above the value and
-scatter up to four times as far as fresh pictures would (Gaussian features, n = d). So a class drawn c times weighs
-1 + STEP (c - 1), and deviations are divided by STEP again: the rescaling bootstrap (Rao and Wu 1988, JASA 83:231). No
-picture drops out. For means this is the plain bootstrap, exactly. For FID (simulated, Gaussian features) the scatter is
-1.5 times the true one at n = d and 1.1 times at n = 3 d; that of paired differences 1.2 times, whose 95% intervals held
-the expected difference in 91% (32 classes) and 97% (100 classes) of 120 trials. What bias is left is taken out by centring: an interval is the percentiles of
-`value + (replicates - mean of replicates) / STEP`. It is about the value at this n, not about FID at n = infinity.
+Rescaling: a plain resample holds 63% distinct pictures, and FID depends on how many there are (its bias in n:
+Binkowski et al. 2018, arXiv 1801.01401; Chong and Forsyth 2020, arXiv 1911.07023). Its replicates lie far above the
+value and scatter up to four times as far as fresh pictures would (Gaussian features, n = d). So a class drawn c times
+weighs 1 + STEP (c - 1), and deviations are divided by STEP again: the rescaling bootstrap (Rao and Wu 1988, JASA
+83:231). No picture drops out. For means this is the plain bootstrap, exactly. For FID (simulated, Gaussian features)
+the scatter is 1.5 times the true one at n = d and 1.1 times at n = 3 d; that of paired differences 1.2 times, whose
+95% intervals held the expected difference in 91% (32 classes) and 97% (100 classes) of 120 trials. What bias is left
+is taken out by centring: an interval is the percentiles of `value + (replicates - mean of replicates) / STEP`. It is
+about the value at this n, not about FID at n = infinity.
 """
 
 from dataclasses import dataclass
