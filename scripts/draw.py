@@ -40,7 +40,8 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
     team = session.team
     with team.phase():
         size = (row.sampler.width, row.sampler.height)
-        resumed = team.tell(verify(items, folder.images, size).whole > 0 if team.is_main else None)
+        started_before = len(verify(items, folder.images, size).missing) < len(items) if team.is_main else None
+        resumed = team.tell(started_before)
         pipe = session.pipeline(row.model, row.sampler)
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():

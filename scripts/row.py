@@ -69,7 +69,7 @@ def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
 
 
 def resolve(composed: DictConfig) -> dict:
-    """The composed configuration as plain data; prompts.classes=on_disk becomes the classes that the reference holds."""
+    """The composed configuration as plain data; prompts.classes=on_disk becomes the classes the reference holds."""
     config = OmegaConf.to_container(composed, resolve=True)
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"])
@@ -92,7 +92,8 @@ def build(group: str, options: dict) -> Any:
         return hydra.utils.instantiate(options, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | RunError):
-            raise type(error.__cause__)(f"{group}: {error.__cause__}") from error
+            sentence = str(error.__cause__)
+            raise type(error.__cause__)(sentence if group in sentence else f"{group}: {sentence}") from error
         raise
 
 

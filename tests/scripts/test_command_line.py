@@ -1,0 +1,118 @@
+"""The commands as a user types them: experiments end to end, mistakes in one sentence, exit statuses, Ctrl-C."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import scripts.run
+import scripts.tables
+from tests.scripts.conftest import SMALLEST
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path: Path):
+    """A function that runs an entry point's main with arguments, results in the test's own folder; the exit status."""
+
+    def call(module, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={tmp_path}"])
+        GlobalHydra.instance().clear()
+        try:
+            return module.main()
+        finally:
+            GlobalHydra.instance().clear()
+
+    return call
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "tables"), [("table1", ["table1"]), ("table2", ["table2"]), ("smoke", ["table1", "table2"])]
+)
+def test_every_experiment_runs_on_the_tiny_model(experiment, tables, command, tmp_path: Path, capsys) -> None:
+    choices = [f"experiment={experiment}", *SMALLEST, "timing=smoke", "timing.warmup=0", "timing.images=1"]
+    assert command(scripts.run, "--multirun", *choices) == 0
+    assert command(scripts.tables, *choices) == 0
+    printed = capsys.readouterr().out
+    for name in tables:
+        rows = rows_of(tmp_path / "smoke" / f"{name}.csv")
+        assert {row["status"] for row in rows} == {"ok"}
+        assert all("fid_smoke" in row and "fid" not in row for row in rows)
+        assert (tmp_path / "smoke" / f"{name}.md").read_text() in printed + "\n"
+    assert not list(Path.cwd().glob("multirun*"))
+
+
+def test_one_failing_row_stops_no_other(command, capsys) -> None:
+    choices = ["experiment=table2", *SMALLEST, "timing=off"]
+    # Windows of one token merge nothing.
+    assert command(scripts.run, "--multirun", *choices, "method=retom_least,retom", "method.window=1,4") == 1
+    told = capsys.readouterr().err
+    assert told.count("merged nothing") == 2
+    assert [told.count(f"\n{status} ") for status in ("failed", "done")] == [2, 2]
+
+
+def test_a_missing_row_stays_in_the_table_and_fails_the_command(command, tmp_path: Path) -> None:
+    choices = ["experiment=table2", *SMALLEST, "timing=off"]
+    assert command(scripts.run, *choices, "method=retom") == 0
+    assert command(scripts.tables, *choices) == 1
+    rows = rows_of(tmp_path / "smoke" / "table2.csv")
+    assert [row["status"] for row in rows] == ["ok", "missing"]
+
+
+def test_tables_of_other_choices_are_refused(command, capsys) -> None:
+    choices = ["experiment=table2", *SMALLEST, "timing=off"]
+    assert command(scripts.tables, *choices) == 1
+    assert "run the rows first" in capsys.readouterr().err
+    assert command(scripts.run, *choices, "method=none") == 0
+    assert command(scripts.tables, "experiment=table2") == 1
+    assert "repeat those of the run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["method=retmo"], "unknown method 'retmo', the nearest is retom;"),
+        (["--multirun", "method=none,retm"], "unknown method 'retm', the nearest is retom;"),
+        (["backend=gahter"], "unknown backend 'gahter', the nearest is gather;"),
+        (["model=tinny"], "unknown model 'tinny', the nearest is tiny;"),
+        (["experiment=tabel1"], "unknown experiment 'tabel1', the nearest is table1;"),
+        (["methd=retom"], "unknown key 'methd', the nearest is method;"),
+        (["method.rtio=0.3"], "unknown key 'method.rtio', the nearest is method.ratio;"),
+        (["model=tiny", "sampler.step=3"], "unknown key 'sampler.step', the nearest is sampler.steps;"),
+        (["model=tiny", "+method.rtio=0.3"], "unknown key method.rtio, the nearest is method.ratio"),
+        (["model=tiny", "method.ratio=1.2"], "ratio must be in [0, 1), got 1.2"),
+        (["model=tiny", "method.period=0"], "period must be an integer of at least 1, got 0"),
+        (["model=tiny", "sampler.height=60"], "height must be a multiple of 8, got 60"),
+        (["model=tiny", "prompts.classes=[n00000000]"], "unknown wnid 'n00000000'"),
+        (["model=sd15"], "reference.path must be given"),
+        (["method.ratio=[1"], "cannot read the override 'method.ratio=[1'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None:
+    assert command(scripts.run, *arguments) == 1
+    told = capsys.readouterr().err
+    assert f"error: {sentence}" in told or f": {sentence}" in told
+    assert "Traceback" not in told
+    assert len([line for line in told.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys) -> None:
+    import scripts.draw
+
+    whole = scripts.draw.generate
+
+    def interrupted(pipe, items, *rest, **options):
+        whole(pipe, items[:1], *rest, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scripts.draw, "generate", interrupted)
+    choices = [*SMALLEST, "timing=off", "method=retom"]
+    assert command(scripts.run, *choices) == 130
+    assert "the same command takes up the rest" in capsys.readouterr().err
+    monkeypatch.setattr(scripts.draw, "generate", whole)
+    assert command(scripts.run, *choices) == 0
