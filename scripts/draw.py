@@ -38,10 +38,8 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
     RunError: the method merges nothing where it should, or images are missing at the end.
     """
     team = session.team
+    resumed = team.from_main(lambda: _begun_before(items, folder, row.sampler))
     with team.phase():
-        size = (row.sampler.width, row.sampler.height)
-        started_before = len(verify(items, folder.images, size).missing) < len(items) if team.is_main else None
-        resumed = team.tell(started_before)
         pipe = session.pipeline(row.model, row.sampler)
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
@@ -68,6 +66,11 @@ def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConf
     flagged = [("NaN", name) for name in check.nan] + [("constant", name) for name in check.constant]
     invalid = [{"key": keys[name], "why": why} for why, name in sorted(flagged, key=lambda pair: pair[1])]
     return {"n": len(items), "invalid": invalid, "foreign": list(check.foreign)}
+
+
+def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> bool:
+    """Whether an earlier start left pictures of this run, whole or not."""
+    return len(verify(items, folder.images, (sampler.width, sampler.height)).missing) < len(items)
 
 
 def _generate(

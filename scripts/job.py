@@ -46,7 +46,7 @@ def run_job(row: Row, session: Session) -> str:
         with session.team.phase():
             if session.team.is_main:
                 _prepare(folder, row, checked)
-        record = session.team.tell(folder.read_record() if session.team.is_main else None)
+        record = session.team.from_main(folder.read_record)
         finished = record if record is not None and record["status"] != "failed" else None
         try:
             return _work(row, session, folder, checked, finished)
@@ -95,7 +95,7 @@ def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
 
 def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
     """Draw, time and score what the finished record (if any) does not hold already."""
-    against = session.team.tell(siblings(row) if session.team.is_main else None)
+    against = session.team.from_main(lambda: siblings(row))
     drawing = finished is None or _timing_is_due(row, checked, finished)
     scoring = finished is None or not _scores_hold(row, checked, finished, against)
     if not (drawing or scoring):

@@ -2,8 +2,8 @@
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
@@ -11,6 +11,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from eval.errors import RunError
 from eval.generate import shard
 from eval.prompts import PromptItem
+
+Result = TypeVar("Result")
 
 # The others wait while the main process times and scores; ATC's timing alone takes longer than torch's 10 minutes.
 WAIT = datetime.timedelta(days=2)
@@ -52,11 +54,11 @@ class Team:
         if failed:
             raise RunError(f"another process of this run failed ({failed[0]})")
 
-    def tell(self, value: Any) -> Any:
-        """The main process's `value`, in every process."""
-        if self.size == 1:
-            return value
-        return broadcast_object_list([value])[0]
+    def from_main(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns in the main process, told to all. Fails in all, as a phase does."""
+        with self.phase():
+            value = [work() if self.is_main else None]
+        return value[0] if self.size == 1 else broadcast_object_list(value)[0]
 
     def _meet(self, sentence: str | None) -> list[str | None]:
         return [sentence] if self.size == 1 else gather_object([sentence])

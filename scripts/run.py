@@ -5,7 +5,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from scripts.entry import compose_and_call, say, tell
+from scripts.entry import compose_and_call, is_sentence, say, tell
 from scripts.job import run_job
 from scripts.row import read_row
 from scripts.session import Session
@@ -36,13 +36,15 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
     name = choices["method"]
     try:
         session.join(composed.sampler.device)
-        row = read_row(composed, choices)
+        with session.team.phase():
+            row = read_row(composed, choices)
         name = f"{row.runs}/{row.name}-{row.hash}"
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
         return Outcome(name, run_job(row, session))
     except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
-        tell(error)
+        if session.speaks or not is_sentence(error):
+            tell(error)
         return Outcome(name, "failed")
 
 

@@ -27,6 +27,9 @@ def command(monkeypatch, tmp_path: Path):
     return call
 
 
+TIMING = ("timing=smoke", "timing.warmup=0", "timing.images=1")
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
@@ -35,7 +38,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     ("experiment", "tables"), [("table1", ["table1"]), ("table2", ["table2"]), ("smoke", ["table1", "table2"])]
 )
 def test_every_experiment_runs_on_the_tiny_model(experiment, tables, command, tmp_path: Path, capsys) -> None:
-    choices = [f"experiment={experiment}", *SMALLEST, "timing=smoke", "timing.warmup=0", "timing.images=1"]
+    choices = [f"experiment={experiment}", *SMALLEST, "sampler.steps=1", *TIMING]
     assert command(scripts.run, "--multirun", *choices) == 0
     assert command(scripts.tables, *choices) == 0
     printed = capsys.readouterr().out
