@@ -1,4 +1,4 @@
-"""What the README shows is run: its library lines on the tiny pipeline, its commands up to their objects, its targets."""
+"""What the README shows is run: its library lines on the tiny pipeline, its commands up to their objects."""
 
 import re
 import shlex
