@@ -19,7 +19,7 @@ $(BIN)/python -m scripts.tables experiment=$(1) $(ARGS) || status=$$?; \
 exit $$status
 endef
 
-.PHONY: help install smoke test lint format table1 table2 tables clean-venv
+.PHONY: help install smoke test lint format table1 table2 tables bench clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ tables: $(STAMP) ## rebuild both tables from the records, running nothing
 	$(BIN)/python -m scripts.tables experiment=table1 $(ARGS) || status=$$?; \
 	$(BIN)/python -m scripts.tables experiment=table2 $(ARGS) || status=$$?; \
 	exit $$status
+
+bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (ten minutes); ARGS=bench=cuda on a GPU
+	@KINETO_LOG_LEVEL=99 $(BIN)/python -m scripts.bench $(ARGS)
 
 clean-venv: ## remove .venv (the next command makes it again)
 	rm -rf .venv

@@ -24,8 +24,10 @@ FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", 
 Job = Callable[[DictConfig, dict[str, str]], None]
 
 
-def compose_and_call(job: Job) -> int:
+def compose_and_call(job: Job, config: str = "config") -> int:
     """Call `job` for every configuration of the command line with the composed values and the choice of each group.
+
+    config: the file of conf/ that everything starts from.
 
     Returns the exit status: 0, 1 after a mistake in the command line (said in one sentence), 130 after Ctrl-C.
     `job` deals with its own failures; what it raises ends the sweep.
@@ -35,7 +37,7 @@ def compose_and_call(job: Job) -> int:
         choices = HydraConfig.get().runtime.choices
         job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
-    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
         with _errors_as_raised():
             main()
@@ -43,7 +45,7 @@ def compose_and_call(job: Job) -> int:
         say("interrupted: what is finished is kept; the same command takes up the rest")
         return INTERRUPTED
     except (HydraException, OmegaConfBaseException) as error:
-        say(f"error: {explain(error, sys.argv[1:], CONF)}")
+        say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
         return 1
     except Exception as error:
         tell(error)

@@ -11,8 +11,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 
 
-def explain(error: Exception, arguments: Sequence[str], conf: Path) -> str:
-    """One sentence for an error that Hydra or OmegaConf raised while composing `arguments` over the folder `conf`."""
+def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str = "config") -> str:
+    """One sentence for an error that Hydra or OmegaConf raised while composing `arguments` over conf/`config`.yaml."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"unknown {group} {choice!r}{_nearest(choice, list(error.options))}"
@@ -20,7 +20,7 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path) -> str:
         return f"cannot read the override {error.override!r}: {_first_line(error)}"
     key = _key_of(str(error), arguments)
     if key is not None:
-        return _unknown_key(key, arguments, conf)
+        return _unknown_key(key, arguments, conf, config)
     return _first_line(error)
 
 
@@ -33,9 +33,9 @@ def _key_of(message: str, arguments: Sequence[str]) -> str | None:
     return key if any(_key(argument) == key for argument in arguments) else None
 
 
-def _unknown_key(key: str, arguments: Sequence[str], conf: Path) -> str:
+def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) -> str:
     """The nearest key to `key` in the deepest part of the configuration that exists."""
-    node = _compose_without(key, arguments, conf)
+    node = _compose_without(key, arguments, conf, config)
     where: list[str] = []
     names = key.split(".")
     while len(names) > 1 and isinstance(node, DictConfig) and isinstance(node.get(names[0]), DictConfig):
@@ -47,15 +47,15 @@ def _unknown_key(key: str, arguments: Sequence[str], conf: Path) -> str:
     return f"unknown key {key!r}{_nearest('.'.join([*where, names[0]]), known)}"
 
 
-def _compose_without(key: str, arguments: Sequence[str], conf: Path) -> DictConfig:
+def _compose_without(key: str, arguments: Sequence[str], conf: Path, config: str) -> DictConfig:
     """The configuration of the plain choices on the command line: no sweeps, nothing that may be wrong as well."""
     choices = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != key]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
-            return compose("config", overrides=choices)
+            return compose(config, overrides=choices)
         except HydraException:  # another argument is wrong as well: its turn comes when this one is mended
-            return compose("config") if choices else OmegaConf.create({})
+            return compose(config) if choices else OmegaConf.create({})
 
 
 def _key(argument: str) -> str:

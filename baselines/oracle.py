@@ -1,0 +1,141 @@
+"""The free-merge oracle: the shorter sequence as if it had been given, a bound on speed and not a method to use.
+
+A strided part of the tokens goes in and every output row is repeated: no similarity, no index, no weight. At every site
+as many tokens are left as ReToM leaves there, so what ReToM takes longer than this is what merging costs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import Tensor, nn
+
+from baselines.adapter import Adapter
+from retom.hooks import Grid, GridHook
+from retom.representative import num_sources
+from retom.sites import Site, find_denoiser, find_sites
+from retom.windows import check_window, tile
+
+_GRID, _MERGE = "oracle_grid", "oracle_merge"
+
+
+@dataclass(frozen=True)
+class Oracle(Adapter):
+    """Self-attention on a strided part of the tokens.
+
+    Attributes:
+        ratio: share of tokens removed, R in [0, 1).
+        window: as in ReToM; it decides nothing but how many tokens are left, sum(N_W - floor(R * N_W)).
+
+    Raises:
+        ValueError: with the name, the value and what is allowed.
+    """
+
+    ratio: float = 0.5
+    window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2})
+
+    def __post_init__(self):
+        if not 0 <= self.ratio < 1:
+            raise ValueError(f"ratio must be in [0, 1), got {self.ratio}")
+        object.__setattr__(self, "window", check_window(self.window))
+
+    def tokens_left(self, grid: tuple[int, int], layer_type: str) -> int:
+        """M of a site."""
+        side = self.window if isinstance(self.window, int) else self.window[layer_type]
+        return sum(
+            region.num_windows * (region.size - num_sources(self.ratio, region.size)) for region in tile(grid, side)
+        )
+
+    def apply(self, pipe) -> int:
+        """Patch every self-attention; ValueError for a model without a site, or patched already."""
+        denoiser = find_denoiser(pipe)
+        sites = [site for site in find_sites(denoiser) if site.sublayers(("self",))]
+        if not sites:
+            raise ValueError(f"{type(denoiser).__name__} has no self-attention the oracle knows")
+        if _hooks(denoiser):
+            raise ValueError(f"the {type(denoiser).__name__} is patched by the oracle already; remove that patch first")
+        grids = {site.parent: Grid() for site in sites}
+        for parent, grid in grids.items():
+            HookRegistry.check_if_exists_or_initialize(parent).register_hook(GridHook(grid), _GRID)
+        for site in sites:
+            registry = HookRegistry.check_if_exists_or_initialize(site.block.attn1)
+            registry.register_hook(StrideHook(self, site, grids[site.parent]), _MERGE)
+        return len(sites)
+
+    def remove(self, pipe) -> None:
+        """Take the patch off; every module's `vars` are again what they were."""
+        for module in find_denoiser(pipe).modules():
+            registry = vars(module).get("_diffusers_hook")
+            names = [name for name in registry.hooks if name in (_GRID, _MERGE)] if registry else []
+            for name in names:
+                registry.remove_hook(name, recurse=False)
+            if names and not registry.hooks:
+                vars(module).pop("forward", None)
+                vars(module).pop("_diffusers_hook", None)
+
+    def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
+        """Nothing is random."""
+
+    def report(self, pipe) -> list[dict[str, Any]]:
+        """See `retom.report`; nothing is planned."""
+        return [hook.report() for hook in _hooks(find_denoiser(pipe))]
+
+
+class StrideHook(ModelHook):
+    """On a self-attention: leave tokens out, run it, repeat its output."""
+
+    def __init__(self, oracle: Oracle, site: Site, grid: Grid):
+        super().__init__()
+        self.oracle = oracle
+        self.site = site
+        self.grid = grid
+        self.seen: tuple[int, int] | None = None
+
+    def new_forward(self, module: nn.Module, *args, **kwargs):
+        """Run the attention on fewer tokens."""
+        forward = self.fn_ref.original_forward
+        x = args[0] if args else kwargs["hidden_states"]
+        left = self.oracle.tokens_left(self.grid.size, self.site.layer_type)
+        self.seen = (x.shape[1], left)
+        short = shorten(x, left)
+        if args:
+            args = (short, *args[1:])
+        else:
+            kwargs = {**kwargs, "hidden_states": short}
+        return lengthen(forward(*args, **kwargs), x.shape[1])
+
+    def report(self) -> dict[str, Any]:
+        """What the site did, with the keys of `retom.report`."""
+        tokens, merged = self.seen or (None, None)
+        return {
+            "site": self.site.name,
+            "layer_type": self.site.layer_type,
+            "grid": None if self.grid.size is None else list(self.grid.size),
+            "tokens": tokens,
+            "merged": merged,
+            "plans_computed": 0,
+            "plans_reused": 0,
+        }
+
+
+def shorten(x: Tensor, left: int) -> Tensor:
+    """Every k-th token where N = k * left, otherwise the first `left`; [B, N, C] -> [B, left, C], a view."""
+    stride, rest = divmod(x.shape[1], left)
+    return x[:, :left] if rest else x[:, ::stride]
+
+
+def lengthen(y: Tensor, tokens: int) -> Tensor:
+    """Each row k times where N = k * M, otherwise all rows and as many again as are missing; -> [B, tokens, C]."""
+    batch, left, channels = y.shape
+    stride, rest = divmod(tokens, left)
+    if rest:
+        return torch.cat([y] * stride + [y[:, :rest]], dim=1)
+    return y[:, :, None].expand(batch, left, stride, channels).reshape(batch, tokens, channels)
+
+
+def _hooks(denoiser: nn.Module) -> list[StrideHook]:
+    registries = [vars(site.block.attn1).get("_diffusers_hook") for site in find_sites(denoiser) if site.block.attn1]
+    hooks = [registry.get_hook(_MERGE) for registry in registries if registry is not None]
+    return [hook for hook in hooks if hook is not None]

@@ -1,0 +1,43 @@
+"""From raw seconds to figures: a method's time per call, and its ratio to others of the same cell."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+REFERENCES = ("none", "oracle", "tomesd")
+
+
+def time_per_call(seconds: Sequence[float], period: int) -> float:
+    """Mean over the places of a period of the median of all calls at that place.
+
+    Call 0 plans, and so does every `period`-th after it. With period 1 this is the median. With fewer calls than the
+    period some place was never seen: ValueError.
+    """
+    if len(seconds) < period:
+        raise ValueError(f"rounds must be at least the period, {period}, got {len(seconds)}")
+    return statistics.fmean(statistics.median(seconds[place::period]) for place in range(period))
+
+
+def spread(seconds: Sequence[float]) -> float:
+    """Interquartile range of the raw values."""
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    return float(high - low)
+
+
+def ratios(seconds: Mapping[str, Sequence[float]], periods: Mapping[str, int]) -> dict[str, dict[str, float | None]]:
+    """By method: `to_none`, `to_oracle`, `to_tomesd`, each with `_iqr`; None where that one was not measured.
+
+    The ratio is that of the times per call; its interquartile range is that of the ratios call by call in the same
+    round, which shows how still the machine was.
+    """
+    times = {name: time_per_call(values, periods[name]) for name, values in seconds.items()}
+    table = {}
+    for name, values in seconds.items():
+        row: dict[str, float | None] = {}
+        for reference in REFERENCES:
+            known = reference in seconds
+            row[f"to_{reference}"] = times[name] / times[reference] if known else None
+            row[f"to_{reference}_iqr"] = spread(np.divide(values, seconds[reference])) if known else None
+        table[name] = row
+    return table

@@ -1,0 +1,118 @@
+"""Methods timed in turn within one process, so that whatever disturbs the machine disturbs all of them alike."""
+
+import contextlib
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from eval.bench.probes import Graphs
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One method in a cell.
+
+    call: one timed call. begin: makes the next call the first of a generation, so that it plans. period: calls from
+    one planning to the next. planned: seconds spent planning since it was last asked, where that can be told.
+    """
+
+    name: str
+    call: Callable[[], object]
+    begin: Callable[[], None] = lambda: None
+    period: int = 1
+    planned: Callable[[], float | None] = lambda: None
+
+
+@dataclasses.dataclass
+class Samples:
+    """What was seen of one method: `seconds` of every call in order (the first one plans), or why there are none.
+
+    planning: seconds spent planning over all calls, None where it cannot be told. graphs: compiled while warming up.
+    recompiled: graphs compiled after that.
+    """
+
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    planning: float | None = None
+    graphs: Graphs | None = None
+    recompiled: int = 0
+    error: Exception | None = None
+
+
+def interleave(cases: Sequence[Case], *, rounds: int, warmup: int, device: str, seed: int = 0) -> dict[str, Samples]:
+    """Warm every case up by itself, then call each once a round, in an order drawn anew for every round.
+
+    A case that raises is left out from there on and keeps its error; the others go on. The garbage collector is off
+    meanwhile, as in timeit.
+    """
+    samples = {case.name: Samples() for case in cases}
+    generator = np.random.default_rng(seed)
+    with torch.no_grad(), _no_collection():
+        for case in cases:
+            with _kept(samples[case.name]):
+                _warm_up(case, samples[case.name], warmup, device)
+        for _ in range(rounds):
+            for place in generator.permutation(len(cases)):
+                case = cases[place]
+                if samples[case.name].error is None:
+                    with _kept(samples[case.name]):
+                        _sample(case, samples[case.name], device)
+        for case in cases:
+            samples[case.name].planning = case.planned()
+    return samples
+
+
+def timed(call: Callable[[], object], device: str) -> float:
+    """Seconds of one call, with the device idle before and after."""
+    synchronise(device)
+    started = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - started
+
+
+def synchronise(device: str) -> None:
+    """Wait for a CUDA device; nothing to do on the CPU."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def _warm_up(case: Case, sample: Samples, warmup: int, device: str) -> None:
+    before = Graphs.now()
+    case.begin()
+    for _ in range(warmup):
+        timed(case.call, device)
+    sample.graphs = Graphs.now() - before
+    case.begin()
+    case.planned()
+
+
+def _sample(case: Case, sample: Samples, device: str) -> None:
+    before = Graphs.now()
+    seconds = timed(case.call, device)
+    sample.recompiled += (Graphs.now() - before).compiled
+    sample.seconds.append(seconds)
+
+
+@contextlib.contextmanager
+def _kept(sample: Samples) -> Iterator[None]:
+    """Keep what a case raises: it becomes the row of that case, and the run's exit status."""
+    try:
+        yield
+    except Exception as error:  # not passed over: told in the row, counted in the exit status
+        sample.error = error
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

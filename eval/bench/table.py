@@ -1,0 +1,146 @@
+"""The bench's rows as CSV, as JSON with every raw value, and as a page of Markdown."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.atomic import write_json, write_text
+
+PLACE = ("level", "model", "pixels", "steps", "tokens", "channels", "heads")
+WAY = ("attention", "mode", "dtype", "batch", "ratio")
+METHOD = ("method", "window", "period", "backend", "status")
+RATIOS = tuple(f"to_{other}{end}" for other in ("none", "oracle", "tomesd") for end in ("", "_iqr"))
+TIMES = ("seconds", "iqr", "fastest", "calls", "s_per_im", "images_per_s", "planning_share")
+MERGES = ("merged", "sites_merging", "sites")
+COSTS = ("peak_bytes", "peak_to_input", "merging_to_input", "launches_planning", "launches_reusing")
+COMPILED = ("graphs", "graph_breaks", "recompiled")
+AROUND = ("load_average", "other_gpu_processes", "error")
+PROVENANCE = ("date", "commit", "dirty", "torch", "diffusers", "device_name", "threads")
+COLUMNS = (*PLACE, *WAY, *METHOD, *RATIOS, *TIMES, *MERGES, *COSTS, *COMPILED, *AROUND, *PROVENANCE)
+
+_SHOWN = {
+    "method": "Method",
+    "seconds": "ms per call",
+    "iqr": "IQR",
+    "to_none": "to none",
+    "to_oracle": "to oracle",
+    "to_tomesd": "to tomesd",
+    "planning_share": "planning",
+    "merged": "tokens left",
+    "sites_merging": "sites",
+    "peak_to_input": "peak / input",
+    "merging_to_input": "merging / input",
+    "launches_planning": "launches, planning",
+    "launches_reusing": "launches, reusing",
+    "graphs": "graphs",
+    "graph_breaks": "breaks",
+    "recompiled": "recompiled",
+    "images_per_s": "images/s",
+    "s_per_im": "s/im",
+    "status": "status",
+}
+_ALWAYS = ("method", "seconds", "iqr", "to_none", "to_oracle", "to_tomesd", "status")
+
+
+def facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns every row takes from `eval.provenance.collect`."""
+    packages, git = provenance["packages"], provenance["git"]
+    gpu = provenance["device"]["gpu"]
+    return {
+        "date": provenance["date"],
+        "commit": git["sha"],
+        "dirty": git["dirty"],
+        "torch": packages["torch"]["version"],
+        "diffusers": packages["diffusers"]["version"],
+        "device_name": gpu["name"] if gpu else provenance["cpu"]["model"],
+        "threads": provenance["torch"]["threads"],
+    }
+
+
+def write_bench(
+    folder: Path, device: str, rows: Sequence[Mapping[str, Any]], provenance: Mapping, config: Mapping
+) -> list[Path]:
+    """Write bench_<device>.csv, .json and .md into `folder`; their paths.
+
+    rows: values by column, with `title` (the cell's) and `samples` (raw seconds in the order of the calls).
+    """
+    stem = folder / f"bench_{device.partition(':')[0]}"
+    rows = [{**row, **facts(provenance)} for row in rows]
+    paths = [stem.with_suffix(end) for end in (".csv", ".json", ".md")]
+    write_text(paths[0], _csv(rows))
+    write_json(paths[1], {"provenance": provenance, "config": config, "rows": rows})
+    write_text(paths[2], render(rows))
+    return paths
+
+
+def render(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One table for each cell, then what is needed to judge them."""
+    first = rows[0]
+    parts = [f"# Bench on {first['device_name']}"]
+    for title in dict.fromkeys(row["title"] for row in rows):
+        cell = [row for row in rows if row["title"] == title]
+        parts += [f"## {title}", _table(cell), *_errors(cell)]
+    parts += _best_batches(rows)
+    code = "unknown commit" if first["commit"] is None else first["commit"][:12]
+    code += " with changes" if first["dirty"] else ""
+    parts.append(
+        f"{first['date']}, {code}, torch {first['torch']}, diffusers {first['diffusers']}, {first['threads']} threads. "
+        "Methods of a cell take turns in one process, in a new order every round. A time is the mean over a period of "
+        "the median at each place in it, so that planning counts as often as it happens. IQR is that of all calls. "
+        "Ratios hold within a cell. Every column: results/README.md."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _table(cell: Sequence[Mapping[str, Any]]) -> str:
+    columns = [name for name in _SHOWN if name in _ALWAYS or any(row.get(name) is not None for row in cell)]
+    rule = ["---" if name in ("method", "status") else "---:" for name in columns]
+    body = [[_text(name, row.get(name), row) for name in columns] for row in cell]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [[_SHOWN[name] for name in columns], rule, *body])
+
+
+def _text(name: str, value: Any, row: Mapping[str, Any]) -> str:
+    if value is None:
+        return ""
+    if name in ("seconds", "iqr"):
+        return f"{1000 * value:.4g}"
+    if name == "planning_share":
+        return f"{100 * value:.1f}%"
+    if name == "sites_merging":
+        return f"{value}/{row['sites']}"
+    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+def _errors(cell: Sequence[Mapping[str, Any]]) -> list[str]:
+    failed = [f"- {row['method']} failed: {row['error']}" for row in cell if row["status"] == "failed"]
+    busy = [f"- {row['method']}: {row['other_gpu_processes']} other processes on the GPU"
+            for row in cell if row.get("other_gpu_processes")]  # fmt: skip
+    return ["\n".join([*failed, *busy])] if failed or busy else []
+
+
+def _best_batches(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For pipelines: seconds per image at batch 1, and images per second at the best batch."""
+    whole = [row for row in rows if row["level"] == "pipeline" and row["status"] == "ok"]
+    if not whole:
+        return []
+    lines = ["| Pipeline | Method | s/im at batch 1 | images/s | at batch |", "| --- | --- | ---: | ---: | ---: |"]
+    same = [*PLACE, *(name for name in WAY if name != "batch"), "method"]
+    groups: dict[tuple, list] = {}
+    for row in whole:
+        groups.setdefault(tuple(row[name] for name in same), []).append(row)
+    for group in groups.values():
+        best = max(group, key=lambda row: row["images_per_s"])
+        single = next((f"{row['s_per_im']:.3f}" for row in group if row["batch"] == 1), "")
+        where = group[0]["title"].replace(f", batch {group[0]['batch']}", "")
+        lines.append(f"| {where} | {best['method']} | {single} | {best['images_per_s']:.3f} | {best['batch']} |")
+    return ["## Whole images", "\n".join(lines)]

@@ -1,0 +1,73 @@
+"""Time methods side by side: `python -m scripts.bench`, and `bench=cuda` on a GPU; results/bench_<device>.csv."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from eval.bench.cells import Cell, expand
+from eval.bench.table import write_bench
+from eval.errors import RunError
+from eval.provenance import collect
+from eval.sampler import check_device
+from scripts.bench_cell import measure_cell
+from scripts.entry import ROOT, compose_and_call, say, tell
+
+
+def main() -> int:
+    """Measure every cell and write the tables. Returns 1 where a row failed."""
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        try:
+            statuses.append(run_bench(OmegaConf.to_container(composed, resolve=True)))
+        except Exception as error:  # told here as one sentence; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job, "bench") or max(statuses, default=0)
+
+
+def run_bench(config: Mapping[str, Any]) -> int:
+    """Measure the cells of a composed configuration and write its tables, anew after every cell; 1 if a row failed.
+
+    ValueError, RunError: what can be known to be wrong before anything is measured.
+    """
+    bench = config["bench"]
+    check_device(bench["device"])
+    cells = expand({name: family for name, family in bench["cells"].items() if family}, bench["device"])
+    if not cells:
+        raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
+    threads = bench["threads"] or torch.get_num_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        rows, paths = _measure(cells, config)
+    finally:
+        torch.set_num_threads(before)
+    print(paths[-1].read_text(encoding="utf-8"), flush=True)
+    say(f"written: {', '.join(map(str, paths))}")
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed:
+        say(f"{row['method']} failed: {row['title']}: {row['error']}")
+    return int(bool(failed))
+
+
+def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Path]]:
+    bench = config["bench"]
+    provenance = collect(root=ROOT, device=bench["device"], dtype=",".join(sorted({cell.dtype for cell in cells})))
+    rows: list[dict[str, Any]] = []
+    paths: list[Path] = []
+    for place, cell in enumerate(cells):
+        say(f"[{place + 1}/{len(cells)}] {cell.title} (load {os.getloadavg()[0]:.1f})")
+        rows += measure_cell(cell, bench["methods"], memory=bench["memory"])
+        paths = write_bench(Path(config["results"]), bench["device"], rows, provenance, {"bench": bench})
+    return rows, paths
+
+
+if __name__ == "__main__":
+    sys.exit(main())
