@@ -1,4 +1,4 @@
-"""The shape of the house: which folder may import which, how long files and functions may be, which names are refused."""
+"""The rules of the house: which folder may import which, how long files and functions may be, which names are out."""
 
 import ast
 from pathlib import Path
