@@ -39,9 +39,7 @@ def run_bench(config: Mapping[str, Any]) -> int:
     """
     bench = config["bench"]
     check_device(bench["device"])
-    cells = expand({name: family for name, family in bench["cells"].items() if family}, bench["device"])
-    if not cells:
-        raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
+    cells = expand(_chosen(bench), bench["device"])
     threads = bench["threads"] or torch.get_num_threads()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -55,6 +53,17 @@ def run_bench(config: Mapping[str, Any]) -> int:
     for row in failed:
         say(f"{row['method']} failed: {row['title']}: {row['error']}")
     return int(bool(failed))
+
+
+def _chosen(bench: Mapping[str, Any]) -> dict[str, Any]:
+    """The families of cells that `only` names; all of them where it names none."""
+    families = {name: family for name, family in bench["cells"].items() if family}
+    unknown = [name for name in bench["only"] or () if name not in families]
+    if unknown:
+        raise RunError(f"only names {unknown[0]}, which is no cell; there are {', '.join(families)}")
+    if not families:
+        raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
+    return {name: families[name] for name in bench["only"] or families}
 
 
 def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Path]]:

@@ -1,0 +1,177 @@
+"""The bench from its configuration to its rows, on the tiny model and tiny sites."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from eval.bench.cells import Cell, expand
+from eval.errors import RunError
+from scripts.bench import run_bench
+from scripts.bench_cell import measure_cell
+from scripts.bench_methods import Clock, clocked, contender
+from scripts.bench_site import site_case, site_inputs, site_model
+from scripts.entry import CONF
+
+GRIDS = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
+
+
+@pytest.fixture
+def hydra():
+    """Methods are composed while Hydra runs, as in the command itself."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda *overrides: OmegaConf.to_container(compose("bench", overrides=list(overrides)), resolve=True)
+
+
+def site(*methods: str, **changes) -> Cell:
+    options = {"tokens": 64, "channels": 32, "heads": 2, "rounds": 4, "warmup": 1} | changes
+    return Cell("site", methods, **options)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_grid_names_methods_that_build_and_periods_that_fit(hydra, grid):
+    bench = hydra(f"bench={grid}")["bench"]
+    cells = expand(bench["cells"], bench["device"])
+    names = {name for cell in cells for name in cell.methods}
+    built = {name: contender(name, bench["methods"], 0.5) for name in names if not name.endswith("_triton")}
+    assert {"none", "oracle", "tomesd"} <= set(built)
+    assert all(built[name].period <= cell.rounds for cell in cells for name in cell.methods
+               if name in built and cell.level != "pipeline")  # fmt: skip
+
+
+def test_a_site_is_merged_as_it_says(hydra):
+    methods = ("none", "oracle", "tomesd", "tomesd_plan", "atc", "retom_w2_p1", "retom_w8_p1", "retom_w2_p1_matmul")
+    rows = {row["method"]: row for row in measure_cell(site(*methods), hydra()["bench"]["methods"])}
+    assert {name: row["status"] for name, row in rows.items()} == dict.fromkeys(methods, "ok")
+    assert {name: row["merged"] for name, row in rows.items()} == {"none": None} | dict.fromkeys(methods[1:], 32)
+    assert rows["oracle"]["to_oracle"] == rows["none"]["to_none"] == 1.0
+    assert rows["retom_w2_p1"]["to_tomesd"] == pytest.approx(rows["retom_w2_p1"]["seconds"] / rows["tomesd"]["seconds"])
+    assert rows["none"]["merging_to_input"] == 0
+    assert rows["oracle"]["merging_to_input"] == 1.0  # the repeated output, and nothing else
+    assert 0 < rows["retom_w2_p1"]["planning_share"] < 1
+    assert rows["none"]["planning_share"] is None
+
+
+def test_a_site_computes_the_attention_alone(hydra):
+    cell = site("none", "tomesd")
+    model, inputs = site_model(cell), site_inputs(cell)
+    tokens = inputs[1].flatten(2).transpose(1, 2)
+    assert tokens.is_contiguous()
+    attention = model.site.transformer_blocks[0].attn1
+    case, _ = site_case(cell, contender("none", hydra()["bench"]["methods"], 0.5), model, inputs)
+    with torch.no_grad():
+        assert torch.equal(case.call(), attention(tokens))
+
+
+def test_plans_are_made_every_pth_call(hydra):
+    specs = hydra("+bench.methods.every3={method: retom, window: 2, period: 3}")["bench"]["methods"]
+    cell = site("every3")
+    case, report = site_case(cell, contender("every3", specs, 0.5), site_model(cell), site_inputs(cell))
+    assert case.period == 3
+    case.begin()
+    planned = []
+    with torch.no_grad():
+        for _ in range(7):
+            case.call()
+            planned.append(case.planned() > 0)
+    assert planned == [True, False, False] * 2 + [True]
+    assert (report()[0]["plans_computed"], report()[0]["plans_reused"]) == (3, 4)
+
+
+def test_the_clock_changes_no_attribute_of_a_method(hydra):
+    method = contender("retom_p5", hydra()["bench"]["methods"], 0.25).method
+    on_clock = clocked(method, Clock("cpu"))
+    assert isinstance(on_clock, type(method))
+    assert vars(on_clock) == vars(method)
+
+
+def test_what_fails_is_a_row_with_its_sentence(hydra):
+    specs = hydra()["bench"]["methods"] | {"idle": {"method": "retom", "window": 1, "period": 1}}
+    cell = site("none", "tomesd", "retom_w2_p20", "idle", "nobody", ratio=0.9)
+    rows = {row["method"]: row for row in measure_cell(cell, specs)}
+    assert rows["none"]["status"] == "ok"
+    errors = {name: row["error"] for name, row in rows.items() if row["status"] == "failed"}
+    assert list(errors) == ["tomesd", "retom_w2_p20", "idle", "nobody"]
+    assert "ratio must be at most 0.75" in errors["tomesd"]
+    assert "rounds must be at least the period of retom_w2_p20, 20, got 4" in errors["retom_w2_p20"]
+    assert "idle merged nothing at any of its 1 sites" in errors["idle"]
+    assert "unknown method 'nobody'" in errors["nobody"]
+    assert rows["none"]["to_oracle"] is None
+
+
+def test_scores_that_do_not_fit_are_refused(hydra):
+    cell = site("none", attention="naive", tokens=2**20, batch=64)
+    rows = measure_cell(cell, hydra()["bench"]["methods"])
+    assert "naive attention over 1048576 tokens needs" in rows[0]["error"]
+
+
+def test_naive_attention_is_naive(hydra):
+    rows = measure_cell(site("none", attention="naive"), hydra()["bench"]["methods"])
+    assert rows[0]["status"] == "ok"
+    processor = site_model(site("none", attention="naive")).site.transformer_blocks[0].attn1.processor
+    assert type(processor).__name__ == "AttnProcessor"
+
+
+def read_lines(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def configured(hydra, folder, **cells) -> dict:
+    config = hydra(f"results={folder}")
+    config["bench"]["cells"] = cells
+    return config
+
+
+TINY_SITE = {"level": "site", "shapes": [[64, 32, 2]], "rounds": 2, "warmup": 1}
+TINY_MODEL = {"models": ["tiny"], "pixels": [64], "rounds": 2, "warmup": 1}
+
+
+def test_the_whole_command_writes_its_tables(hydra, tmp_path):
+    config = configured(
+        hydra,
+        tmp_path,
+        site={**TINY_SITE, "methods": ["none", "oracle", "retom_w2_p1"]},
+        unet={**TINY_MODEL, "level": "denoiser", "methods": ["none", "oracle", "tomesd", "retom_p1"]},
+        images={
+            **TINY_MODEL,
+            "level": "pipeline",
+            "steps": 2,
+            "methods": ["none", "retom_p20"],
+            "batch": [1, 2],
+            "rounds": 1,
+        },
+    )
+    assert run_bench(config) == 0
+    lines = read_lines(tmp_path / "bench_cpu.csv")
+    assert [line["level"] for line in lines] == ["site"] * 3 + ["denoiser"] * 4 + ["pipeline"] * 4
+    assert {line["status"] for line in lines} == {"ok"}
+    assert [line["sites_merging"] for line in lines[3:7]] == ["0", "16", "16", "16"]
+    kept = json.loads((tmp_path / "bench_cpu.json").read_text(encoding="utf-8"))
+    assert [len(row["samples"]) for row in kept["rows"]] == [2] * 7 + [1] * 4
+    assert "## Whole images" in (tmp_path / "bench_cpu.md").read_text(encoding="utf-8")
+
+
+def test_a_failed_row_is_the_exit_status(hydra, tmp_path):
+    config = configured(hydra, tmp_path, site={**TINY_SITE, "methods": ["none", "tomesd"], "ratio": [0.8]})
+    assert run_bench(config) == 1
+    lines = read_lines(tmp_path / "bench_cpu.csv")
+    assert [line["status"] for line in lines] == ["ok", "failed"]
+
+
+def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
+    config = configured(
+        hydra,
+        tmp_path,
+        a={**TINY_SITE, "methods": ["none"]},
+        b={**TINY_SITE, "methods": ["none"], "dtype": ["bfloat16"]},
+    )
+    config["bench"]["only"] = ["b"]
+    assert run_bench(config) == 0
+    assert [line["dtype"] for line in read_lines(tmp_path / "bench_cpu.csv")] == ["bfloat16"]
+    config["bench"]["only"] = ["c"]
+    with pytest.raises(RunError, match="only names c, which is no cell; there are a, b"):
+        run_bench(config)
