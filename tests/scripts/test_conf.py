@@ -11,7 +11,13 @@ from scripts.row import BUILT, build
 from tests.scripts.conftest import composed
 
 # The bench starts from conf/bench.yaml; its choices are composed in test_bench.py.
-CHOICES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml") if path.parent.name != "bench")
+CHOICES = sorted(
+    path.relative_to(CONF).with_suffix("")
+    for group in (*BUILT, "backend", "experiment")
+    for path in CONF.glob(f"{group}/*.yaml")
+)
+    path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml") if path.parent.name != "bench"
+)
 
 
 def built(*overrides: str) -> dict:
