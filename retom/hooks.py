@@ -11,6 +11,7 @@ import torch
 from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
+from retom.backends import check_backend
 from retom.method import SiteContext, TokenMerger
 from retom.plan import MergePlan
 from retom.sites import Site, patch_size
@@ -92,6 +93,7 @@ class SitePatch:
     """The state of one site: its plan, kept between refreshes."""
 
     def __init__(self, site: Site, method: TokenMerger, backend: str, generation: Generation, top: Grid, grid: Grid):
+        check_backend(backend)
         self.site = site
         self.method = method
         self.backend = backend
@@ -111,6 +113,7 @@ class SitePatch:
             downsample=-(-self.top.size[0] // grid[0]),
             step=self.generation.step,
             seeds=self.generation.row_seeds(metric.shape[0], metric.device),
+            backend=self.backend,
         )
         plan = self.method.plan(metric, grid, context)
         self._kept = None if plan is None else plan.on(self.backend).parts()

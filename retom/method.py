@@ -24,6 +24,7 @@ class SiteContext:
         downsample: how many times coarser than the model's top level the grid is, 1 at the top.
         step: denoiser call within the generation, from 0.
         seeds: image seed of every row of the batch, [B] int64; both halves of guidance have the same.
+        backend: how the plan will be executed; a method may plan with it or leave that to `MergePlan.on`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class SiteContext:
     downsample: int
     step: int
     seeds: Tensor
+    backend: str = "gather"
 
 
 class TokenMerger(abc.ABC):
@@ -117,4 +119,5 @@ class ReToM(TokenMerger):
             seeds=context.seeds if self.destination == "random" else None,
             step=context.step,
             layer=context.layer,
+            backend=context.backend,
         )

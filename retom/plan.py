@@ -130,6 +130,7 @@ def merge_plan(
     seeds: Sequence[int] | Tensor | None = None,
     step: int = 0,
     layer: int = 0,
+    backend: str = "gather",
 ) -> MergePlan:
     """Plan the merge of tokens x window by window (Algorithm 1).
 
@@ -142,6 +143,7 @@ def merge_plan(
         destination: "representative" (highest mean similarity), "least" or "random".
         source: "average" (highest mean similarity) or "destination" (most similar to the destination).
         seeds, step, layer: what a random destination is a function of; seeds [B] ints, needed by "random" alone.
+        backend: how the plan is executed, and made where the backend can; the plan is the same.
 
     Raises:
         ValueError: for a value outside of what is allowed, with its name.
@@ -154,12 +156,18 @@ def merge_plan(
         raise ValueError(f"window must be an integer of at least 1, got {window!r}")
     if destination == "random":
         seeds = check_seeds(seeds, x.shape[0], x.device)
+    planner = get_backend(backend)
     regions = tile(grid, window)
-    if all(representative.num_sources(ratio, region.size) == 0 for region in regions):
+    removed = [representative.num_sources(ratio, region.size) for region in regions]
+    if not any(removed):
         return MergePlan.identity(x.shape[0], x.shape[1], x.device)
+    draw = (seeds if destination == "random" else None, step, layer)
     with torch.no_grad():
-        pieces = _rank_regions(x, grid, regions, destination, source, (seeds, step, layer))
-        return _assemble(pieces, regions, ratio, alpha, x.shape[1])
+        if hasattr(planner, "plan_windows"):
+            fields = planner.plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
+            return MergePlan(*fields, backend=backend)
+        pieces = _rank_regions(x, grid, regions, destination, source, draw)
+        return _assemble(pieces, regions, removed, alpha, backend)
 
 
 def check_options(*, ratio: float, alpha: float, destination: str, source: str) -> None:
@@ -208,12 +216,11 @@ def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw) -
     return tokens.expand(batch, -1, -1).gather(2, places)
 
 
-def _assemble(pieces, regions, ratio: float, alpha: float, num_tokens: int) -> MergePlan:
+def _assemble(pieces, regions, removals: list[int], alpha: float, backend: str) -> MergePlan:
     """Number the slots window by window: the destination's first, then one for each token left as it is."""
     device, batch = pieces[0][1].device, pieces[0][1].shape[0]
     slots, starts, weights, destinations, blocks, first_slot, first_entry = [], [], [], [], [], 0, 0
-    for region, (tokens, ranked) in zip(regions, pieces, strict=True):
-        removed = representative.num_sources(ratio, region.size)
+    for region, removed, (tokens, ranked) in zip(regions, removals, pieces, strict=True):
         kept = region.size - removed
         place = torch.arange(region.size, device=device)
         window = torch.arange(region.num_windows, device=device)[:, None]
@@ -231,12 +238,13 @@ def _assemble(pieces, regions, ratio: float, alpha: float, num_tokens: int) -> M
     weight = torch.cat(weights).expand(batch, -1)
     return MergePlan(
         assign=torch.empty_like(order).scatter_(1, order, slot),
-        weight=torch.empty(batch, num_tokens, device=device).scatter_(1, order, weight),
+        weight=torch.empty(order.shape, device=device).scatter_(1, order, weight),
         num_merged=first_slot,
         dst_index=torch.cat(destinations, dim=1),
         order=order,
         starts=torch.cat(starts).expand(batch, -1),
         blocks=tuple(blocks),
+        backend=backend,
     )
 
 

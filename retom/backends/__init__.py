@@ -7,10 +7,15 @@ from torch import Tensor
 
 from retom.backends.gather import GatherBackend
 from retom.backends.matmul import MatmulBackend
+from retom.backends.triton import TritonBackend
 
 
 class Backend(Protocol):
-    """What a backend must do; `plan` is a `retom.MergePlan` and `prepared` is what `prepare` returned for it."""
+    """What a backend must do; `plan` is a `retom.MergePlan` and `prepared` is what `prepare` returned for it.
+
+    A backend may also have `plan_windows`, which then plans in place of `retom.plan`'s own code, and `check`, which
+    says by a ValueError that it cannot run on this machine.
+    """
 
     def prepare(self, plan: Any) -> Any:
         """Whatever the backend needs of the plan, computed once per refresh."""
@@ -22,7 +27,14 @@ class Backend(Protocol):
         """[B, M, C] -> [B, N, C]."""
 
 
-BACKENDS: dict[str, Backend] = {"gather": GatherBackend(), "matmul": MatmulBackend()}
+BACKENDS: dict[str, Backend] = {"gather": GatherBackend(), "matmul": MatmulBackend(), "triton": TritonBackend()}
+
+
+def check_backend(name: str) -> None:
+    """ValueError where there is no such backend, or where it cannot run on this machine."""
+    check = getattr(get_backend(name), "check", None)
+    if check is not None:
+        check()
 
 
 def get_backend(name: str) -> Backend:

@@ -1,0 +1,77 @@
+"""Fused kernels, CUDA only: planning in one or two launches, merge in one, unmerge in one, no atomics.
+
+Triton is imported when the backend is first asked for, not by `import retom`. Nothing stands in where it cannot run.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_INSTEAD = "choose backend 'gather'"
+
+
+class TritonIndices(NamedTuple):
+    """The plan's tensors with rows that lie close, as kernels read them; images may share a row."""
+
+    order: Tensor  # [B, N]
+    starts: Tensor  # [B, M]
+    weight: Tensor  # [B, N]
+    assign: Tensor  # [B, N]
+
+
+class TritonBackend:
+    """See the module's docstring."""
+
+    def check(self) -> None:
+        """ValueError where no tensor of this machine could be merged: no Triton, or neither CUDA nor interpreter."""
+        if not _launch().INTERPRETED and not torch.cuda.is_available():
+            raise ValueError(
+                "backend 'triton' needs a CUDA device (or TRITON_INTERPRET=1 set before Triton is imported, which is "
+                f"slow and meant for tests), and there is none; {_INSTEAD}"
+            )
+
+    def plan_windows(self, x: Tensor, grid, regions, removed, alpha: float, destination: str, source: str, draw):
+        """The fields of a plan made by kernels: see `retom.backends.triton.launch.plan_windows`."""
+        _check_tensor(x)
+        return _launch().plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
+
+    def prepare(self, plan) -> TritonIndices:
+        """Nothing is computed: kernels read the plan itself."""
+        tensors = (plan.order, plan.starts, plan.weight, plan.assign)
+        return TritonIndices(*(x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous() for x in tensors))
+
+    def merge(self, plan, x: Tensor) -> Tensor:
+        """Weighted sum of each slot's tokens, [B, N, C] -> [B, M, C]; x may be strided."""
+        _check_tensor(x, differentiable=True)
+        index: TritonIndices = plan.prepared
+        return _launch().merge(x, index.order, index.starts, index.weight, plan.mean)
+
+    def unmerge(self, plan, y: Tensor) -> Tensor:
+        """Each token gets its slot's row, [B, M, C] -> [B, N, C]."""
+        _check_tensor(y, differentiable=True)
+        return _launch().unmerge(y, plan.prepared.assign)
+
+
+def _launch():
+    try:
+        from retom.backends.triton import launch
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "triton":
+            raise
+        raise ValueError(f"backend 'triton' needs the package triton, which is not installed; {_INSTEAD}") from error
+    return launch
+
+
+def _check_tensor(x: Tensor, differentiable: bool = False) -> None:
+    """ValueError for a tensor that kernels cannot take, or whose gradient they would silently drop."""
+    if x.device.type != "cuda" and not (x.device.type == "cpu" and _launch().INTERPRETED):
+        raise ValueError(
+            "backend 'triton' runs on CUDA tensors (or on CPU ones if TRITON_INTERPRET=1 is set before Triton is "
+            f"imported), got a tensor on {x.device}; {_INSTEAD}"
+        )
+    if x.dtype not in _DTYPES:
+        raise ValueError(f"backend 'triton' takes float32, float16 or bfloat16, got {x.dtype}; {_INSTEAD}")
+    if differentiable and x.requires_grad and torch.is_grad_enabled():
+        raise ValueError("backend 'triton' has no gradient; call the model under torch.no_grad() or " + _INSTEAD)

@@ -1,0 +1,235 @@
+"""The triton backend: its interpreted tests, compilation ahead for two GPUs, refusals; and what only a GPU shows."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+import retom
+from retom.representative import num_sources
+from retom.windows import tile
+
+triton = pytest.importorskip("triton", reason="triton is not installed")
+
+ROOT = Path(__file__).parents[2]
+KERNELS = ("plan_windows", "score_windows", "rank_windows", "merge_rows", "unmerge_rows")
+TYPES = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.int64: "*i64",
+    torch.int32: "*i32",
+}
+# Bytes a thread may keep in local memory. Triton's choice of registers leaves a few values over in some variants (16
+# bytes at most with Triton 3.9); a tile that does not fit would show as hundreds.
+SPILLED = 64
+
+
+def run_python(*arguments, **environment):
+    """Run Python from the root of the project, without the interpreter of Triton unless asked for."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True
+    )
+
+
+def test_kernels_equal_gather_in_the_interpreter():
+    file = "tests/retom/interpreted_triton.py"
+    done = run_python("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", file, TRITON_INTERPRET="1")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("sys.modules['triton'] = None", "needs the package triton, which is not installed; choose backend 'gather'"),
+        (
+            "torch.cuda.is_available = lambda: False",
+            "needs a CUDA device .* and there is none; choose backend 'gather'",
+        ),
+    ],
+)
+def test_a_machine_that_cannot_run_it_is_told_when_the_patch_is_applied(lines, message):
+    done = run_python(
+        "-c",
+        f"import sys, torch, retom, diffusers\n{lines}\n"
+        "model = diffusers.Transformer2DModel(num_attention_heads=1, attention_head_dim=8, in_channels=8,"
+        " norm_num_groups=4)\n"
+        "try:\n    retom.apply_patch(model, backend='triton')\n"
+        "except ValueError as error:\n    print(error)\n"
+        "print(any('_diffusers_hook' in vars(module) for module in model.modules()))\n",
+    )
+    assert re.search(message, done.stdout), done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_importing_the_library_does_not_import_triton():
+    done = run_python("-c", "import sys, torch; before = 'triton' in sys.modules; import retom.backends\n"
+                      "print(before or 'retom.backends.triton.launch' not in sys.modules)")  # fmt: skip
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_cpu_tensors_are_refused():
+    x = torch.randn(1, 16, 6)
+    message = r"runs on CUDA tensors .* got a tensor on cpu; choose backend 'gather'"
+    with pytest.raises(ValueError, match=message):
+        retom.merge_plan(x, (4, 4), window=2, ratio=0.5, backend="triton")
+    plan = retom.merge_plan(x, (4, 4), window=2, ratio=0.5).on("triton")
+    for call, argument in ((plan.merge, x), (plan.unmerge, x[:, :8])):
+        with pytest.raises(ValueError, match=message):
+            call(argument)
+
+
+class Recorder:
+    """Stands where a kernel is launched from, and keeps the arguments."""
+
+    def __init__(self, kernel, launches):
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid):
+        return lambda *args, **kwargs: self.launches.append((self.kernel, args, kwargs))
+
+
+def recorded(monkeypatch, channels, grid, window, dtype, destination, source):
+    """The launches of one site, with the arguments they would have on a GPU."""
+    from retom.backends.triton import launch
+
+    launches = []
+    with monkeypatch.context() as patch:
+        for module in (launch.planning, launch.large, launch.rows):
+            for name in KERNELS:
+                if name in vars(module):
+                    patch.setattr(module, name, Recorder(getattr(module, name), launches))
+        x = torch.empty(2, grid[0] * grid[1], channels, dtype=dtype)
+        regions = tile(grid, window)
+        removed = [num_sources(0.5, region.size) for region in regions]
+        draw = (torch.zeros(2, dtype=torch.int64) if destination == "random" else None, 3, 2)
+        plan = launch.plan_windows(x, grid, regions, removed, 0.5, destination, source, draw)
+        launch.unmerge(launch.merge(x, plan.order, plan.starts, plan.weight, False), plan.assign)
+    return launches
+
+
+def as_source(kernel, args, kwargs):
+    """What Triton compiles for a launch: types, constants, and which arguments are multiples of 16."""
+    from triton.compiler import ASTSource
+
+    values = {**dict(zip(kernel.arg_names, args, strict=False)), **kwargs}
+    signature, constants, attributes = {}, {}, {}
+    for place, parameter in enumerate(kernel.params):
+        value, free = values[parameter.name], parameter.do_not_specialize
+        if parameter.is_constexpr or value is None or (type(value) is int and value == 1 and not free):
+            signature[parameter.name], constants[(place,)] = "constexpr", value
+            continue
+        signature[parameter.name] = (
+            TYPES[value.dtype] if isinstance(value, torch.Tensor) else "fp32" if isinstance(value, float) else "i32"
+        )
+        if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0 and not free):
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+
+
+def resources(cubin: bytes, path: Path) -> dict[str, int]:
+    """Registers and bytes of local memory (STACK, LOCAL) of a thread, as NVIDIA's tool reads them off the binary."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    path.write_bytes(cubin)
+    done = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True)
+    return {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", done.stdout)}
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize(("channels", "side", "window", "dtype", "destination", "source"), [
+    (320, 64, 2, torch.float16, "representative", "average"),
+    (320, 64, 2, torch.float32, "random", "destination"),
+    (320, 64, 16, torch.float16, "random", "average"),
+    (640, 32, 8, torch.bfloat16, "least", "destination"),
+    (1280, 16, 16, torch.float32, "representative", "destination"),
+    (320, 64, 64, torch.float16, "representative", "destination"),
+])  # fmt: skip
+def test_kernels_compile_ahead_of_time(
+    capability, channels, side, window, dtype, destination, source, monkeypatch, tmp_path
+):
+    from triton.backends.compiler import GPUTarget
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    launches = recorded(monkeypatch, channels, (side, side), window, dtype, destination, source)
+    assert len(launches) == (4 if window == 64 else 3)
+    for kernel, args, kwargs in launches:
+        options = {"num_warps": kwargs.pop("num_warps", 4), "enable_fp_fusion": True}
+        target = GPUTarget("cuda", capability, 32)
+        compiled = triton.compile(as_source(kernel, args, kwargs), target=target, options=options)
+        assert f".target sm_{capability}" in compiled.asm["ptx"]
+        assert not re.search(r"\b(atom|red)\.(global|shared)", compiled.asm["ptx"])
+        assert compiled.metadata.shared <= 48 * 1024
+        used = resources(compiled.asm["cubin"], tmp_path / "kernel.cubin")
+        assert used["STACK"] + used["LOCAL"] <= SPILLED, (kernel.__name__, used)
+        # as many threads as it is launched with fit into the 65,536 registers of a processor
+        assert used["REG"] * 32 * options["num_warps"] <= 65536
+
+
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none"),
+]
+
+
+class TestOnGpu:
+    """What only a GPU can show."""
+
+    pytestmark = on_gpu
+    tolerance = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # noqa: RUF012
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize(("grid", "window"), [((64, 64), 2), ((64, 64), 16), ((33, 50), 8), ((40, 40), 40)])
+    @pytest.mark.parametrize(("destination", "source"), [("representative", "average"), ("random", "destination")])
+    def test_agrees_with_gather_and_repeats_its_bits(self, dtype, grid, window, destination, source):
+        x = torch.randn(2, grid[0] * grid[1], 320, device="cuda", dtype=dtype)
+        options = {"window": window, "ratio": 0.5, "destination": destination, "source": source, "seeds": [3, 9]}
+        gather = retom.merge_plan(x, grid, **options)
+        plan, again = (retom.merge_plan(x, grid, backend="triton", **options) for _ in range(2))
+        # Scores that differ by rounding alone may change places; there are few of them.
+        assert (plan.assign == gather.assign).float().mean() > 0.99
+        merged = plan.merge(x)
+        torch.testing.assert_close(
+            merged, plan.on("gather").merge(x), atol=self.tolerance[dtype], rtol=self.tolerance[dtype]
+        )
+        assert torch.equal(plan.unmerge(merged), plan.on("gather").unmerge(merged))
+        assert torch.equal(plan.order, again.order)
+        assert torch.equal(merged, again.merge(x))
+
+    @pytest.mark.parametrize(("window", "planning"), [(2, 1), (16, 1), (64, 2)])
+    def test_launches_of_a_site(self, window, planning):
+        x = torch.randn(2, 4096, 320, device="cuda", dtype=torch.float16)
+
+        def kernels(function):
+            function()
+            torch.cuda.synchronize()
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+                function()
+                torch.cuda.synchronize()
+            return [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+
+        plan = retom.merge_plan(x, (64, 64), window=window, ratio=0.5, backend="triton")
+        assert len(kernels(lambda: plan.unmerge(plan.merge(x)))) == 2
+        refresh = kernels(lambda: retom.merge_plan(x, (64, 64), window=window, ratio=0.5, backend="triton"))
+        assert len(refresh) == planning
+
+    @pytest.mark.parametrize("options", [{}, {"destination": "random", "metric": "block_input"}])
+    def test_a_patched_model_compiles_as_one_graph(self, options):
+        torch.compiler.reset()
+        model = UNet2DConditionModel(
+            sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=2,
+            cross_attention_dim=32, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        ).eval().to("cuda")  # fmt: skip
+        x, text = torch.randn(2, 4, 16, 16, device="cuda"), torch.randn(2, 7, 32, device="cuda")
+        with retom.patched(model, ratio=0.5, window=2, period=2, backend="triton", **options), torch.no_grad():
+            eager = [model(x, torch.tensor(900 - i), text.clone(), return_dict=False)[0] for i in range(4)]
+            compiled = torch.compile(model, fullgraph=True)
+            ours = [compiled(x, torch.tensor(900 - i), text.clone(), return_dict=False)[0] for i in range(4)]
+        for mine, other in zip(ours, eager, strict=True):
+            torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-3)
