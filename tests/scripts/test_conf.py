@@ -16,8 +16,6 @@ CHOICES = sorted(
     for group in (*BUILT, "backend", "experiment")
     for path in CONF.glob(f"{group}/*.yaml")
 )
-    path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml") if path.parent.name != "bench"
-)
 
 
 def built(*overrides: str) -> dict:
