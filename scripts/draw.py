@@ -50,7 +50,7 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
                 _probe(pipe, row.sampler, items[0], on_pipe)
             on_pipe.check(row.name)
         merges = on_pipe.report()
-    return Drawn(merges, timing, _provenance(row, pipe))
+    return Drawn(merges, timing, _provenance(row, pipe, on_pipe.drawing(row.sampler)))
 
 
 def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:
@@ -76,12 +76,12 @@ def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerCo
 def _generate(
     row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
 ) -> None:
-    share = session.team.share(items, row.sampler.batch_size)
+    sampler = on_pipe.drawing(row.sampler)
     generate(
         pipe,
-        share,
+        session.team.share(items, sampler.batch_size),
         folder.images,
-        row.sampler,
+        sampler,
         before_batch=_checking_after_first(row.name, on_pipe),
         progress=session.team.is_main,
     )
@@ -119,9 +119,9 @@ def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on
     call_pipeline(pipe, [item.prompt], [item.seed], dataclasses.replace(sampler, steps=PROBE_STEPS))
 
 
-def _provenance(row: Row, pipe: DiffusionPipeline) -> dict:
-    sampler = {
-        key: getattr(row.sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
+def _provenance(row: Row, pipe: DiffusionPipeline, sampler: SamplerConfig) -> dict:
+    chosen = {
+        key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }
-    facts = {**sampler, "model": pipe_identity(pipe)}
+    facts = {**chosen, "model": pipe_identity(pipe)}
     return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

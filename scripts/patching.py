@@ -4,11 +4,12 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from baselines.adapter import Adapter
 from diffusers import DiffusionPipeline
 
 import retom
+from baselines.adapter import Adapter
 from eval.errors import RunError
+from eval.sampler import SamplerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +18,20 @@ class Applied:
 
     sites: how many places were patched. set_seeds: to be called with the image seeds before every pipeline call.
     report: one dict per site, as `retom.report`. merges: whether a run must merge something.
+    batch_limit: images of one pipeline call up to which an image is a function of its own seed; None for any number.
     """
 
     sites: int
     set_seeds: Callable[[list[int]], None]
     report: Callable[[], list[dict]]
     merges: bool
+    batch_limit: int | None = None
+
+    def drawing(self, sampler: SamplerConfig) -> SamplerConfig:
+        """The sampler that images are made with: the user's, in batches no larger than the method allows."""
+        if self.batch_limit is None or sampler.batch_size <= self.batch_limit:
+            return sampler
+        return dataclasses.replace(sampler, batch_size=self.batch_limit)
 
     def check(self, name: str) -> None:
         """RunError when the method should merge and, after at least one pipeline call, has merged nothing anywhere."""
@@ -52,7 +61,11 @@ def applied(pipe: DiffusionPipeline, method: object, backend: str) -> Iterator[A
         sites = method.apply(pipe)
         try:
             yield Applied(
-                sites, lambda seeds: method.set_seeds(pipe, seeds), lambda: method.report(pipe), method.merges
+                sites,
+                lambda seeds: method.set_seeds(pipe, seeds),
+                lambda: method.report(pipe),
+                method.merges,
+                method.batch_limit,
             )
         finally:
             method.remove(pipe)
