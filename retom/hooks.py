@@ -29,6 +29,8 @@ class Generation:
         self.seeds: tuple[int, ...] = (0,)
         self.plans_computed = 0
         self.plans_reused = 0
+        self.shared: dict[str, Any] = {}
+        self.memories: list[dict[str, Any]] = [self.shared]
         self.reset()
 
     def reset(self) -> None:
@@ -39,6 +41,9 @@ class Generation:
         self.size: tuple[int, ...] | None = None
         self.timestep: float | None = None
         self.falling: bool | None = None
+        self.output: Tensor | None = None
+        for memory in self.memories:
+            memory.clear()
 
     def advance(self, sample: Tensor, timestep: Any, text: Tensor | None) -> None:
         """Begin a denoiser call."""
@@ -100,12 +105,18 @@ class SitePatch:
         self.generation = generation
         self.top = top
         self.grid = grid
+        self.leader: SitePatch | None = None
+        self.memory: dict[str, Any] = {}
+        generation.memories.append(self.memory)
         self._kept: tuple | None = None
         self.planned_grid: tuple[int, int] | None = None
 
     def refresh(self, metric: Tensor) -> None:
-        """Plan anew from metric [B, N, C]."""
+        """Plan anew from metric [B, N, C], or take over the leader's plan."""
         grid = self.grid.size
+        if self.leader is not None:
+            self._kept, self.planned_grid = self.leader._kept, grid
+            return
         context = SiteContext(
             name=self.site.name,
             layer=self.site.layer,
@@ -114,15 +125,20 @@ class SitePatch:
             step=self.generation.step,
             seeds=self.generation.row_seeds(metric.shape[0], metric.device),
             backend=self.backend,
+            memory=self.memory,
+            shared=self.generation.shared,
+            output=self.generation.output,
         )
         plan = self.method.plan(metric, grid, context)
-        self._kept = None if plan is None else plan.on(self.backend).parts()
+        if plan is not None:
+            plan = plan.on(self.backend)
+        self._kept = None if plan is None else (type(plan), *plan.parts())
         self.planned_grid = grid
 
     @property
     def plan(self) -> MergePlan | None:
         """The plan in force; None where the site is left alone."""
-        return None if self._kept is None else MergePlan(*self._kept)
+        return None if self._kept is None else self._kept[0](*self._kept[1:])
 
     def report(self) -> dict[str, Any]:
         """What the site did: see `retom.report`."""
@@ -143,9 +159,10 @@ class SitePatch:
 class StepHook(ModelHook):
     """On the denoiser: counts its calls and notices where a generation begins."""
 
-    def __init__(self, generation: Generation, patches: list[SitePatch], top: Grid):
+    def __init__(self, generation: Generation, patches: list[SitePatch], top: Grid, keep_output: bool):
         super().__init__()
         self.generation = generation
+        self.keep_output = keep_output
         self.patches = patches
         self.top = top
 
@@ -165,6 +182,12 @@ class StepHook(ModelHook):
             sample, self._argument(args, kwargs, "timestep"), self._argument(args, kwargs, "encoder_hidden_states")
         )
         return args, kwargs
+
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        """Keep the output for methods that look at it."""
+        if self.keep_output:
+            self.generation.output = output[0]
+        return output
 
     def _argument(self, args, kwargs, name: str):
         place = self.positions[name]
@@ -219,6 +242,9 @@ class MergeHook(ModelHook):
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
+        if self.target == "self_kv":
+            kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+            return forward(x, **{**kwargs, "encoder_hidden_states": plan.merge(x)})
         if args:
             args = (plan.merge(x), *args[1:])
         else:
@@ -228,7 +254,7 @@ class MergeHook(ModelHook):
     def _check(self, kwargs: dict[str, Any]) -> None:
         """Masks speak of tokens that are no longer there."""
         name = self.patch.site.name
-        if self.target == "self" and kwargs.get("attention_mask") is not None:
+        if self.target in ("self", "self_kv") and kwargs.get("attention_mask") is not None:
             raise ValueError(
                 f"attention_mask is given to the self-attention of {name}, but merged tokens no longer match a mask; "
                 "call the model without a mask, or remove_patch first"

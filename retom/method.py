@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from retom.plan import MergePlan, check_options, merge_plan
 from retom.windows import check_window
 
 METRICS = ("attn_input", "block_input")
-TARGETS = ("self", "cross", "ff")
+TARGETS = ("self", "self_kv", "cross", "ff")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class SiteContext:
         step: denoiser call within the generation, from 0.
         seeds: image seed of every row of the batch, [B] int64; both halves of guidance have the same.
         backend: how the plan will be executed; a method may plan with it or leave that to `MergePlan.on`.
+        memory: a dict of the site's own, empty at the start of every generation, for what a method keeps over steps.
+        shared: the same for all sites of the model together.
+        output: what the denoiser returned at the step before, [B, ...]; None at step 0 and for methods without
+            `needs_output`.
     """
 
     name: str
@@ -34,14 +39,27 @@ class SiteContext:
     step: int
     seeds: Tensor
     backend: str = "gather"
+    memory: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
+    output: Tensor | None = None
 
 
 class TokenMerger(abc.ABC):
-    """A merging method: a frozen dataclass with a `plan`. The class attributes are defaults a method may override."""
+    """A merging method: a frozen dataclass with a `plan`. The class attributes are defaults a method may override.
+
+    Attributes:
+        metric: what `plan` is given, "attn_input" (after the norm) or "block_input" (before it).
+        targets: the sub-layers that run on merged tokens: "self", or "self_kv" (keys and values alone), "cross", "ff".
+        period: `plan` is asked every so many denoiser calls, and its answer reused in between.
+        share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
+        needs_output: keep the denoiser's last output for `SiteContext.output`.
+    """
 
     metric: str = "attn_input"
     targets: tuple[str, ...] = ("self",)
     period: int = 1
+    share_plan: bool = False
+    needs_output: bool = False
 
     @abc.abstractmethod
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
@@ -62,6 +80,8 @@ def check_merger(method: TokenMerger) -> None:
     targets = tuple(method.targets)
     if not targets or any(target not in TARGETS for target in targets) or len(set(targets)) != len(targets):
         raise ValueError(f"targets must be a choice of {', '.join(TARGETS)}, each at most once, got {targets!r}")
+    if {"self", "self_kv"} <= set(targets):
+        raise ValueError(f"targets must hold 'self' or 'self_kv', not both, got {targets!r}")
     if isinstance(method.period, bool) or not isinstance(method.period, int) or method.period < 1:
         raise ValueError(f"period must be an integer of at least 1, got {method.period!r}")
 
@@ -78,8 +98,10 @@ class ReToM(TokenMerger):
         destination: "representative", "least" or "random".
         source: "average" (Algorithm 1) or "destination".
         metric: what similarity is measured on, "attn_input" (after the norm) or "block_input" (before it).
-        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
+        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff"; "self_kv" instead of "self" merges
+            keys and values alone, so that queries stay whole and nothing is unmerged.
         max_downsample: leave grids coarser than this alone; None merges at every depth.
+        share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -94,6 +116,7 @@ class ReToM(TokenMerger):
     metric: str = "attn_input"
     targets: tuple[str, ...] = ("self",)
     max_downsample: int | None = None
+    share_plan: bool = False
 
     def __post_init__(self):
         check_options(ratio=self.ratio, alpha=self.alpha, destination=self.destination, source=self.source)

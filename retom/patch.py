@@ -119,9 +119,12 @@ def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backe
     for site in sites:
         if site.parent not in grids:
             grids[site.parent] = Grid()
-        patches.append(SitePatch(site, method, backend, generation, top, grids[site.parent]))
+        patch = SitePatch(site, method, backend, generation, top, grids[site.parent])
+        if method.share_plan:
+            patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
+        patches.append(patch)
     # The denoiser's own hooks come first: in PixArt it is the parent of its blocks as well.
-    _hook(denoiser, StepHook(generation, patches, top), _STEP)
+    _hook(denoiser, StepHook(generation, patches, top, method.needs_output), _STEP)
     for parent, grid in grids.items():
         _hook(parent, GridHook(grid), _GRID)
     for site, patch in zip(sites, patches, strict=True):

@@ -38,7 +38,7 @@ class Site:
         Self-attention that reads the text (`only_cross_attention`) has no keys to merge and is left alone.
         """
         attn1 = None if self.block.only_cross_attention else self.block.attn1
-        modules = {"self": attn1, "cross": self.block.attn2, "ff": self.block.ff}
+        modules = {"self": attn1, "self_kv": attn1, "cross": self.block.attn2, "ff": self.block.ff}
         return {name: module for name, module in modules.items() if name in targets and module is not None}
 
 

@@ -43,6 +43,7 @@ def loop(model, text, steps, seed=0):
         {},
         {"backend": "matmul"},
         {"destination": "random"},
+        {"targets": ("self_kv",), "share_plan": True},
         {"metric": "block_input", "targets": ("self", "ff")},
     ],
 )

@@ -1,6 +1,7 @@
 """A patched model: what it computes, what it leaves alone, and what it was before."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -102,7 +103,8 @@ def test_twice_is_refused_and_so_is_a_model_without_a_site(tiny_pipe):
         ({"period": 0}, "period must be an integer of at least 1, got 0"),
         ({"window": {"down": 2}}, "window must be an int or have exactly the keys down, mid, up"),
         ({"metric": "keys?"}, "metric must be one of attn_input, block_input"),
-        ({"targets": ("self", "mlp")}, "targets must be a choice of self, cross, ff"),
+        ({"targets": ("self", "mlp")}, "targets must be a choice of self, self_kv, cross, ff"),
+        ({"targets": ("self", "self_kv")}, "targets must hold 'self' or 'self_kv', not both"),
         ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
         ({"ration": 0.5}, "unknown option 'ration' of ReToM"),
         ({"method": retom.ReToM(), "ratio": 0.5}, "not both"),
@@ -144,7 +146,7 @@ def test_a_self_attention_mask_is_refused(tiny_pipe):
 def test_targets_and_metric_reach_every_sublayer(tiny_pipe):
     plain = call(tiny_pipe.unet)
     seen = []
-    for targets in [("self",), ("cross",), ("ff",), ("self", "cross", "ff")]:
+    for targets in [("self",), ("self_kv",), ("cross",), ("ff",), ("self", "cross", "ff")]:
         for metric in ("attn_input", "block_input"):
             with retom.patched(tiny_pipe, ratio=0.5, targets=targets, metric=metric):
                 seen.append(call(tiny_pipe.unet))
@@ -152,6 +154,69 @@ def test_targets_and_metric_reach_every_sublayer(tiny_pipe):
     for place, image in enumerate(seen):
         assert not torch.equal(image, plain)
         assert not any(torch.equal(image, other) for other in seen[:place])
+
+
+def test_keys_and_values_alone_leave_queries_whole(tiny_pipe):
+    attention = tiny_pipe.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
+    seen = {}
+    attention.register_forward_pre_hook(lambda _, args, kwargs: seen.update(x=args[0]), with_kwargs=True)
+    attention.register_forward_hook(lambda _, args, out: seen.update(out=out))
+    with retom.patched(tiny_pipe, ratio=0.5, window=2, targets=("self_kv",)):
+        call(tiny_pipe.unet)
+        out, x = seen["out"], seen["x"]
+    plan = retom.merge_plan(x, (32, 32), window=2, ratio=0.5)
+    with torch.no_grad():
+        expected = attention(x, encoder_hidden_states=plan.merge(x))
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_blocks_of_one_transformer_may_share_a_plan():
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=2,
+        cross_attention_dim=32,
+        transformer_layers_per_block=3,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()
+
+    @dataclasses.dataclass(frozen=True)
+    class Counting(retom.ReToM):
+        asked: list = dataclasses.field(default_factory=list)
+
+        def plan(self, metric, grid, context):
+            self.asked.append(context.name)
+            return super().plan(metric, grid, context)
+
+    for share, count in ((False, 12), (True, 4)):
+        method = Counting(window=2, share_plan=share)
+        with retom.patched(unet, method):
+            call(unet, size=16)
+            assert all(row["merged"] * 2 == row["tokens"] for row in retom.report(unet))
+        assert len(method.asked) == count
+
+
+def test_a_method_remembers_within_a_generation_and_sees_the_last_output(tiny_pipe):
+    seen = []
+
+    class Remembering(retom.TokenMerger):
+        needs_output = True
+
+        def plan(self, metric, grid, context):
+            if context.layer == 0:
+                seen.append((context.step, context.memory.get("step"), context.output is not None))
+                context.memory["step"] = context.step
+
+    with retom.patched(tiny_pipe, Remembering()):
+        draw(tiny_pipe, steps=2)
+        draw(tiny_pipe, steps=2)
+    generation = [(0, None, False), (1, 0, True), (2, 1, True)]  # PNDM calls the U-Net three times
+    assert seen == generation * 2
 
 
 def test_set_attn_processor_keeps_the_patch(tiny_pipe):
