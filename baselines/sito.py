@@ -1,0 +1,106 @@
+"""SiTo: Similarity-based Token pruning (Zhang, Tang, Ning & Zhang, AAAI 2025), from the paper's three stages.
+
+Base tokens: in every sx x sy window the token with the highest score, beta * (sum of its cosine similarities to all
+tokens) + alpha * (Gaussian noise). Pruned tokens: the r tokens that are most similar to any base token. Recovery: a
+pruned token gets a copy of the output of its most similar base token.
+
+What is chosen here: the sum over all tokens is taken as one product with the sum of unit tokens, linear in tokens,
+where the release makes the whole similarity matrix in half precision. Noise is a pure function of (image seed, step, layer,
+token), the same for both halves of guidance, where the release draws it for the whole batch from the global generator.
+The release recovers from the most similar of all tokens kept; the paper says base tokens, and so it is here. As in the
+release, similarity is measured on the block's input, only the top level prunes, and tokens at the edge that fill no
+window are no base tokens. A sum over N tokens grows with N and alpha = 0.1 does not: noise decides only near ties.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.selection import SelectionPlan
+from baselines.tomesd import bipartite_plan, check_max_downsample, check_ratio
+from retom.method import SiteContext, TokenMerger, check_merger
+from retom.representative import inverse_norms
+from retom.rng import uniform_index
+from retom.windows import Region
+
+_LEVELS = 1 << 24
+
+
+@dataclass(frozen=True)
+class SiTo(TokenMerger):
+    """Prune what is most similar to a base token.
+
+    Attributes:
+        ratio: share of all tokens pruned, in [0, 1 - 1 / (sx * sy)].
+        sx, sy: width and height of a window in tokens.
+        noise_alpha: weight of the noise in the score of base tokens.
+        sim_beta: weight of the similarities.
+        targets: the sub-layers that run on the kept tokens, of "self", "cross", "ff".
+        max_downsample: leave grids coarser than this alone; None prunes at every depth.
+
+    Raises:
+        ValueError: with the name, the value and what is allowed.
+    """
+
+    ratio: float = 0.5
+    sx: int = 2
+    sy: int = 2
+    noise_alpha: float = 0.1
+    sim_beta: float = 1.0
+    targets: tuple[str, ...] = ("self",)
+    max_downsample: int | None = 1
+    metric = "block_input"
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", tuple(self.targets))
+        check_merger(self)
+        check_max_downsample(self.max_downsample)
+        for name in ("sx", "sy"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        for name in ("noise_alpha", "sim_beta"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)}")
+        check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
+        """Plan one site; None below `max_downsample` or where nothing is to be pruned."""
+        if self.max_downsample is not None and context.downsample > self.max_downsample:
+            return None
+        num_tokens = metric.shape[1]
+        with torch.no_grad():
+            base = self._base(metric, grid, context)
+            pruned = min(int(num_tokens * self.ratio), num_tokens - base.shape[1])
+            if pruned == 0:
+                return None
+            plan = bipartite_plan(metric.float(), base, pruned)
+        return SelectionPlan(plan.assign, plan.dst_index, plan.num_merged)
+
+    def _base(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> Tensor:
+        """The base token of every whole window, [B, windows]."""
+        score = self.sim_beta * similarity_sums(metric)
+        score = score + self.noise_alpha * gaussian(context, metric.shape[1])
+        # A window larger than the grid is cut to it, as in ReToM.
+        tall, wide = min(self.sy, grid[0]), min(self.sx, grid[1])
+        tokens = Region(0, 0, grid[0] // tall, grid[1] // wide, tall, wide).tokens(grid, metric.device)
+        best = score[:, tokens].argmax(dim=-1)  # [B, windows]
+        return tokens.expand(metric.shape[0], -1, -1).gather(2, best[..., None])[..., 0]
+
+
+def similarity_sums(x: Tensor) -> Tensor:
+    """Sum of the cosine similarities of each token of x [B, N, C] to all tokens, itself included, [B, N] float32."""
+    x = x.float()
+    unit = x * inverse_norms(x)[..., None]
+    return (unit * unit.sum(dim=1, keepdim=True)).sum(dim=-1)
+
+
+def gaussian(context: SiteContext, num_tokens: int) -> Tensor:
+    """Standard normal noise [B, N] float32 as a function of (image seed, step, layer, token), by Box and Muller."""
+    numbers = torch.arange(2 * num_tokens, device=context.seeds.device)
+    drawn = uniform_index(context.seeds, context.step, context.layer, numbers, _LEVELS)
+    uniform = (drawn.float() + 0.5) / _LEVELS  # in (0, 1]
+    radius, angle = uniform.chunk(2, dim=1)
+    return torch.sqrt(-2 * torch.log(radius)) * torch.cos(2 * math.pi * angle)
