@@ -19,7 +19,8 @@ TEXT_LENGTH = 77
 def random_denoiser(cell: Cell, seed: int = 0) -> UNet2DConditionModel:
     """The U-Net of `cell.model` on the cell's device, dtype and attention; the global random state stays as it was."""
     options, _ = UNETS[cell.model]
-    with torch.random.fork_rng(), torch.device(cell.device):
+    forked = [] if cell.device == "cpu" else [torch.device(cell.device)]
+    with torch.random.fork_rng(forked), torch.device(cell.device):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(**options)
     return prepare(nn.Module.to(unet, DTYPES[cell.dtype]), cell)

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from eval.bench.probes import kernel_launches, peak_bytes
 from eval.bench.table import COLUMNS, render, write_bench
 from eval.provenance import collect
 
+ROOT = Path(__file__).parents[2]
 SITE = {"level": "site", "shapes": [[64, 32, 2]], "methods": ["none"], "rounds": 3}
 
 
@@ -170,3 +172,9 @@ def test_the_best_batch_of_a_pipeline_is_named():
         sample_row(**facts, batch=4, s_per_im=0.5, images_per_s=2.0, title="pipeline x, batch 4"),
     ]
     assert "| pipeline x | none | 2.000 | 2.000 | 4 |" in render(rows)
+
+
+def test_every_column_is_in_the_dictionary():
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    names = [name for name in COLUMNS if not name.endswith("_iqr")]
+    assert [name for name in names if f"`{name}`" not in text] == []
