@@ -18,13 +18,14 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
+from baselines.reciprocal import reciprocal_labels
 from baselines.tomesd import check_max_downsample
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import inverse_norms, num_sources
 
 LINKAGES = ("average", "complete", "single")
-IMPLEMENTATIONS = ("sklearn", "fastcluster")
+IMPLEMENTATIONS = ("sklearn", "fastcluster", "reciprocal")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class ATC(TokenMerger):
         linkage: distance of two clusters, "average", "complete" or "single".
         targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
         max_downsample: leave grids coarser than this alone; None merges at every depth.
-        implementation: "sklearn" as the authors use, or "fastcluster"; the clusters are the same.
+        implementation: "sklearn" as the authors use, "fastcluster", or "reciprocal" (average linkage alone, on the
+            device of the tokens); the clusters are the same.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -60,6 +62,8 @@ class ATC(TokenMerger):
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.implementation == "fastcluster" and importlib.util.find_spec("fastcluster") is None:
             raise ValueError("implementation='fastcluster' needs the package fastcluster; install it or take 'sklearn'")
+        if self.implementation == "reciprocal" and self.linkage != "average":
+            raise ValueError(f"implementation='reciprocal' has linkage 'average' alone, got {self.linkage!r}")
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""
@@ -70,20 +74,26 @@ class ATC(TokenMerger):
         if clusters == num_tokens:
             return MergePlan.identity(batch, num_tokens, metric.device)
         with torch.no_grad():
-            pairs = [number(self._labels(distances(tokens), clusters)) for tokens in metric]
+            pairs = [number(self._labels(tokens, clusters)) for tokens in metric]
         assign, first = (torch.from_numpy(np.stack(part)).to(metric.device) for part in zip(*pairs, strict=True))
         return MergePlan.from_clusters(assign, None, first)
 
-    def _labels(self, distance: np.ndarray, clusters: int) -> np.ndarray:
-        if self.implementation == "fastcluster":
-            return fast_labels(distance, clusters, self.linkage)
-        return sklearn_labels(distance, clusters, self.linkage)
+    def _labels(self, tokens: Tensor, clusters: int) -> np.ndarray:
+        if self.implementation == "reciprocal":
+            return reciprocal_labels(unit_tokens(tokens), clusters)
+        labels = fast_labels if self.implementation == "fastcluster" else sklearn_labels
+        return labels(distances(tokens), clusters, self.linkage)
+
+
+def unit_tokens(tokens: Tensor) -> Tensor:
+    """Tokens [N, C] at norm 1 in float32; one of norm 0 stays so and is at distance 1 from all."""
+    tokens = tokens.float()
+    return tokens * inverse_norms(tokens[None])[0, :, None]
 
 
 def distances(tokens: Tensor) -> np.ndarray:
-    """Cosine distances of one image's tokens [N, C] on the host, [N, N] float32; a token of norm 0 is at 1 from all."""
-    tokens = tokens.float()
-    unit = tokens * inverse_norms(tokens[None])[0, :, None]
+    """Cosine distances of one image's tokens [N, C] on the host, [N, N] float32."""
+    unit = unit_tokens(tokens)
     return (1 - unit @ unit.T).cpu().numpy()
 
 

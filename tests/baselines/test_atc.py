@@ -9,7 +9,8 @@ import torch
 from sklearn.cluster import AgglomerativeClustering
 
 import retom
-from baselines.atc import ATC, IMPLEMENTATIONS, LINKAGES, distances, fast_labels, number, sklearn_labels
+from baselines.atc import ATC, IMPLEMENTATIONS, LINKAGES, distances, fast_labels, number, sklearn_labels, unit_tokens
+from baselines.reciprocal import reciprocal_labels
 from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
 
 
@@ -33,8 +34,10 @@ def agglomerate(x: torch.Tensor, clusters: int, linkage: str) -> set[frozenset[i
     return set(groups)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("linkage", LINKAGES)
+VARIANTS = [(name, linkage) for name in IMPLEMENTATIONS for linkage in LINKAGES if name != "reciprocal"]
+
+
+@pytest.mark.parametrize(("implementation", "linkage"), [*VARIANTS, ("reciprocal", "average")])
 @pytest.mark.parametrize("ratio", [0.3, 0.9])
 def test_a_plain_loop_reading_of_the_paper(implementation, linkage, ratio):
     x = tokens(2, (4, 6), channels=5)
@@ -67,7 +70,15 @@ def test_both_implementations_make_the_same_clusters_of_random_tokens(linkage):
             assert all(np.array_equal(*pair) for pair in zip(slow, fast, strict=True))
 
 
-def test_both_implementations_make_the_same_clusters_of_real_activations(tiny_original):
+@pytest.mark.parametrize("seed", range(5))
+def test_reciprocal_merging_makes_the_same_clusters_of_random_tokens(seed):
+    x = tokens(1, (16, 16), channels=32, seed=seed)[0]
+    for clusters in (1, 13, 64, 128, 200, 255):
+        greedy = sklearn_labels(distances(x), clusters, "average")
+        assert partition(reciprocal_labels(unit_tokens(x), clusters)) == partition(greedy)
+
+
+def test_all_implementations_make_the_same_clusters_of_real_activations(tiny_original):
     seen = []
     sites = [module for name, module in tiny_original.unet.named_modules() if name.endswith("transformer_blocks.0")]
     handles = [
@@ -82,6 +93,7 @@ def test_both_implementations_make_the_same_clusters_of_real_activations(tiny_or
         clusters = len(distance) // 2
         slow, fast = sklearn_labels(distance, clusters, "average"), fast_labels(distance, clusters, "average")
         assert partition(slow) == partition(fast)
+        assert partition(slow) == partition(reciprocal_labels(unit_tokens(states[0]), clusters))
 
 
 def test_clusters_are_numbered_by_their_first_token():
@@ -129,7 +141,11 @@ def test_coarser_grids_are_left_alone_and_ratio_zero_merges_nothing():
     [
         ({"ratio": 1.0}, r"ratio must be in \[0, 1\), got 1.0"),
         ({"linkage": "ward"}, "linkage must be one of average, complete, single, got 'ward'"),
-        ({"implementation": "gpu"}, "implementation must be one of sklearn, fastcluster, got 'gpu'"),
+        ({"implementation": "gpu"}, "implementation must be one of sklearn, fastcluster, reciprocal, got 'gpu'"),
+        (
+            {"implementation": "reciprocal", "linkage": "single"},
+            "implementation='reciprocal' has linkage 'average' alone, got 'single'",
+        ),
         ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
         ({"targets": ("all",)}, "targets must be a choice of"),
     ],
