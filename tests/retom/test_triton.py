@@ -38,6 +38,10 @@ def run_python(*arguments, **environment):
     )
 
 
+@pytest.mark.skipif(
+    tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7),
+    reason="the interpreter of Triton 3.6 turns arrays into loop bounds in a way that NumPy refuses since 2.4",
+)
 def test_kernels_equal_gather_in_the_interpreter():
     file = "tests/retom/interpreted_triton.py"
     done = run_python("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", file, TRITON_INTERPRET="1")
