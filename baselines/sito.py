@@ -5,8 +5,8 @@ tokens) + alpha * (Gaussian noise). Pruned tokens: the r tokens that are most si
 pruned token gets a copy of the output of its most similar base token.
 
 What is chosen here: the sum over all tokens is taken as one product with the sum of unit tokens, linear in tokens,
-where the release makes the whole similarity matrix in half precision. Noise is a pure function of (image seed, step, layer,
-token), the same for both halves of guidance, where the release draws it for the whole batch from the global generator.
+where the release makes the whole similarity matrix in half precision. Noise is a pure function of (image seed, step,
+layer, token), the same for both halves of guidance; the release draws it for the whole batch from the global generator.
 The release recovers from the most similar of all tokens kept; the paper says base tokens, and so it is here. As in the
 release, similarity is measured on the block's input, only the top level prunes, and tokens at the edge that fill no
 window are no base tokens. A sum over N tokens grows with N and alpha = 0.1 does not: noise decides only near ties.
