@@ -30,6 +30,7 @@ _SHOWN = {
     "planning_share": "planning",
     "merged": "tokens left",
     "sites_merging": "sites",
+    "peak_bytes": "peak MB",
     "peak_to_input": "peak / input",
     "merging_to_input": "merging / input",
     "launches_planning": "launches, planning",
@@ -114,6 +115,8 @@ def _text(name: str, value: Any, row: Mapping[str, Any]) -> str:
         return ""
     if name in ("seconds", "iqr"):
         return f"{1000 * value:.4g}"
+    if name == "peak_bytes":
+        return f"{value / 1e6:.1f}"
     if name == "planning_share":
         return f"{100 * value:.1f}%"
     if name == "sites_merging":
