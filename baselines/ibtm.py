@@ -1,0 +1,123 @@
+"""IBTM: Importance-Based Token Merging (arXiv 2411.16720, ICCV 2025).
+
+A token matters as much as guidance moves it: its importance is the magnitude of the difference between the conditional
+and the unconditional prediction. The most important tokens form a pool; destinations are drawn from it at random, the
+rest of the pool are sources. Each source is matched with its most similar destination; unimportant tokens are merged,
+important sources only as far as the ratio asks for it, so that those without a good match stay on their own.
+
+No code is released and the full text was not at hand; this follows the abstract and the project page. Left open there
+and chosen here:
+* Importance comes from the denoiser call before, the last one that has finished. At step 0 there is none, and without
+  guidance (an odd number of rows, rows that are not two halves of the same seeds, a denoiser that returns tokens, as
+  Flux) there never is: all tokens are then equally important, the pool is the whole grid, and what is left is ToMeSD
+  with destinations drawn from anywhere. No value is read from the device to find out.
+* Magnitude is the norm over the channels of the output, averaged over the latent pixels of a token's grid cell. With
+  learned variance (PixArt) its channels count as well.
+* The pool holds `pool` of all tokens and `destinations` of all tokens are drawn from it, anew at every step and site,
+  from the image's own seed; both halves of guidance have the same pool and the same draw.
+* Unimportant sources are merged first, the most similar ones first; then important ones. If the ratio asks for fewer
+  than there are unimportant tokens, the least similar of these are left alone.
+* Similarity is the cosine on the block's input and only the top level merges, as in ToMeSD.
+
+Halves are told by the seeds of their rows: calls with more than one image need `retom.set_seeds` (the harness does it).
+Matching costs N_src * N_dst * C, quadratic in N as ToMeSD's.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.matching import first_merged, match
+from baselines.tomesd import check_max_downsample
+from retom.method import SiteContext, TokenMerger, check_merger
+from retom.plan import MergePlan
+from retom.representative import num_sources
+from retom.rng import uniform_index
+
+
+@dataclass(frozen=True)
+class IBTM(TokenMerger):
+    """Bipartite merging into random important tokens.
+
+    Attributes:
+        ratio: share of all tokens removed, in [0, 1 - destinations].
+        pool: share of all tokens that are important, in [destinations, 1].
+        destinations: share of all tokens that are destinations, in (0, 1).
+        targets: the sub-layers that run on merged tokens, of "self" or "self_kv", "cross", "ff".
+        max_downsample: leave grids coarser than this alone; None merges at every depth.
+
+    Raises:
+        ValueError: with the name, the value and what is allowed.
+    """
+
+    ratio: float = 0.5
+    pool: float = 0.5
+    destinations: float = 0.25
+    targets: tuple[str, ...] = ("self",)
+    max_downsample: int | None = 1
+    metric = "block_input"
+    needs_output = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", tuple(self.targets))
+        check_merger(self)
+        check_max_downsample(self.max_downsample)
+        if not 0 < self.destinations < 1:
+            raise ValueError(f"destinations must be in (0, 1), got {self.destinations}")
+        if not 0 <= self.ratio <= 1 - self.destinations + 1e-9:
+            raise ValueError(
+                f"ratio must be in [0, {1 - self.destinations:.4g}] with destinations={self.destinations} "
+                f"(destinations are not merged away), got {self.ratio}"
+            )
+        if not self.destinations <= self.pool <= 1:
+            raise ValueError(
+                f"pool must be in [{self.destinations}, 1], since destinations are drawn from it, got {self.pool}"
+            )
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """Plan one site; None below `max_downsample`."""
+        if self.max_downsample is not None and context.downsample > self.max_downsample:
+            return None
+        batch, num_tokens, _ = metric.shape
+        count = max(1, int(num_tokens * self.destinations))
+        removed = min(num_sources(self.ratio, num_tokens), num_tokens - count)
+        if removed == 0:
+            return MergePlan.identity(batch, num_tokens, metric.device)
+        with torch.no_grad():
+            important = self._important(grid, num_tokens, context)
+            every = torch.arange(num_tokens, device=metric.device)
+            drawn = uniform_index(context.seeds, context.step, context.layer, every, 1 << 31)  # [B, N]
+            drawn = drawn.masked_fill(~important, -1).sort(dim=1, descending=True, stable=True).indices
+            matching = match(metric, drawn[:, :count])
+            # Similarities lie in [-1, 1], so adding 4 puts all unimportant sources first.
+            score = matching.similarity + 4.0 * ~important.gather(1, matching.sources)
+            return first_merged(matching, score, removed)
+
+    def _important(self, grid: tuple[int, int], num_tokens: int, context: SiteContext) -> Tensor:
+        """Which tokens are in the pool, [B, N] bool; all of them where importance is undefined."""
+        seeds, output = context.seeds, context.output
+        everyone = torch.ones(len(seeds), num_tokens, dtype=torch.bool, device=seeds.device)
+        if output is None or output.ndim != 4 or len(output) % 2 or len(output) != len(seeds):
+            return everyone
+        rank = importance(output, grid).sort(dim=1, descending=True, stable=True).indices
+        size = max(1, int(num_tokens * self.destinations), int(num_tokens * self.pool))
+        pool = torch.zeros_like(everyone).scatter_(1, rank[:, :size], True)
+        first, second = seeds.chunk(2)
+        return pool | (first != second).any()
+
+
+def importance(output: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Magnitude of the guidance difference on a token grid (H, W).
+
+    Args:
+        output: what the denoiser returned for both halves of guidance, [2 n, C, h, w].
+        grid: (H, W).
+
+    Returns:
+        [2 n, H * W] float32, the same for both halves.
+    """
+    first, second = output.float().chunk(2)
+    magnitude = torch.linalg.vector_norm(first - second, dim=1, keepdim=True)  # [n, 1, h, w]
+    return F.adaptive_avg_pool2d(magnitude, grid).flatten(1).repeat(2, 1)

@@ -1,0 +1,116 @@
+"""The dense plan: merge and unmerge as any two linear maps, for methods that spread a token over several slots (ToMA).
+
+It has the face of `retom.MergePlan`. Where tokens are only mixed within windows the maps are block-diagonal, and only
+the blocks are kept: N / n times fewer numbers for windows of n tokens.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from retom.backends import get_backend
+
+
+@dataclass(frozen=True, eq=False)
+class DensePlan:
+    """Two linear maps. Plain data; rows of a batch are independent.
+
+    Unlike in a `MergePlan`, tokens that share a slot need not get the same output. Products of matrices are all there
+    is to it, so it runs in the same way on every backend.
+
+    Attributes:
+        blocks: pairs (merge [B, windows, m, n], unmerge [B, windows, n, m]) for windows of equal size; slots are
+            numbered window by window.
+        dst_index: the token whose place each slot keeps, [B, M] int64.
+        order: tokens window by window, [N] int64; None where that is the order they come in.
+        place: where each token is in `order`, [N]; made from `order` when not given.
+
+    Raises:
+        ValueError: where the shapes do not fit together.
+    """
+
+    blocks: tuple[tuple[Tensor, Tensor], ...]
+    dst_index: Tensor
+    order: Tensor | None = None
+    place: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        slots = 0
+        for merge, unmerge in self.blocks:
+            if merge.ndim != 4 or unmerge.shape != merge.transpose(2, 3).shape:
+                raise ValueError(
+                    "blocks must be pairs of merge [B, windows, m, n] and unmerge [B, windows, n, m], "
+                    f"got {list(merge.shape)} and {list(unmerge.shape)}"
+                )
+            slots += merge.shape[1] * merge.shape[2]
+        if self.dst_index.ndim != 2 or self.dst_index.shape[1] != slots:
+            raise ValueError(f"dst_index must be [B, {slots}], one token per slot, got {list(self.dst_index.shape)}")
+        if self.order is not None and self.order.shape != (self.num_tokens,):
+            raise ValueError(f"order must be [{self.num_tokens}], got {list(self.order.shape)}")
+        if self.order is not None and self.place is None:
+            object.__setattr__(self, "place", self.order.argsort())
+
+    @classmethod
+    def whole(cls, merge: Tensor, unmerge: Tensor, dst_index: Tensor) -> "DensePlan":
+        """A plan without windows from merge [B, M, N], unmerge [B, N, M] and dst_index [B, M]."""
+        return cls(((merge[:, None], unmerge[:, None]),), dst_index)
+
+    @property
+    def num_merged(self) -> int:
+        """Slots, M."""
+        return self.dst_index.shape[1]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens, N."""
+        return sum(merge.shape[1] * merge.shape[3] for merge, _ in self.blocks)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether there are as many slots as tokens; tensors then pass through untouched, whatever the maps."""
+        return self.num_merged == self.num_tokens
+
+    def parts(self) -> tuple:
+        """The values of all fields in their order, so that `DensePlan(*plan.parts())` is the same plan."""
+        return tuple(getattr(self, name) for name in _FIELDS)
+
+    def on(self, backend: str) -> "DensePlan":
+        """The plan itself; ValueError where there is no such backend."""
+        get_backend(backend)
+        return self
+
+    def merge(self, x: Tensor) -> Tensor:
+        """[B, N, C] -> [B, M, C], for any tensor over the planned tokens."""
+        self._check(x, self.num_tokens)
+        if self.is_identity:
+            return x
+        return self._apply(0, x if self.order is None else x[:, self.order])
+
+    def unmerge(self, y: Tensor) -> Tensor:
+        """[B, M, C] -> [B, N, C]."""
+        self._check(y, self.num_merged)
+        if self.is_identity:
+            return y
+        out = self._apply(1, y)
+        return out if self.order is None else out[:, self.place]
+
+    def _apply(self, which: int, x: Tensor) -> Tensor:
+        """The maps of one kind on the rows of x, which lie window by window."""
+        pieces, first = [], 0
+        for pair in self.blocks:
+            matrix = pair[which]  # [B, windows, p, q]
+            rows = matrix.shape[1] * matrix.shape[3]
+            part = x[:, first : first + rows].unflatten(1, (matrix.shape[1], matrix.shape[3]))
+            pieces.append(torch.matmul(matrix.to(x.dtype), part).flatten(1, 2))
+            first += rows
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+    def _check(self, x: Tensor, rows: int) -> None:
+        batch = self.dst_index.shape[0]
+        if x.ndim != 3 or x.shape[0] != batch or x.shape[1] != rows:
+            raise ValueError(f"the plan is for tensors of shape [{batch}, {rows}, C], got {list(x.shape)}")
+
+
+_FIELDS = tuple(field_.name for field_ in dataclasses.fields(DensePlan))
