@@ -1,0 +1,112 @@
+"""Which step count costs what a method costs: `python -m scripts.equal_time method=retom model=sd15`.
+
+Plain sampling is timed at all steps and at half of them, the method between them; seconds are linear in steps, which
+gives the count, and that count is timed as well. Nothing is written: the share found is an option of `fewer_steps`.
+"""
+
+import dataclasses
+import sys
+
+from omegaconf import DictConfig
+
+from eval.errors import RunError
+from eval.sampler import SamplerConfig
+from eval.timing import measure
+from scripts.entry import compose_and_call, say, tell
+from scripts.patching import applied
+from scripts.row import Row, read_row
+from scripts.session import Session
+
+
+@dataclasses.dataclass(frozen=True)
+class EqualTime:
+    """What was found. Seconds are medians per image at batch 1.
+
+    method: of the method at all `asked` steps. plain: of plain sampling at all steps. steps: those that cost as much as
+    the method. seconds: of plain sampling at that count, measured.
+    """
+
+    asked: int
+    steps: int
+    method: float
+    plain: float
+    seconds: float
+
+    @property
+    def share(self) -> float:
+        """The option of `fewer_steps`."""
+        return round(self.steps / self.asked, 4)
+
+
+def main() -> int:
+    """Measure and tell. Returns the exit status."""
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        try:
+            row, session = read_row(composed, choices), Session()
+            session.join(row.sampler.device)
+            found = equal_time(row, session)
+            print(f"method.share={found.share}", flush=True)
+            say(sentence(row.name, found))
+        except Exception as error:  # told here as one sentence; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job) or max(statuses, default=0)
+
+
+def equal_time(row: Row, session: Session) -> EqualTime:
+    """Time the row's method and plain sampling. RunError where the method is no faster than all steps."""
+    asked = row.sampler.steps
+    if asked < 2:
+        raise RunError(f"sampler.steps must be at least 2 to leave steps out, got {asked}")
+    half = asked // 2
+    long = _seconds(row, session, asked)
+    method = _seconds(row, session, asked, row.method)
+    short = _seconds(row, session, half)
+    if method >= long:
+        raise RunError(
+            f"method {row.name} takes {method:.4g} s per image and plain sampling {long:.4g} s; "
+            "no smaller step count costs as much"
+        )
+    steps = matching_steps(asked, long, half, short, method)
+    return EqualTime(asked, steps, method, long, _seconds(row, session, steps))
+
+
+def matching_steps(asked: int, long: float, half: int, short: float, wanted: float) -> int:
+    """The whole number of steps nearest to `wanted` seconds on the line through (asked, long) and (half, short)."""
+    slope = (long - short) / (asked - half)
+    if slope <= 0:
+        raise RunError(
+            f"{asked} steps took {long:.4g} s and {half} steps {short:.4g} s; "
+            "the machine is too restless to tell, raise timing.images"
+        )
+    return min(max(round(asked - (long - wanted) / slope), 1), asked)
+
+
+def sentence(name: str, found: EqualTime) -> str:
+    """The finding in one sentence, with the command that uses it."""
+    return (
+        f"{name} takes {found.method:.4g} s per image at {found.asked} steps; plain sampling {found.plain:.4g} s, "
+        f"and {found.seconds:.4g} s at {found.steps} steps: "
+        f"python -m scripts.run method=fewer_steps method.share={found.share}"
+    )
+
+
+def _seconds(row: Row, session: Session, steps: int, method: object = None) -> float:
+    """Median seconds per image at batch 1."""
+    sampler: SamplerConfig = dataclasses.replace(row.sampler, steps=steps)
+    timing = dataclasses.replace(row.timing, batch_sizes=())
+    pipe = session.pipeline(row.model, row.sampler)
+    prompts = [item.prompt for item in row.prompts.items()[: timing.images]]
+    if method is None:
+        return measure(pipe, sampler, timing, prompts=prompts)["s_per_im"]
+    with applied(pipe, method, row.backend) as on_pipe:
+        found = measure(pipe, sampler, timing, prompts=prompts, before_batch=on_pipe.set_seeds)["s_per_im"]
+        on_pipe.check(row.name)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Equal time: the arithmetic of step counts, and a measurement on the tiny model."""
+
+import dataclasses
+
+import pytest
+
+from baselines.fewer_steps import FewerSteps
+from eval.errors import RunError
+from eval.timing import TimingConfig
+from scripts import equal_time
+
+
+def test_the_count_lies_on_the_line_through_what_was_measured():
+    line = {"asked": 50, "long": 5.5, "half": 25, "short": 3.0}  # 0.5 s and 0.1 s a step
+    assert equal_time.matching_steps(**line, wanted=4.0) == 35
+    assert equal_time.matching_steps(**line, wanted=3.96) == 35
+    assert equal_time.matching_steps(**line, wanted=0.1) == 1
+    with pytest.raises(RunError, match=r"too restless to tell, raise timing\.images"):
+        equal_time.matching_steps(50, 3.0, 25, 3.0, 2.0)
+
+
+def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, session):
+    """`fewer_steps` itself as the method: the answer is known."""
+    row = smallest_row("method=fewer_steps", "method.share=0.5", "sampler.steps=12")
+    row = dataclasses.replace(row, timing=TimingConfig(warmup=1, images=3))
+    found = equal_time.equal_time(row, session)
+    assert 3 <= found.steps <= 9  # 6 on a machine of its own
+    assert FewerSteps(found.share).steps(found.asked) == found.steps
+    assert f"method=fewer_steps method.share={found.share}" in equal_time.sentence(row.name, found)
+
+
+def test_a_method_that_saves_nothing_has_no_equal(smallest_row, session, monkeypatch):
+    row = smallest_row("method=none", "sampler.steps=4")
+    monkeypatch.setattr(equal_time, "_seconds", lambda _row, _session, steps, method=None: 1.0 * steps)
+    with pytest.raises(RunError, match="no smaller step count costs as much"):
+        equal_time.equal_time(row, session)
+    with pytest.raises(RunError, match="must be at least 2 to leave steps out, got 1"):
+        equal_time.equal_time(smallest_row("sampler.steps=1"), session)
