@@ -1,0 +1,96 @@
+"""ReToM with ratio and window scheduled over steps: constant, linear, cosine, or off at first.
+
+A schedule is a staircase of a few levels of equal length, and similarity is measured anew where a level begins. So the
+number of tokens left changes a few times in a generation and not at every step: `torch.compile` compiles each site once
+for every number there is, at most `levels` of them, in the first generation.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from retom.method import ReToM, SiteContext, TokenMerger
+from retom.plan import MergePlan
+
+SCHEDULES = {
+    "constant": lambda t: 0.0,
+    "linear": lambda t: t,
+    "cosine": lambda t: (1 - math.cos(math.pi * t)) / 2,
+}
+
+
+@dataclass(frozen=True)
+class Dynamic(TokenMerger):
+    """ReToM whose options move from those of `start` to those of `end`.
+
+    Attributes:
+        start: ReToM at the first level. Its period does not count: a level is one.
+        end: ReToM at the last level, other than `start` in ratio and window alone; None is as `start`.
+        schedule: "constant" (all levels as `start`), "linear" or "cosine" (slow at both ends).
+        levels: steps of the staircase.
+        steps: denoiser calls of a generation, over which it is laid; calls beyond stay on the last level.
+        off_levels: how many of the first levels merge nothing.
+
+    Raises:
+        ValueError: with the name, the value and what is allowed.
+    """
+
+    start: ReToM = field(default_factory=ReToM)
+    end: ReToM | None = None
+    schedule: str = "linear"
+    levels: int = 5
+    steps: int = 50
+    off_levels: int = 0
+
+    def __post_init__(self):
+        for name, least in (("levels", 1), ("steps", 1), ("off_levels", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        if self.off_levels >= self.levels:
+            raise ValueError(f"off_levels must be less than levels = {self.levels}, got {self.off_levels}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        end = self.start if self.end is None else self.end
+        if dataclasses.replace(end, ratio=self.start.ratio, window=self.start.window) != self.start:
+            raise ValueError("start and end must be ReToM with the same options but for ratio and window")
+        # What the hooks ask of a method, and the levels themselves: made here, so that a compiled model makes nothing.
+        for name in ("metric", "targets", "share_plan"):
+            object.__setattr__(self, name, getattr(self.start, name))
+        object.__setattr__(self, "period", math.ceil(self.steps / self.levels))
+        stages = tuple(self._stage(level, end) for level in range(self.levels))
+        object.__setattr__(self, "stages", stages)
+
+    @property
+    def merges(self) -> bool:
+        """Whether any level that is on merges."""
+        return any(stage.merges for stage in self.stages[self.off_levels :])
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """As ReToM of the level that begins; None on a level that is off."""
+        level = min(context.step // self.period, self.levels - 1)
+        return None if level < self.off_levels else self.stages[level].plan(metric, grid, context)
+
+    def _stage(self, level: int, end: ReToM) -> ReToM:
+        share = SCHEDULES[self.schedule](level / max(self.levels - 1, 1))
+        ratio = _between(self.start.ratio, end.ratio, share)
+        window = self._window(end, share)
+        return dataclasses.replace(self.start, ratio=ratio, window=window)
+
+    def _window(self, end: ReToM, share: float) -> int | dict[str, int]:
+        """Sides in between, rounded; by layer type as soon as one of the two is."""
+        first, last = self.start.window, end.window
+        if isinstance(first, int) and isinstance(last, int):
+            return round(_between(first, last, share))
+        pairs = {
+            layer_type: [window if isinstance(window, int) else window[layer_type] for window in (first, last)]
+            for layer_type in ("down", "mid", "up")
+        }
+        return {layer_type: round(_between(*pair, share)) for layer_type, pair in pairs.items()}
+
+
+def _between(first: float, last: float, share: float) -> float:
+    # Rounded, so that a ratio is the decimal a reader would write: it is read as one when tokens are counted.
+    return round(first + share * (last - first), 6)

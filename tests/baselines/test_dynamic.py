@@ -1,0 +1,92 @@
+"""Schedules of ratio and window over steps: their levels, their limits, their images."""
+
+import pytest
+import torch
+
+import retom
+from baselines.dynamic import Dynamic
+from retom import ReToM
+from tests.baselines.compiling import check_one_graph_per_kind_of_step
+from tests.baselines.drawing import assert_same_images, context, draw, snapshot, tokens
+
+
+def ratios(**options) -> list[float]:
+    return [stage.ratio for stage in Dynamic(start=ReToM(ratio=0.75), end=ReToM(ratio=0.25), **options).stages]
+
+
+def test_the_levels_of_each_schedule():
+    assert ratios(schedule="linear") == [0.75, 0.625, 0.5, 0.375, 0.25]
+    assert ratios(schedule="cosine") == pytest.approx([0.75, 0.676777, 0.5, 0.323223, 0.25])
+    assert ratios(schedule="constant") == [0.75] * 5
+    assert ratios(schedule="linear", levels=1) == [0.75]
+
+
+def test_windows_move_by_layer_type():
+    mixed = Dynamic(start=ReToM(window=2), end=ReToM(window={"down": 2, "mid": 8, "up": 4}), levels=3)
+    assert [stage.window for stage in mixed.stages] == [
+        {"down": 2, "mid": 2, "up": 2},
+        {"down": 2, "mid": 5, "up": 3},
+        {"down": 2, "mid": 8, "up": 4},
+    ]
+    assert [stage.window for stage in Dynamic(start=ReToM(window=2), end=ReToM(window=8), levels=3).stages] == [2, 5, 8]
+
+
+@pytest.mark.parametrize(("steps", "levels", "period"), [(50, 5, 10), (3, 5, 1), (51, 5, 11), (7, 1, 7)])
+def test_a_step_has_the_plan_of_its_level(steps, levels, period):
+    method = Dynamic(
+        start=ReToM(ratio=0.75, window=4), end=ReToM(ratio=0.0, window=4), steps=steps, levels=levels, off_levels=0
+    )
+    assert method.period == period
+    x = tokens(1, (8, 8))
+    for step in range(0, steps + 2, period):
+        level = min(step // period, levels - 1)
+        expected = method.stages[level].plan(x, (8, 8), context(step=step))
+        assert torch.equal(method.plan(x, (8, 8), context(step=step)).assign, expected.assign)
+
+
+def test_the_first_levels_may_be_off():
+    method = Dynamic(off_levels=2, schedule="constant")
+    x = tokens(1, (8, 8))
+    assert [method.plan(x, (8, 8), context(step=step)) is None for step in range(0, 50, 10)] == [True] * 2 + [False] * 3
+    assert not Dynamic(start=ReToM(ratio=0.5), end=ReToM(ratio=0.0), levels=2, off_levels=1).merges
+    assert method.merges
+
+
+def test_a_constant_schedule_is_retom(tiny_pipe):
+    with retom.patched(tiny_pipe, ReToM(period=1)):
+        expected = draw(tiny_pipe, [1])
+    with retom.patched(tiny_pipe, Dynamic(schedule="constant", steps=3, levels=3)):
+        assert torch.equal(draw(tiny_pipe, [1]), expected)
+
+
+def test_every_number_of_tokens_is_compiled_once():
+    start, end = (ReToM(ratio=ratio, window=4) for ratio in (0.75, 0.25))
+    # Six with torch 2.15: each of two levels where it begins and between, and the first steps of generations apart.
+    check_one_graph_per_kind_of_step(Dynamic(start=start, end=end, steps=4, levels=2), steps=4, most=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedule": "sine"}, "schedule must be one of constant, linear, cosine, got 'sine'"),
+        ({"levels": 0}, "levels must be an integer of at least 1, got 0"),
+        ({"steps": 2.5}, r"steps must be an integer of at least 1, got 2\.5"),
+        ({"off_levels": 5}, "off_levels must be less than levels = 5, got 5"),
+        ({"end": ReToM(alpha=0.1)}, "start and end must be ReToM with the same options but for ratio and window"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Dynamic(**options)
+
+
+def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
+    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    method = Dynamic(start=ReToM(ratio=0.75), end=ReToM(ratio=0.25), steps=3, levels=3)
+    with retom.patched(tiny_pipe, method):
+        together, alone = draw(tiny_pipe, [1, 2]), draw(tiny_pipe, [1])
+        merged = [(site["tokens"], site["merged"]) for site in retom.report(tiny_pipe)]
+    assert_same_images(together[:1], alone, together[1:])
+    assert merged.count((1024, 768)) == 5  # the last level
+    assert snapshot(tiny_pipe.unet) == before
+    assert torch.equal(draw(tiny_pipe, [1]), plain)
