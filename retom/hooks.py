@@ -5,90 +5,21 @@ of parameters stay, so LoRA, IP-Adapter, GLIGEN and `set_attn_processor` work as
 """
 
 import inspect
+import operator
 from typing import Any
 
-import torch
 from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
 from retom.backends import check_backend
+from retom.generation import Generation
 from retom.method import SiteContext, TokenMerger
 from retom.plan import MergePlan
-from retom.sites import Site, patch_size
-
-
-class Generation:
-    """What is known of the generation under way: its step, whether plans are made anew, the images' seeds.
-
-    A generation ends when the text embeddings are another tensor (a pipeline makes new ones in every call), when the
-    latents change shape, when timesteps turn around, or when `retom.reset` is called. Nothing is read from a GPU.
-    """
-
-    def __init__(self, period: int):
-        self.period = period
-        self.seeds: tuple[int, ...] = (0,)
-        self.plans_computed = 0
-        self.plans_reused = 0
-        self.shared: dict[str, Any] = {}
-        self.memories: list[dict[str, Any]] = [self.shared]
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the generation; the next call is step 0 of a new one."""
-        self.step = -1
-        self.refresh = True
-        self.text: Tensor | None = None
-        self.size: tuple[int, ...] | None = None
-        self.timestep: float | None = None
-        self.falling: bool | None = None
-        self.output: Tensor | None = None
-        for memory in self.memories:
-            memory.clear()
-
-    def advance(self, sample: Tensor, timestep: Any, text: Tensor | None) -> None:
-        """Begin a denoiser call."""
-        size = tuple(sample.shape)
-        if text is not self.text or size != self.size or self._turned(timestep):
-            self.reset()
-            self.text, self.size = text, size
-            self._turned(timestep)
-        self.step += 1
-        self.refresh = self.step % self.period == 0
-        if self.refresh:
-            self.plans_computed += 1
-        else:
-            self.plans_reused += 1
-
-    def _turned(self, timestep: Any) -> bool:
-        """Whether timesteps, so far falling (or rising, in inversion), now go the other way.
-
-        Only timesteps already on the host are looked at; reading one from a GPU would wait for it.
-        """
-        if isinstance(timestep, Tensor):
-            if torch.compiler.is_compiling() or timestep.device.type != "cpu" or timestep.numel() == 0:
-                return False
-            timestep = timestep.flatten()[0].item()
-        last, self.timestep = self.timestep, float(timestep)
-        if last is None or last == self.timestep:
-            return False
-        falling = self.timestep < last
-        turned = self.falling is not None and falling != self.falling
-        self.falling = falling
-        return turned
-
-    def row_seeds(self, batch: int, device: torch.device) -> Tensor:
-        """The seed of every row, [B] int64: guidance stacks whole batches of images, so seeds repeat."""
-        repeats, rest = divmod(batch, len(self.seeds))
-        if rest:
-            raise ValueError(
-                f"seeds must fit the batch: the model is called with {batch} rows, which is no multiple of the "
-                f"{len(self.seeds)} seeds given to retom.set_seeds"
-            )
-        return torch.tensor(self.seeds, dtype=torch.int64, device=device).repeat(repeats)
+from retom.sites import Site, packed_grid, patch_size
 
 
 class Grid:
-    """The token grid (H, W) under one parent during the current call."""
+    """The token grid (H, W) under one parent, or of the denoiser itself, during the current call."""
 
     def __init__(self):
         self.size: tuple[int, int] | None = None
@@ -159,28 +90,22 @@ class SitePatch:
 class StepHook(ModelHook):
     """On the denoiser: counts its calls and notices where a generation begins."""
 
-    def __init__(self, generation: Generation, patches: list[SitePatch], top: Grid, keep_output: bool):
+    def __init__(self, generation: Generation, patches: list[SitePatch], keep_output: bool):
         super().__init__()
         self.generation = generation
         self.keep_output = keep_output
         self.patches = patches
-        self.top = top
 
     def initialize_hook(self, module: nn.Module) -> nn.Module:
         """Learn where the denoiser takes its inputs: their order differs between families."""
-        self.positions = {name: place for place, name in enumerate(inspect.signature(module.forward).parameters)}
-        self.sample = "sample" if "sample" in self.positions else "hidden_states"
-        self.patch_size = patch_size(module)
+        self.arguments = Arguments(module)
+        self.sample = self.arguments.first_of("sample", "hidden_states")
         return module
 
     def pre_forward(self, module: nn.Module, *args, **kwargs):
         """Count the call."""
-        sample = self._argument(args, kwargs, self.sample)
-        height, width = sample.shape[-2:]
-        self.top.size = (height // self.patch_size, width // self.patch_size)
-        self.generation.advance(
-            sample, self._argument(args, kwargs, "timestep"), self._argument(args, kwargs, "encoder_hidden_states")
-        )
+        names = (self.sample, "timestep", "encoder_hidden_states", "img_ids")
+        self.generation.advance(*(self.arguments.get(name, args, kwargs) for name in names))
         return args, kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
@@ -189,24 +114,51 @@ class StepHook(ModelHook):
             self.generation.output = output[0]
         return output
 
-    def _argument(self, args, kwargs, name: str):
-        place = self.positions[name]
-        return args[place] if place < len(args) else kwargs.get(name)
-
 
 class GridHook(ModelHook):
-    """On a site's parent: reads the token grid off its feature map [B, C, H, W]."""
+    """On the denoiser and on every site's parent: reads the token grid off what the module is called with."""
 
     def __init__(self, grid: Grid):
         super().__init__()
         self.grid = grid
+        self.ids: Tensor | None = None
+
+    def initialize_hook(self, module: nn.Module) -> nn.Module:
+        """Learn what tells the grid: a feature map [B, C, H, W], or in Flux the ids of the packed tokens."""
+        self.arguments = Arguments(module)
+        self.source = self.arguments.first_of("img_ids", "sample", "hidden_states")
+        self.side = patch_size(module)
+        return module
 
     def pre_forward(self, module: nn.Module, *args, **kwargs):
-        """Note the grid."""
-        states = args[0] if args else kwargs["hidden_states"]
-        side = patch_size(module)
-        self.grid.size = (states.shape[-2] // side, states.shape[-1] // side)
+        """Note the grid. Ids are read once: they are the same tensor throughout a generation."""
+        states = self.arguments.get(self.source, args, kwargs)
+        if self.source != "img_ids":
+            self.grid.size = _fixed(states.shape[-2] // self.side, states.shape[-1] // self.side)
+        elif states is not self.ids:
+            self.grid.size, self.ids = _fixed(*packed_grid(states)), states
         return args, kwargs
+
+
+def _fixed(height: int, width: int) -> tuple[int, int]:
+    """The grid as plain integers, a graph for each: sizes `torch.compile` leaves open cannot be cut into windows."""
+    return operator.index(height), operator.index(width)
+
+
+class Arguments:
+    """Where a module's `forward` takes its arguments, so that a call by position and one by keyword read the same."""
+
+    def __init__(self, module: nn.Module):
+        self.places = {name: place for place, name in enumerate(inspect.signature(module.forward).parameters)}
+
+    def first_of(self, *names: str) -> str:
+        """The first of these that `forward` takes."""
+        return next(name for name in names if name in self.places)
+
+    def get(self, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The argument of a call; None where it is not given or not known."""
+        place = self.places.get(name)
+        return args[place] if place is not None and place < len(args) else kwargs.get(name)
 
 
 class PlanHook(ModelHook):
@@ -238,7 +190,7 @@ class MergeHook(ModelHook):
         x = args[0] if args else kwargs["hidden_states"]
         self._check(kwargs)
         if self.plans and self.patch.generation.refresh:
-            self.patch.refresh(x)
+            self.patch.refresh(self._measured(module, x))
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
@@ -251,10 +203,14 @@ class MergeHook(ModelHook):
             kwargs = {**kwargs, "hidden_states": plan.merge(x)}
         return plan.unmerge(forward(*args, **kwargs))
 
+    def _measured(self, module: nn.Module, x: Tensor) -> Tensor:
+        """What the method measures on: the attention's input or its keys."""
+        return module.to_k(x) if self.patch.method.metric == "keys" else x
+
     def _check(self, kwargs: dict[str, Any]) -> None:
         """Masks speak of tokens that are no longer there."""
         name = self.patch.site.name
-        if self.target in ("self", "self_kv") and kwargs.get("attention_mask") is not None:
+        if self.target.startswith("self") and kwargs.get("attention_mask") is not None:
             raise ValueError(
                 f"attention_mask is given to the self-attention of {name}, but merged tokens no longer match a mask; "
                 "call the model without a mask, or remove_patch first"

@@ -8,9 +8,11 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
 from retom.backends import get_backend
-from retom.hooks import Generation, Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook
+from retom.generation import Generation
+from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook
+from retom.joint import JointMergeHook
 from retom.method import ReToM, TokenMerger, check_merger
-from retom.sites import FAMILIES, Site, find_denoiser, find_sites
+from retom.sites import Site, check_targets, find_denoiser, find_sites
 
 _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
 
@@ -19,7 +21,7 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     """Merge tokens in a diffusers model from now on.
 
     Args:
-        model: a pipeline, its `unet`, or a transformer.
+        model: a pipeline, its `unet`, or its `transformer`.
         method: what plans the merges; without it the options build a `ReToM`.
         backend: how plans are executed, "gather" or "matmul".
         options: fields of `ReToM`, as `ratio=0.5`; not together with `method`.
@@ -28,7 +30,7 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
         The number of sites patched.
 
     Raises:
-        ValueError: for a model that is patched already or has no site, or for a bad option.
+        ValueError: for a model that is patched already, has no site or no sub-layer for a target, or for a bad option.
     """
     if method is not None and options:
         raise ValueError(f"give method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
@@ -38,11 +40,9 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     denoiser = find_denoiser(model)
     if _step_hook(denoiser) is not None:
         raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
-    sites = [site for site in find_sites(denoiser) if site.sublayers(tuple(method.targets))]
-    if not sites:
-        raise ValueError(
-            f"{type(denoiser).__name__} has no site for targets {', '.join(method.targets)}; supported are {FAMILIES}"
-        )
+    sites = find_sites(denoiser)
+    check_targets(denoiser, sites, tuple(method.targets))
+    sites = [site for site in sites if site.sublayers(tuple(method.targets))]
     _register(denoiser, sites, method, backend)
     return len(sites)
 
@@ -88,8 +88,10 @@ def set_seeds(model, seeds: Sequence[int]) -> None:
 def reset(model) -> None:
     """Say that the next denoiser call begins a new generation.
 
-    Pipelines need no such call: their text embeddings are new each time. A loop of one's own that denoises twice with
-    the very same embedding tensor, and whose timesteps do not turn around between the two (one-step schedules), does.
+    Pipelines need no such call: their text embeddings are new each time, and so are Flux's position ids. It is needed
+    where the denoiser is given the very same tensors in two generations and cannot see timesteps turn around between
+    them: in a one-step schedule, or with timesteps on a GPU. That can be so in a loop of one's own, and in pipelines
+    other than Flux's that are given embeddings (`prompt_embeds`) and no guidance.
     """
     _patched_step_hook(model).generation.reset()
 
@@ -114,7 +116,7 @@ def _retom(options: dict[str, Any]) -> ReToM:
 
 def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
     generation, top = Generation(method.period), Grid()
-    grids: dict[nn.Module, Grid] = {}
+    grids: dict[nn.Module, Grid] = {denoiser: top}
     patches = []
     for site in sites:
         if site.parent not in grids:
@@ -123,8 +125,7 @@ def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backe
         if method.share_plan:
             patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
         patches.append(patch)
-    # The denoiser's own hooks come first: in PixArt it is the parent of its blocks as well.
-    _hook(denoiser, StepHook(generation, patches, top, method.needs_output), _STEP)
+    _hook(denoiser, StepHook(generation, patches, method.needs_output), _STEP)
     for parent, grid in grids.items():
         _hook(parent, GridHook(grid), _GRID)
     for site, patch in zip(sites, patches, strict=True):
@@ -132,7 +133,8 @@ def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backe
         if on_block:
             _hook(site.block, PlanHook(patch), _PLAN)
         for place, (target, module) in enumerate(site.sublayers(tuple(method.targets)).items()):
-            _hook(module, MergeHook(patch, target, plans=not on_block and place == 0), _MERGE)
+            merge_hook = JointMergeHook if site.joint and target.startswith("self") else MergeHook
+            _hook(module, merge_hook(patch, target, plans=not on_block and place == 0), _MERGE)
 
 
 def _hook(module: nn.Module, hook: ModelHook, name: str) -> None:

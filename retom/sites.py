@@ -1,17 +1,29 @@
 """Sites: the places in a model where tokens are merged, and what is known of them before anything runs.
 
-Supported are models made of `BasicTransformerBlock`s under a parent that knows their token grid: the U-Nets of SD 1.x,
-SD 2.x, SDXL and their inpainting and ControlNet companions (`Transformer2DModel`), and PixArt.
+A site is a transformer block under a parent that knows its token grid:
+* `BasicTransformerBlock` in the U-Nets of SD 1.x, SD 2.x, SDXL and their inpainting and ControlNet companions
+  (`Transformer2DModel`), and in PixArt;
+* `JointTransformerBlock` in SD 3 and SD 3.5, `FluxTransformerBlock` and `FluxSingleTransformerBlock` in Flux, where one
+  attention runs over text and image tokens together: the image tokens are merged, the text tokens are left alone.
 """
 
 from dataclasses import dataclass
 
-from diffusers.models.attention import BasicTransformerBlock
+import torch
+from diffusers.models.attention import BasicTransformerBlock, JointTransformerBlock
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from torch import nn
+from diffusers.models.transformers.transformer_flux import (
+    FluxSingleTransformerBlock,
+    FluxTransformer2DModel,
+    FluxTransformerBlock,
+)
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from torch import Tensor, nn
 
-FAMILIES = "U-Nets with BasicTransformerBlock (SD 1.x, SD 2.x, SDXL, inpainting) and PixArt"
+FAMILIES = "U-Nets with BasicTransformerBlock (SD 1.x, SD 2.x, SDXL, inpainting), PixArt, SD 3 and 3.5, and Flux"
+
+_FLUX_BLOCKS = (FluxTransformerBlock, FluxSingleTransformerBlock)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +35,7 @@ class Site:
         layer: its number among the sites, from 0.
         layer_type: "down", "mid" or "up".
         block: the block.
-        parent: the module that turns a feature map into the block's tokens.
+        parent: the module that turns latents or a feature map into the block's tokens.
     """
 
     name: str
@@ -32,14 +44,35 @@ class Site:
     block: nn.Module
     parent: nn.Module
 
+    @property
+    def joint(self) -> bool:
+        """Whether the block's attention runs over text and image tokens together."""
+        return not isinstance(self.block, BasicTransformerBlock)
+
+    @property
+    def text_first(self) -> bool:
+        """Whether the attention is given the text's tokens before the image's in one sequence."""
+        return isinstance(self.block, FluxSingleTransformerBlock)
+
     def sublayers(self, targets: tuple[str, ...]) -> dict[str, nn.Module]:
         """The modules that run on merged tokens, in the order they run.
 
-        Self-attention that reads the text (`only_cross_attention`) has no keys to merge and is left alone.
+        "self" covers both self-attentions of an SD 3.5 block with two; the second, over the image alone, is listed as
+        "self_image". They are one site with one plan, made at the first. A single block of Flux has no "ff" of its own:
+        one projection serves its attention and its feed-forward.
         """
-        attn1 = None if self.block.only_cross_attention else self.block.attn1
-        modules = {"self": attn1, "self_kv": attn1, "cross": self.block.attn2, "ff": self.block.ff}
-        return {name: module for name, module in modules.items() if name in targets and module is not None}
+        wanted = {*targets, *(("self_image",) if "self" in targets else ())}
+        return {name: module for name, module in self._modules().items() if name in wanted and module is not None}
+
+    def _modules(self) -> dict[str, nn.Module | None]:
+        block = self.block
+        if self.text_first:
+            return {"self": block.attn}
+        if self.joint:
+            return {"self": block.attn, "self_image": getattr(block, "attn2", None), "ff": block.ff}
+        # Self-attention that reads the text (`only_cross_attention`) has no keys to merge and is left alone.
+        attn1 = None if block.only_cross_attention else block.attn1
+        return {"self": attn1, "self_kv": attn1, "cross": block.attn2, "ff": block.ff}
 
 
 def find_denoiser(model) -> nn.Module:
@@ -58,19 +91,72 @@ def find_sites(denoiser: nn.Module) -> list[Site]:
     modules = dict(denoiser.named_modules())
     sites = []
     for name, block in sorted(modules.items(), key=lambda item: _running_order(item[0])):
-        if not isinstance(block, BasicTransformerBlock):
-            continue
-        parent = modules.get(name.rpartition(".transformer_blocks.")[0])
-        if isinstance(parent, PixArtTransformer2DModel) or (
-            isinstance(parent, Transformer2DModel) and parent.is_input_continuous
-        ):
+        # the parent's list of blocks stands between them: "attentions.0.transformer_blocks.3"
+        parent = modules.get(".".join(name.split(".")[:-2]))
+        if parent is not None and _is_site(block, parent):
             sites.append(Site(name, len(sites), _layer_type(name), block, parent))
     return sites
 
 
+def check_targets(denoiser: nn.Module, sites: list[Site], targets: tuple[str, ...]) -> None:
+    """ValueError for a target that no site of the model has, so that a run says so before it begins."""
+    if not sites:
+        raise ValueError(f"{type(denoiser).__name__} has no site where tokens can be merged; supported are {FAMILIES}")
+    offered = dict.fromkeys(name for site in sites for name in site._modules() if site.sublayers((name,)))
+    offered.pop("self_image", None)
+    missing = [target for target in targets if target not in offered]
+    if missing:
+        reason = ", whose text runs in the self-attention" if sites[0].joint else ""
+        raise ValueError(
+            f"targets of a {type(denoiser).__name__}{reason} must be a choice of {', '.join(offered)}, "
+            f"got {missing[0]!r}"
+        )
+
+
 def patch_size(module: nn.Module) -> int:
     """Side in latent pixels of one token of a module whose input is a feature map."""
-    return module.config.patch_size if isinstance(module, PixArtTransformer2DModel) else 1
+    return module.config.patch_size if isinstance(module, PixArtTransformer2DModel | SD3Transformer2DModel) else 1
+
+
+def packed_grid(ids: Tensor) -> tuple[int, int]:
+    """The grid (H, W) of Flux's packed tokens, from their position ids [N, 3] (or [1, N, 3]): (image, row, column).
+
+    A graph under `torch.compile` holds the grid it was compiled with. Called with as many tokens in another grid, it
+    stops at an assertion.
+
+    Raises:
+        ValueError: for ids that are not those of one image, row by row.
+    """
+    ids = ids[0] if ids.ndim == 3 else ids
+    width = _row_length(ids)
+    if torch.compiler.is_compiling():
+        same = (ids[:, 1] == ids[0, 1]).sum() == width
+        torch._assert_async(same, "the token grid is not the compiled one; call torch.compiler.reset() before another")
+    return ids.shape[0] // width, width
+
+
+@torch.compiler.assume_constant_result
+def _row_length(ids: Tensor) -> int:
+    """Tokens per row, read off the ids: on a GPU the one value of a generation that is waited for."""
+    width = int((ids[:, 1] == ids[0, 1]).sum())
+    height, rest = divmod(ids.shape[0], width)
+    rows, columns = ids[0, 1] + torch.arange(height).to(ids), ids[0, 2] + torch.arange(width).to(ids)
+    expected = torch.stack([rows.repeat_interleave(width), columns.repeat(height)], dim=1)
+    if rest or not torch.equal(ids[:, 1:3], expected) or (ids[:, 0] != ids[0, 0]).any():
+        raise ValueError(
+            f"img_ids must hold the rows and columns of one image, row by row, got {ids.shape[0]} tokens of which "
+            f"{width} are in the first row; images given beside the latents (Flux Kontext) are not supported"
+        )
+    return width
+
+
+def _is_site(block: nn.Module, parent: nn.Module) -> bool:
+    if isinstance(block, BasicTransformerBlock):
+        images = isinstance(parent, Transformer2DModel) and parent.is_input_continuous
+        return images or isinstance(parent, PixArtTransformer2DModel)
+    if isinstance(block, JointTransformerBlock):
+        return isinstance(parent, SD3Transformer2DModel)
+    return isinstance(block, _FLUX_BLOCKS) and isinstance(parent, FluxTransformer2DModel)
 
 
 def _layer_type(name: str) -> str:
@@ -78,6 +164,10 @@ def _layer_type(name: str) -> str:
 
 
 def _running_order(name: str) -> tuple:
-    """Down before mid before up; numbers by value. `named_modules` lists a U-Net's mid block last."""
-    rank = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}.get(name.partition(".")[0], 0)
+    """Down before mid before up, Flux's single blocks last; numbers by value.
+
+    `named_modules` lists a U-Net's mid block last.
+    """
+    ranks = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2, "single_transformer_blocks": 1}
+    rank = ranks.get(name.partition(".")[0], 0)
     return rank, [int(part) if part.isdigit() else -1 for part in name.split(".")]

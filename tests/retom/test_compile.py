@@ -5,6 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import retom
+from tests.retom.tiny_joint import MODELS, flux, inputs
 
 TINY = {
     "sample_size": 16,
@@ -62,3 +63,59 @@ def test_fullgraph_and_no_recompilation_from_step_to_step(options):
     assert counter.graphs == graphs <= 5
     for ours, theirs in zip([*warm, *others], eager, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_another_resolution_is_another_graph():
+    torch.compiler.reset()
+    model = UNet2DConditionModel(**TINY).eval()
+    text = torch.randn(2, 7, 32)
+    with retom.patched(model, ratio=0.5, window=2), torch.no_grad():
+        compiled = torch.compile(model, fullgraph=True, backend=Counter())
+        for size in [(16, 16), (20, 12), (24, 16)]:
+            out = compiled(torch.randn(2, 4, *size), torch.tensor(500), encoder_hidden_states=text).sample
+            assert out.shape[-2:] == size
+            assert retom.report(model)[0]["grid"] == list(size)
+
+
+def denoise(model, call, steps=7):
+    """A generation whose pipeline makes new text embeddings and new position ids."""
+    call = {name: value.clone() for name, value in call.items()}
+    with torch.no_grad():
+        for step in range(steps):
+            call["timestep"] = torch.full_like(call["timestep"], 0.9 - 0.1 * step)
+            call["hidden_states"] = call["hidden_states"] - 0.1 * model(**call, return_dict=False)[0]
+    return call["hidden_states"]
+
+
+@pytest.mark.parametrize("name", ["sd35", "flux"])
+def test_attention_over_text_and_image_compiles(name):
+    torch.compiler.reset()
+    model = MODELS[name]()
+    calls = [inputs(model, seed=seed) for seed in range(4)]
+    with retom.patched(model, ratio=0.5, window=2, period=3):
+        eager = [denoise(model, call) for call in calls]
+        counter = Counter()
+        compiled = torch.compile(model, fullgraph=True, backend=counter)
+        warm = [denoise(compiled, call) for call in calls[:2]]
+        graphs = counter.graphs
+        others = [denoise(compiled, call) for call in calls[2:]]
+    assert counter.graphs == graphs <= 5
+    for ours, theirs in zip([*warm, *others], eager, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_compiled_flux_never_takes_one_grid_for_another():
+    """A graph is told the grid when it is compiled; as many tokens in other rows and columns stop it."""
+    torch.compiler.reset()
+    model = flux()
+    with retom.patched(model, ratio=0.5, window=2), torch.no_grad():
+        compiled = torch.compile(model, fullgraph=True, backend=Counter())
+        for seed in range(2):  # a first generation, and one after another, are two graphs
+            compiled(**inputs(model, grid=(4, 6), seed=seed))
+        with pytest.raises(RuntimeError, match=r"call torch\.compiler\.reset\(\)"):
+            compiled(**inputs(model, grid=(6, 4)))
+        torch.compiler.reset()
+        compiled(**inputs(model, grid=(6, 4)))
+        assert retom.report(model)[0]["grid"] == [6, 4]
+        compiled(**inputs(model, grid=(3, 5)))
+        assert retom.report(model)[0]["grid"] == [3, 5]

@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, HeunDiscreteScheduler, LCMScheduler, PNDMScheduler
 
 import retom
-from retom.hooks import Generation
+from retom.generation import Generation
 
 
 def draw(pipe, seed, steps=3, batch=1, size=64, **options):

@@ -1,0 +1,68 @@
+"""Merging in attention over text and image tokens together: SD 3, SD 3.5 (arXiv 2403.03206) and Flux.
+
+Image tokens are merged, text tokens pass through as they are. Where positions are rotary (Flux), a merged token has the
+position of its destination.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from retom.hooks import MergeHook
+from retom.plan import MergePlan
+
+
+class JointMergeHook(MergeHook):
+    """On a joint attention: merge the image's tokens, run it, unmerge what it returns for the image."""
+
+    def new_forward(self, module: nn.Module, *args, **kwargs):
+        """Run the attention on all text tokens and the merged image tokens."""
+        forward = self.fn_ref.original_forward
+        x = args[0] if args else kwargs["hidden_states"]
+        self._check(kwargs)
+        text = self._text_length(x)
+        image = x[:, text:]  # [B, N, C]
+        if self.plans and self.patch.generation.refresh:
+            self.patch.refresh(image)
+        plan = self.patch.plan
+        if plan is None or plan.is_identity:
+            return forward(*args, **kwargs)
+        if kwargs.get("image_rotary_emb") is not None:
+            kwargs = {**kwargs, "image_rotary_emb": self._destination_rows(kwargs["image_rotary_emb"], plan)}
+        merged = torch.cat([x[:, :text], plan.merge(image)], dim=1) if text else plan.merge(image)
+        out = forward(merged, *args[1:], **kwargs) if args else forward(**{**kwargs, "hidden_states": merged})
+        return self._unmerge(out, plan, text)
+
+    def _text_length(self, x: Tensor) -> int:
+        """Text tokens at the front of x [B, T + N, C]; 0 where the text is an argument of its own."""
+        if not self.patch.site.text_first:
+            return 0
+        height, width = self.patch.grid.size
+        return x.shape[1] - height * width
+
+    def _unmerge(self, out: Tensor | tuple[Tensor, ...], plan: MergePlan, text: int):
+        """The image part of what the attention returned, over all tokens again.
+
+        A tuple is (image, text), and (image, text, image prompt) with an IP-Adapter, whose queries are the image's.
+        """
+        if isinstance(out, tuple):
+            return tuple(part if place == 1 else plan.unmerge(part) for place, part in enumerate(out))
+        if not text:
+            return plan.unmerge(out)
+        return torch.cat([out[:, :text], plan.unmerge(out[:, text:])], dim=1)
+
+    def _destination_rows(self, tables: tuple[Tensor, Tensor], plan: MergePlan) -> tuple[Tensor, ...]:
+        """Cosines and sines [T + N, D], text first, of the text and of the destinations: [T + M, D]."""
+        destinations = plan.dst_index
+        # an expanded index is the same for all rows by its strides; comparing values would wait for a GPU
+        if destinations.shape[0] > 1 and destinations.stride(0) != 0:
+            raise ValueError(
+                f"{self.patch.site.name} is called with {destinations.shape[0]} images whose destinations differ, but "
+                "Flux has one table of positions for the whole batch; make one image per call (batch_size=1), or use a "
+                "method whose dst_index is expanded from one row"
+            )
+        height, width = self.patch.grid.size
+        text = tables[0].shape[0] - height * width
+        return tuple(
+            torch.cat([table[:text], table[text:].index_select(0, destinations[0].to(table.device))])
+            for table in tables
+        )

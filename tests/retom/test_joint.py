@@ -1,0 +1,252 @@
+"""Attention over text and image together: SD 3, SD 3.5 and Flux, from the real classes at tiny sizes."""
+
+import pytest
+import torch
+
+import retom
+from retom.sites import find_sites, packed_grid
+from tests.retom.tiny_joint import GRID, MODELS, TEXT, flux, inputs, position_ids, run, sd3
+
+SITES = {"sd3": 3, "sd35": 3, "flux": 5}
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def model(name):
+    return MODELS[name]()
+
+
+def snapshot(model):
+    return {name: dict(vars(module)) for name, module in model.named_modules()}
+
+
+def merge_hook(attention):
+    return attention._diffusers_hook.get_hook("retom_merge")
+
+
+@pytest.mark.parametrize("metric", ["attn_input", "block_input"])
+def test_every_block_merges_and_removal_leaves_nothing(name, model, metric):
+    before, plain = snapshot(model), run(model)
+    with retom.patched(model, ratio=0.5, window=2, metric=metric) as sites:
+        merged = run(model)
+        rows = retom.report(model)
+    assert sites == len(rows) == SITES[name]
+    assert all((row["grid"], row["tokens"], row["merged"]) == ([4, 6], 24, 12) for row in rows)
+    assert {row["layer_type"] for row in rows} == {"down"}
+    assert torch.isfinite(merged).all()
+    assert not torch.equal(merged, plain)
+    assert snapshot(model) == before
+    assert torch.equal(run(model), plain)
+
+
+def test_sites_are_in_running_order():
+    with retom.patched(flux()) as sites:
+        assert sites == 5
+    names = [site.name for site in find_sites(flux())]
+    assert names == [f"transformer_blocks.{i}" for i in range(2)] + [f"single_transformer_blocks.{i}" for i in range(3)]
+
+
+@pytest.mark.parametrize("backend", ["gather", "matmul"])
+def test_ratio_zero_is_the_unpatched_output_bit_for_bit(model, backend):
+    plain = run(model, batch=2)
+    with retom.patched(model, ratio=0.0, backend=backend):
+        assert torch.equal(run(model, batch=2), plain)
+
+
+@pytest.mark.parametrize("grid", [(5, 3), (1, 7), (7, 1), (6, 4), (3, 8)])
+def test_any_grid_is_read_from_the_call(model, grid):
+    with retom.patched(model, ratio=0.5, window=2):
+        run(model)
+        out = run(model, grid=grid)
+        rows = retom.report(model)
+    assert torch.isfinite(out).all()
+    assert all(row["grid"] == list(grid) and row["merged"] < row["tokens"] for row in rows)
+
+
+def test_positional_and_keyword_calls_are_the_same(model):
+    call = inputs(model)
+    names = ["hidden_states", "encoder_hidden_states", "pooled_projections", "timestep"]
+    ids = {key: value for key, value in call.items() if key.endswith("_ids")}
+    with retom.patched(model, ratio=0.5, window=2), torch.no_grad():
+        one = model(*[call[key] for key in names], **ids).sample
+        assert torch.equal(one, run(model))
+
+
+class Halfway(retom.ReToM):
+    """ReToM that leaves every site but the second alone."""
+
+    def plan(self, metric, grid, context):
+        return super().plan(metric, grid, context) if context.layer == 1 else None
+
+
+def test_text_is_bit_identical_through_a_site_that_merges_nothing(name, model):
+    seen = []
+    blocks = [site.block for site in find_sites(model)]
+    for block in blocks:
+        block.register_forward_hook(lambda block, args, kwargs, out: seen.append(out[0]), with_kwargs=True)
+    plain = run(model)
+    with retom.patched(model, Halfway(ratio=0.5, window=2)):
+        merged = run(model)
+    before, after = seen[: len(blocks)], seen[len(blocks) :]
+    assert torch.equal(after[0], before[0])  # the merge-free first site, and the merged second one, which reads it
+    if after[1] is not None:
+        assert after[1].shape == before[1].shape
+    assert not torch.equal(plain, merged)
+
+
+def test_text_tokens_are_neither_merged_nor_unmerged(model):
+    """The text a merged site returns is what its attention returns for it, by hand."""
+    for site in find_sites(model):
+        with retom.patched(model, ratio=0.5, window=2):
+            seen, out = record(model, site.block.attn)
+            hook = merge_hook(site.block.attn)
+            plan = hook.patch.plan
+            expected = by_hand(hook.fn_ref.original_forward, seen, plan, site.text_first)
+        ours = out if isinstance(out, tuple) else (out,)
+        theirs = expected if isinstance(expected, tuple) else (expected,)
+        assert len(ours) == len(theirs)
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def record(model, attention):
+    """The keyword arguments and the output of an attention during one call of the model."""
+    seen = {}
+    handle = attention.register_forward_hook(
+        lambda _, args, kwargs, out: seen.update(kwargs=kwargs, out=out), with_kwargs=True
+    )
+    run(model)
+    handle.remove()
+    return seen["kwargs"], seen["out"]
+
+
+def by_hand(forward, kwargs, plan, text_first):
+    """Attention on merged tokens, with rotary rows gathered one by one."""
+    text = TEXT if text_first else 0
+    x = kwargs["hidden_states"]
+    rotary = {}
+    if "image_rotary_emb" in kwargs:
+        rows = [*range(TEXT), *(TEXT + int(token) for token in plan.dst_index[0])]
+        rotary["image_rotary_emb"] = tuple(table[rows] for table in kwargs["image_rotary_emb"])
+    merged = torch.cat([x[:, :text], plan.merge(x[:, text:])], dim=1)
+    with torch.no_grad():
+        out = forward(**{**kwargs, **rotary, "hidden_states": merged})
+    if isinstance(out, tuple):
+        return plan.unmerge(out[0]), *out[1:]
+    return torch.cat([out[:, :text], plan.unmerge(out[:, text:])], dim=1)
+
+
+def test_both_attentions_of_sd35_run_on_the_plan_of_the_first():
+    model = MODELS["sd35"]()
+    block = model.transformer_blocks[0]
+    with retom.patched(model, ratio=0.5, window=2):
+        kwargs, out = record(model, block.attn2)
+        hook = merge_hook(block.attn2)
+        plan, forward = hook.patch.plan, hook.fn_ref.original_forward
+        assert merge_hook(block.attn).patch is hook.patch
+        with torch.no_grad():
+            expected = plan.unmerge(forward(hidden_states=plan.merge(kwargs["hidden_states"])))
+    assert torch.equal(out, expected)
+
+
+def test_merged_positions_are_those_of_the_destinations():
+    """Ids and tokens permuted together give permuted images: a wrong row of the rotary table would not."""
+    model = flux()
+    with retom.patched(model, ratio=0.5, window=2):
+        right = run(model)
+        attention = model.single_transformer_blocks[0].attn
+        hook = merge_hook(attention)
+        rows = hook._destination_rows
+        hook._destination_rows = lambda tables, plan: [table[: TEXT + plan.num_merged] for table in tables]
+        wrong = run(model)
+        hook._destination_rows = rows
+        assert torch.equal(run(model), right)
+    assert not torch.allclose(wrong, right, atol=1e-6)
+
+
+def test_a_batch_of_sd3_is_as_its_images_alone():
+    model = sd3(dual=(0,))
+    call = inputs(model, batch=3)
+    with retom.patched(model, ratio=0.5, window=2), torch.no_grad():
+        together = model(**call).sample
+        alone = [model(**{name: value[row : row + 1] for name, value in call.items()}).sample for row in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+
+
+def test_flux_refuses_a_batch_whose_destinations_differ():
+    model = flux()
+    with retom.patched(model, ratio=0.5, window=2), pytest.raises(ValueError, match=r"2 images .*batch_size=1"):
+        run(model, batch=2)
+
+
+class Strided(retom.TokenMerger):
+    """Merges every pair of neighbours, in all images alike."""
+
+    def plan(self, metric, grid, context):
+        batch, tokens, _ = metric.shape
+        slot = torch.arange(tokens, device=metric.device) // 2
+        return retom.MergePlan.from_clusters(
+            slot.expand(batch, -1), None, torch.arange(0, tokens, 2, device=metric.device).expand(batch, -1)
+        )
+
+
+def test_flux_takes_a_batch_whose_plan_is_shared():
+    model = flux()
+    call = inputs(model, batch=2)
+    shared = {"img_ids", "txt_ids"}
+    with retom.patched(model, Strided()), torch.no_grad():
+        together = model(**call).sample
+        alone = [
+            model(**{name: value if name in shared else value[row : row + 1] for name, value in call.items()}).sample
+            for row in range(2)
+        ]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("targets", [("cross",), ("self_kv",), ("self", "cross")])
+def test_targets_that_a_family_has_not_are_refused_before_anything_runs(model, targets):
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=rf"whose text runs in .* choice of self, ff, got '{targets[-1]}'"):
+        retom.apply_patch(model, ratio=0.5, targets=targets)
+    assert snapshot(model) == before
+
+
+def test_the_feed_forward_merges_where_a_block_has_one(name, model):
+    with retom.patched(model, ratio=0.5, window=2, targets=("ff",)) as sites:
+        merged = run(model)
+        assert all(row["merged"] == 12 for row in retom.report(model))
+    assert sites == (2 if name == "flux" else 3)  # Flux's single blocks have none of their own
+    assert not torch.equal(merged, run(model))
+
+
+def test_ids_that_are_not_one_image_are_refused():
+    ids = position_ids(GRID)
+    assert packed_grid(ids) == packed_grid(ids[None]) == packed_grid(ids + torch.tensor([1.0, 3.0, 2.0])) == GRID
+    reference = position_ids((2, 6)) + torch.tensor([1.0, 0.0, 0.0])
+    for bad in (torch.cat([ids, reference]), ids[:-1], ids.flip(0), ids[torch.randperm(24)]):
+        with pytest.raises(ValueError, match=r"img_ids must hold the rows and columns of one image"):
+            packed_grid(bad)
+
+
+def test_ids_in_half_precision_are_read_beyond_what_it_counts():
+    assert packed_grid(position_ids((2, 300)).bfloat16()) == (2, 300)
+    assert packed_grid(position_ids((300, 2)).bfloat16()) == (300, 2)
+
+
+@pytest.mark.parametrize("kind", ["new ids", "same everything", "reset"])
+def test_a_generation_of_flux_begins_with_new_ids(kind):
+    """A user may give a pipeline the same embeddings twice; it makes new ids all the same."""
+    model = flux()
+    call = inputs(model)
+    with retom.patched(model, ratio=0.5, window=2, period=10), torch.no_grad():
+        model(**call)
+        if kind == "new ids":
+            call["img_ids"] = call["img_ids"].clone()
+        if kind == "reset":
+            retom.reset(model)
+        model(**call)
+        row = retom.report(model)[0]
+    assert (row["plans_computed"], row["plans_reused"]) == ((1, 1) if kind == "same everything" else (2, 0))
