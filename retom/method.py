@@ -10,7 +10,7 @@ from torch import Tensor
 from retom.plan import MergePlan, check_options, merge_plan
 from retom.windows import check_window
 
-METRICS = ("attn_input", "block_input")
+METRICS = ("attn_input", "block_input", "keys")
 TARGETS = ("self", "self_kv", "cross", "ff")
 
 
@@ -48,11 +48,13 @@ class TokenMerger(abc.ABC):
     """A merging method: a frozen dataclass with a `plan`. The class attributes are defaults a method may override.
 
     Attributes:
-        metric: what `plan` is given, "attn_input" (after the norm) or "block_input" (before it).
+        metric: what `plan` is given, "attn_input" (after the norm), "block_input" (before it) or "keys" (the attention
+            input through the self-attention's key projection, which then runs once more).
         targets: the sub-layers that run on merged tokens: "self", or "self_kv" (keys and values alone), "cross", "ff".
         period: `plan` is asked every so many denoiser calls, and its answer reused in between.
         share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
         needs_output: keep the denoiser's last output for `SiteContext.output`.
+        batch_limit: images of one call up to which an image is a function of its own seed alone; None: any number.
     """
 
     metric: str = "attn_input"
@@ -60,6 +62,7 @@ class TokenMerger(abc.ABC):
     period: int = 1
     share_plan: bool = False
     needs_output: bool = False
+    batch_limit: int | None = None
 
     @abc.abstractmethod
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
@@ -80,6 +83,8 @@ def check_merger(method: TokenMerger) -> None:
     targets = tuple(method.targets)
     if not targets or any(target not in TARGETS for target in targets) or len(set(targets)) != len(targets):
         raise ValueError(f"targets must be a choice of {', '.join(TARGETS)}, each at most once, got {targets!r}")
+    if method.metric == "keys" and not {"self", "self_kv"} & set(targets):
+        raise ValueError(f"metric='keys' needs 'self' or 'self_kv' in targets, whose keys they are, got {targets!r}")
     if {"self", "self_kv"} <= set(targets):
         raise ValueError(f"targets must hold 'self' or 'self_kv', not both, got {targets!r}")
     if isinstance(method.period, bool) or not isinstance(method.period, int) or method.period < 1:
@@ -97,11 +102,12 @@ class ReToM(TokenMerger):
         period: similarity is measured anew every so many denoiser calls, p >= 1.
         destination: "representative", "least" or "random".
         source: "average" (Algorithm 1) or "destination".
-        metric: what similarity is measured on, "attn_input" (after the norm) or "block_input" (before it).
+        metric: what similarity is measured on, "attn_input" (after the norm), "block_input" (before it) or "keys".
         targets: the sub-layers that run on merged tokens, of "self", "cross", "ff"; "self_kv" instead of "self" merges
             keys and values alone, so that queries stay whole and nothing is unmerged.
         max_downsample: leave grids coarser than this alone; None merges at every depth.
         share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
+        similarity: "cosine" (Eq. 1), "dot" product, "l2" (negative squared distance) or "pearson" (over channels).
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -117,9 +123,11 @@ class ReToM(TokenMerger):
     targets: tuple[str, ...] = ("self",)
     max_downsample: int | None = None
     share_plan: bool = False
+    similarity: str = "cosine"
 
     def __post_init__(self):
-        check_options(ratio=self.ratio, alpha=self.alpha, destination=self.destination, source=self.source)
+        names = ("ratio", "alpha", "destination", "source", "similarity")
+        check_options(**{name: getattr(self, name) for name in names})
         object.__setattr__(self, "window", check_window(self.window))
         object.__setattr__(self, "targets", tuple(self.targets))
         check_merger(self)
@@ -143,4 +151,5 @@ class ReToM(TokenMerger):
             step=context.step,
             layer=context.layer,
             backend=context.backend,
+            similarity=self.similarity,
         )

@@ -131,6 +131,7 @@ def merge_plan(
     step: int = 0,
     layer: int = 0,
     backend: str = "gather",
+    similarity: str = "cosine",
 ) -> MergePlan:
     """Plan the merge of tokens x window by window (Algorithm 1).
 
@@ -144,11 +145,12 @@ def merge_plan(
         source: "average" (highest mean similarity) or "destination" (most similar to the destination).
         seeds, step, layer: what a random destination is a function of; seeds [B] ints, needed by "random" alone.
         backend: how the plan is executed, and made where the backend can; the plan is the same.
+        similarity: "cosine" (Eq. 1), "dot" product, "l2" (negative squared distance) or "pearson" (over channels).
 
     Raises:
         ValueError: for a value outside of what is allowed, with its name.
     """
-    check_options(ratio=ratio, alpha=alpha, destination=destination, source=source)
+    check_options(ratio=ratio, alpha=alpha, destination=destination, source=source, similarity=similarity)
     if x.ndim != 3 or not x.is_floating_point():
         raise ValueError(f"x must be a float tensor [B, N, C], got {x.dtype} {list(x.shape)}")
     grid = check_grid(grid, x.shape[1])
@@ -163,14 +165,15 @@ def merge_plan(
         return MergePlan.identity(x.shape[0], x.shape[1], x.device)
     draw = (seeds if destination == "random" else None, step, layer)
     with torch.no_grad():
-        if hasattr(planner, "plan_windows"):
+        # Backends that plan by themselves know the paper's similarity alone.
+        if hasattr(planner, "plan_windows") and similarity == "cosine":
             fields = planner.plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
             return MergePlan(*fields, backend=backend)
-        pieces = _rank_regions(x, grid, regions, destination, source, draw)
+        pieces = _rank_regions(x, grid, regions, destination, source, draw, similarity)
         return _assemble(pieces, regions, removed, alpha, backend)
 
 
-def check_options(*, ratio: float, alpha: float, destination: str, source: str) -> None:
+def check_options(*, ratio: float, alpha: float, destination: str, source: str, similarity: str = "cosine") -> None:
     """ValueError for a value outside of what is allowed, with its name."""
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio must be in [0, 1), got {ratio}")
@@ -180,27 +183,30 @@ def check_options(*, ratio: float, alpha: float, destination: str, source: str) 
         raise ValueError(f"destination must be one of {', '.join(DESTINATIONS)}, got {destination!r}")
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    if similarity not in representative.SIMILARITIES:
+        raise ValueError(f"similarity must be one of {', '.join(representative.SIMILARITIES)}, got {similarity!r}")
 
 
-def _rank_regions(x: Tensor, grid, regions, destination: str, source: str, draw) -> list[tuple[Tensor, Tensor]]:
+def _rank_regions(
+    x: Tensor, grid, regions, destination: str, source: str, draw, similarity: str
+) -> list[tuple[Tensor, Tensor]]:
     """For each region its tokens [windows, n] and the same ranked per image [B, windows, n], destination first."""
-    x = x.float()
-    inverse = representative.inverse_norms(x)
+    x, inverse = representative.scaled(x, similarity)
     pieces, first_window = [], 0
     for region in regions:
         tokens = region.tokens(grid, x.device)
-        ranked = _rank(x, inverse, grid, region, tokens, destination, source, (*draw, first_window))
+        ranked = _rank(x, inverse, grid, region, tokens, destination, source, (*draw, first_window), similarity)
         pieces.append((tokens, ranked))
         first_window += region.num_windows
     return pieces
 
 
-def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw) -> Tensor:
+def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw, similarity) -> Tensor:
     """Token numbers of one region's windows, destination first, then best source first, [B, windows, n]."""
     batch = x.shape[0]
     if region.size == 1:
         return tokens.expand(batch, -1, -1)
-    score = representative.mean_similarity(x, inverse, region, grid, tokens)  # [B, windows, n]
+    score = representative.mean_similarity(x, inverse, region, grid, tokens, similarity)  # [B, windows, n]
     if destination == "representative":
         first = score.argmax(dim=-1)
     elif destination == "least":
@@ -211,7 +217,7 @@ def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw) -
         first = uniform_index(seeds, step, layer, windows, region.size)
     if source == "destination":
         chosen = tokens.expand(batch, -1, -1).gather(2, first[..., None])[..., 0]  # [B, windows]
-        score = representative.similarity_to(x, inverse, region, grid, chosen)
+        score = representative.similarity_to(x, inverse, region, grid, chosen, similarity)
     places = representative.rank(score, first)
     return tokens.expand(batch, -1, -1).gather(2, places)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from retom.windows import Region
 
 _EPS = 1e-12
+_STRIP = 1 << 19  # numbers that are multiplied out at a time: 2 MB, which stay in a core's cache
+SIMILARITIES = ("cosine", "dot", "l2", "pearson")
 
 
 def num_sources(ratio: float, size: int) -> int:
@@ -26,19 +28,40 @@ def inverse_norms(x: Tensor) -> Tensor:
     return torch.where(norm > _EPS, norm.reciprocal(), 0.0)
 
 
-def mean_similarity(
-    x: Tensor, inverse: Tensor, region: Region, grid: tuple[int, int], tokens: Tensor | None = None
-) -> Tensor:
-    """Mean cosine similarity of each token with the others of its window (Eq. 1), linear in tokens.
+def scaled(x: Tensor, similarity: str) -> tuple[Tensor, Tensor]:
+    """Tokens [B, N, C] and a factor for each, [B, N] float32, whose products are the similarities.
 
-    With unit tokens u and their sum s over the window, the mean over the others is (u_i.s - u_i.u_i) / (N_W - 1).
+    cosine: inverse norms (Eq. 1). pearson: the same of tokens less their mean over channels. dot, l2: no scaling.
+    """
+    if similarity == "cosine":
+        return x, inverse_norms(x)
+    x = x.float()
+    if similarity == "pearson":
+        x = x - x.mean(dim=-1, keepdim=True)
+        return x, inverse_norms(x)
+    return x, torch.ones(x.shape[:2], device=x.device)
+
+
+def mean_similarity(
+    x: Tensor,
+    inverse: Tensor,
+    region: Region,
+    grid: tuple[int, int],
+    tokens: Tensor | None = None,
+    similarity: str = "cosine",
+) -> Tensor:
+    """Mean similarity of each token with the others of its window (Eq. 1), linear in tokens.
+
+    With scaled tokens u and their sum s over the window, the mean over the others is (u_i.s - u_i.u_i) / (N_W - 1).
+    For l2, the negative squared distance, it is that of 2 u_i.u_j - |u_i|^2 - |u_j|^2.
 
     Args:
-        x: tokens, [B, N, C] float32.
-        inverse: inverse norms, [B, N] float32.
+        x: tokens, [B, N, C], as `scaled` returns them.
+        inverse: their factors, [B, N] float32; the inverse norms for cosine.
         region: windows of one size.
         grid: (H, W).
         tokens: `region.tokens(grid, device)` if at hand.
+        similarity: "cosine", "dot", "l2" or "pearson".
 
     Returns:
         [B, num_windows, size] float32, tokens of a window in row-major order.
@@ -46,33 +69,53 @@ def mean_similarity(
     tokens = region.tokens(grid, x.device) if tokens is None else tokens
     scale = inverse[:, tokens]  # [B, num_windows, size]
     dot = _dot(x, _window_sums(x, scale, tokens), region, grid) * scale
-    own = (scale > 0).float()
-    mean = (dot - own) / (region.size - 1)
+    # |u_i|^2
+    own = (scale > 0).float() if similarity in ("cosine", "pearson") else x.square().sum(-1)[:, tokens]
+    others = dot - own
+    if similarity == "l2":
+        others = 2 * others - (region.size - 1) * own - (own.sum(-1, keepdim=True) - own)
+    mean = others / (region.size - 1)
     # Two tokens are equally similar to each other; rounding must not break that tie.
     return mean[..., :1].expand_as(mean) if region.size == 2 else mean
 
 
-def similarity_to(x: Tensor, inverse: Tensor, region: Region, grid: tuple[int, int], chosen: Tensor) -> Tensor:
-    """Cosine similarity of each token with its window's chosen token [B, num_windows]; [B, num_windows, size]."""
-    picked = torch.gather(x, 1, chosen[..., None].expand(-1, -1, x.shape[-1]))  # [B, num_windows, C]
+def similarity_to(
+    x: Tensor, inverse: Tensor, region: Region, grid: tuple[int, int], chosen: Tensor, similarity: str = "cosine"
+) -> Tensor:
+    """Similarity of each token with its window's chosen token [B, num_windows]; [B, num_windows, size]."""
+    picked = torch.gather(x, 1, chosen[..., None].expand(-1, -1, x.shape[-1])).float()  # [B, num_windows, C]
     picked = picked * torch.gather(inverse, 1, chosen)[..., None]
-    return _dot(x, picked, region, grid) * inverse[:, region.tokens(grid, x.device)]
+    tokens = region.tokens(grid, x.device)
+    dot = _dot(x, picked, region, grid) * inverse[:, tokens]
+    if similarity != "l2":
+        return dot
+    # The chosen token's own length is the same for its whole window, but makes this the distance.
+    return 2 * dot - x.square().sum(-1)[:, tokens] - picked.square().sum(-1)[..., None]
 
 
 def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
-    """Sum of each window's unit tokens, [B, num_windows, C], read in one pass and without a copy of x."""
+    """Sum of each window's unit tokens, [B, num_windows, C] float32, without a copy of x as a whole."""
     batch, num_tokens, channels = x.shape
     image = torch.arange(batch, device=x.device)[:, None, None]
     rows = (tokens + image * num_tokens).view(-1, tokens.shape[1])
     weight = scale.reshape(rows.shape)
-    total = F.embedding_bag(rows, x.reshape(-1, channels), mode="sum", per_sample_weights=weight)
+    flat = x.reshape(-1, channels)
+    if x.dtype == torch.float32:
+        total = F.embedding_bag(rows, flat, mode="sum", per_sample_weights=weight)
+    else:
+        windows = max(1, _STRIP // (tokens.shape[1] * channels))
+        parts = zip(rows.split(windows), weight.split(windows), strict=True)
+        total = torch.cat([torch.einsum("wnc,wn->wc", flat[part].float(), factor) for part, factor in parts])
     return total.view(batch, -1, channels)
 
 
 def _dot(x: Tensor, vectors: Tensor, region: Region, grid: tuple[int, int]) -> Tensor:
     """Product of each token with its window's vector [B, num_windows, C]; [B, num_windows, size]."""
     vectors = vectors.view(vectors.shape[0], region.rows, 1, region.columns, 1, -1)
-    dot = (region.view(x, grid) * vectors).sum(-1)  # [B, rows, height, columns, width]
+    view = region.view(x, grid)  # [B, rows, height, columns, width, C]
+    rows = max(1, _STRIP * region.rows // view.numel())
+    strips = zip(view.split(rows, dim=1), vectors.split(rows, dim=1), strict=True)
+    dot = torch.cat([(strip.float() * vector).sum(-1) for strip, vector in strips], dim=1)
     return dot.permute(0, 1, 3, 2, 4).reshape(x.shape[0], region.num_windows, region.size)
 
 
