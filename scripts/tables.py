@@ -41,7 +41,9 @@ def _build_all(composed: DictConfig) -> int:
     profile = build("metrics", config["metrics"]).profile
     bad = 0
     for data in config["tables"].values():
-        spec = TableSpec.from_data({**data, "profile": profile}, methods=_shipped_methods(), backend=config["backend"])
+        spec = TableSpec.from_data(
+            {**data, "profile": profile}, methods=_shipped_methods(config["sampler"]), backend=config["backend"]
+        )
         table = build_table(spec, records, select=config["select"])
         folder = Path(config["results"]) / ("" if table.profile == "real" else table.profile)
         paths = write_table(table, folder)
@@ -77,11 +79,16 @@ def _choice(config: dict) -> dict:
     return chosen
 
 
-def _shipped_methods() -> dict[str, dict]:
-    """The options of every conf/method choice as shipped, by which a sweep's records are told from a table's rows."""
+def _shipped_methods(sampler: dict) -> dict[str, dict]:
+    """The options of every conf/method choice as shipped, by which a sweep's records are told from a table's rows.
+
+    sampler: what options that follow the sampler (a schedule over its steps) follow.
+    """
     names = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-    composed = {name: compose("config", overrides=[f"method={name}"]).method for name in names}
-    return {name: OmegaConf.to_container(options, resolve=True) for name, options in composed.items()}
+    composed = {name: compose("config", overrides=[f"method={name}"]) for name in names}
+    for config in composed.values():
+        config.sampler = sampler
+    return {name: OmegaConf.to_container(config.method, resolve=True) for name, config in composed.items()}
 
 
 def _complain(table: Table) -> int:

@@ -7,6 +7,7 @@ import retom
 from baselines.selection import SelectionPlan
 from baselines.tofu import MlerpPlan, ToFu, linearity
 from baselines.tomesd import ToMeSD
+from tests.baselines.compiling import check_one_graph_per_kind_of_step
 from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
 
 
@@ -130,3 +131,7 @@ def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
     assert merged.count((1024, 512)) == 5
     assert snapshot(tiny_pipe.unet) == before
     assert torch.equal(draw(tiny_pipe, [1]), plain)
+
+
+def test_fullgraph_and_no_recompilation_from_step_to_step():
+    check_one_graph_per_kind_of_step(ToFu(prune=(0,), use_rand=False), steps=3, most=4)
