@@ -1,0 +1,105 @@
+"""How stale a kept choice is: `python -m scripts.staleness model=tiny`; results/staleness.csv.
+
+ReToM runs as it would with its period, but measures at every step beside that, and counts the windows whose
+representative would now be another one. The choice in force, not the new one, is what images are made with.
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pandas
+import torch
+from omegaconf import DictConfig
+
+import retom
+from eval.atomic import write_text
+from eval.errors import RunError
+from eval.sampler import call_pipeline
+from retom.windows import tile
+from scripts.entry import compose_and_call, say, tell
+from scripts.row import Row, read_row
+from scripts.session import Session
+
+GROUP = ["period", "step", "age", "site", "layer_type"]
+
+
+def main() -> int:
+    """Measure, write, tell. Returns the exit status."""
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        try:
+            row, session = read_row(composed, choices), Session()
+            session.join(row.sampler.device)
+            table = staleness(row, session)
+            path = Path(row.results) / f"staleness_{row.model.name}_{row.hash}.csv"
+            write_text(path, table.to_csv(index=False, lineterminator="\n"))
+            print(table.groupby(["age", "layer_type"])["share"].mean().unstack().to_string(), flush=True)
+            say(f"written: {path}")
+        except Exception as error:  # told here as one sentence; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job) or max(statuses, default=0)
+
+
+def staleness(row: Row, session: Session) -> pandas.DataFrame:
+    """One line per step and site: `age` of the choice in steps, `windows` compared, `share` that would differ.
+
+    Over all images of the row's prompts, both halves of guidance. RunError for a method other than ReToM.
+    """
+    if type(row.method) is not retom.ReToM or row.method.destination == "random":
+        raise RunError("staleness is of a representative that is kept: choose method=retom, or one that chooses alike")
+    pipe, watch = session.pipeline(row.model, row.sampler), watching(row.method)
+    with retom.patched(pipe, watch, backend=row.backend):
+        for item in row.prompts.items():
+            retom.set_seeds(pipe, [item.seed])
+            call_pipeline(pipe, [item.prompt], [item.seed], row.sampler)
+    lines = [(*key, windows, changed / windows) for key, (changed, windows) in sorted(watch.counts.items())]
+    return pandas.DataFrame(lines, columns=[*GROUP, "windows", "share"])
+
+
+def watching(method: retom.ReToM) -> retom.ReToM:
+    """The same ReToM, which plans at every step, keeps to the plan of its period, and counts in `counts`."""
+
+    class Watching(retom.ReToM):
+        """Asked at every step; answers with the choice in force."""
+
+        def plan(self, metric: torch.Tensor, grid: tuple[int, int], context: retom.SiteContext) -> Any:
+            fresh = super().plan(metric, grid, context)
+            if fresh is None or fresh.is_identity:
+                return fresh
+            window = self.window if isinstance(self.window, int) else self.window[context.layer_type]
+            age = context.step % method.period
+            if age == 0:
+                context.memory["plan"] = fresh
+            kept = context.memory["plan"]
+            now, then = (destinations(plan, grid, window) for plan in (fresh, kept))
+            counted = self.counts[(method.period, context.step, age, context.name, context.layer_type)]
+            counted[0] += int((now != then).sum())
+            counted[1] += now.numel()
+            return kept
+
+    watch = object.__new__(Watching)
+    vars(watch).update(vars(method) | {"period": 1, "counts": defaultdict(lambda: [0, 0])})
+    return watch
+
+
+def destinations(plan: retom.MergePlan, grid: tuple[int, int], window: int) -> torch.Tensor:
+    """The destination of every window that merges something, [B, windows]: the token of the window's fullest slot."""
+    found = []
+    size = torch.zeros_like(plan.dst_index).scatter_add_(1, plan.assign, torch.ones_like(plan.assign))
+    for region in tile(grid, window):
+        slots = plan.assign[:, region.tokens(grid, plan.assign.device)]  # [B, windows, n]
+        members = size.unsqueeze(1).expand(-1, slots.shape[1], -1).gather(2, slots)
+        if int(members.max()) == 1:
+            continue
+        fullest = slots.gather(2, members.argmax(dim=2, keepdim=True))[..., 0]  # [B, windows]
+        found.append(plan.dst_index.gather(1, fullest))
+    return torch.cat(found, dim=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
