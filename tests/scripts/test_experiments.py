@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -25,7 +26,10 @@ SWEEPS = (
 
 def jobs(experiment: str) -> list[tuple[str, ...]]:
     """The overrides of every job that --multirun starts, as Hydra's own sweeper reads them."""
-    params = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        params = compose(
+            "config", overrides=[f"experiment={experiment}"], return_hydra_config=True
+        ).hydra.sweeper.params
     overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
     lists = [
         [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
