@@ -35,6 +35,7 @@ class Generation:
         self.timestep: float | None = None
         self.falling: bool | None = None
         self.output: Tensor | None = None
+        self._row_seeds: Tensor | None = None
         for memory in self.memories:
             memory.clear()
 
@@ -70,11 +71,17 @@ class Generation:
         return turned
 
     def row_seeds(self, batch: int, device: torch.device) -> Tensor:
-        """The seed of every row, [B] int64: guidance stacks whole batches of images, so seeds repeat."""
+        """The seed of every row, [B] int64: guidance stacks whole batches of images, so seeds repeat.
+
+        Made once for a generation, whose batch does not change.
+        """
+        if self._row_seeds is not None:
+            return self._row_seeds
         repeats, rest = divmod(batch, len(self.seeds))
         if rest:
             raise ValueError(
                 f"seeds must fit the batch: the model is called with {batch} rows, which is no multiple of the "
                 f"{len(self.seeds)} seeds given to retom.set_seeds"
             )
-        return torch.tensor(self.seeds, dtype=torch.int64, device=device).repeat(repeats)
+        self._row_seeds = torch.tensor(self.seeds, dtype=torch.int64, device=device).repeat(repeats)
+        return self._row_seeds

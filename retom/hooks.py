@@ -6,6 +6,7 @@ of parameters stay, so LoRA, IP-Adapter, GLIGEN and `set_attn_processor` work as
 
 import inspect
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from diffusers.hooks import ModelHook
@@ -197,11 +198,14 @@ class MergeHook(ModelHook):
         if self.target == "self_kv":
             kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
             return forward(x, **{**kwargs, "encoder_hidden_states": plan.merge(x)})
+        return plan.unmerge(self._run_merged(forward, plan, args, kwargs))
+
+    @staticmethod
+    def _run_merged(forward: Callable, plan: MergePlan, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """The sub-layer on merged tokens, of which nothing is held any more when unmerging needs room."""
         if args:
-            args = (plan.merge(x), *args[1:])
-        else:
-            kwargs = {**kwargs, "hidden_states": plan.merge(x)}
-        return plan.unmerge(forward(*args, **kwargs))
+            return forward(plan.merge(args[0]), *args[1:], **kwargs)
+        return forward(**{**kwargs, "hidden_states": plan.merge(kwargs["hidden_states"])})
 
     def _measured(self, module: nn.Module, x: Tensor) -> Tensor:
         """What the method measures on: the attention's input or its keys."""
