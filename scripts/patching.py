@@ -71,7 +71,13 @@ def applied(pipe: DiffusionPipeline, method: object, backend: str) -> Iterator[A
             method.remove(pipe)
     elif isinstance(method, retom.TokenMerger):
         with retom.patched(pipe, method, backend=backend) as sites:
-            yield Applied(sites, lambda seeds: retom.set_seeds(pipe, seeds), lambda: retom.report(pipe), method.merges)
+            yield Applied(
+                sites,
+                lambda seeds: retom.set_seeds(pipe, seeds),
+                lambda: retom.report(pipe),
+                method.merges,
+                method.batch_limit,
+            )
     else:
         raise ValueError(
             f"a method must be a retom.TokenMerger or a baselines.adapter.Adapter, got {type(method).__name__}"

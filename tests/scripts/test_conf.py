@@ -1,7 +1,9 @@
 """Every choice of every group composes and builds, and the experiments are the paper's tables."""
 
+import dataclasses
 from pathlib import Path
 
+import hydra.utils
 import pytest
 from omegaconf import OmegaConf
 
@@ -30,6 +32,15 @@ def built(*overrides: str) -> dict:
 def test_every_choice_composes_and_builds(choice: Path) -> None:
     group, name = choice.parts
     built(f"{group}={name}")
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "method").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_method_lists_every_option_it_has(path: Path) -> None:
+    """Hydra lets the command line change listed keys only."""
+    options = OmegaConf.to_container(OmegaConf.load(path))
+    if "defaults" not in options:
+        target = hydra.utils.get_class(options.pop("_target_"))
+        assert set(options) == {field.name for field in dataclasses.fields(target) if field.init}
 
 
 def test_the_tiny_model_brings_what_fits_it() -> None:
