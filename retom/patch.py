@@ -23,7 +23,7 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     Args:
         model: a pipeline, its `unet`, or its `transformer`.
         method: what plans the merges; without it the options build a `ReToM`.
-        backend: how plans are executed, "gather" or "matmul".
+        backend: how plans are executed, "gather", "matmul" or "triton".
         options: fields of `ReToM`, as `ratio=0.5`; not together with `method`.
 
     Returns:
