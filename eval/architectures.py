@@ -1,6 +1,7 @@
 """Published architectures at full size with seeded random weights: the real model's cost and token grids, no download.
 
-The numbers are those of the models' own config files (stable-diffusion-v1-5, stable-diffusion-xl-base-1.0).
+The numbers are those of the models' own config files (stable-diffusion-v1-5, stable-diffusion-2-1,
+stable-diffusion-xl-base-1.0). Transformers are in `diffusion_transformers.py`.
 """
 
 import torch
@@ -8,13 +9,14 @@ from diffusers import (
     AutoencoderKL,
     DiffusionPipeline,
     EulerDiscreteScheduler,
+    PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from eval.tiny import assemble, clip_tokenizer, text_config
+from eval.tiny import SD_SCHEDULER, assemble, clip_tokenizer, text_config
 
 SD15_UNET = {
     "sample_size": 64,
@@ -24,6 +26,12 @@ SD15_UNET = {
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
     "cross_attention_dim": 768,
     "attention_head_dim": 8,
+}
+SD21_UNET = SD15_UNET | {
+    "sample_size": 96,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
 }
 SDXL_UNET = {
     "sample_size": 128,
@@ -61,6 +69,14 @@ CLIP_L = {
     "projection_dim": 768,
     "hidden_act": "quick_gelu",
 }
+CLIP_H = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 23,
+    "num_attention_heads": 16,
+    "projection_dim": 512,
+    "hidden_act": "gelu",
+}
 CLIP_BIG_G = {
     "hidden_size": 1280,
     "intermediate_size": 5120,
@@ -72,11 +88,11 @@ CLIP_BIG_G = {
 
 
 def random_pipeline(architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> DiffusionPipeline:
-    """The `architecture` ("sd15" | "sdxl") at full size with weights drawn from `seed`. fp32 memory: 4.3 GB | 14 GB.
+    """The `architecture` ("sd15" | "sd21" | "sdxl") at full size, weights drawn from `seed`. fp32: 4.3 | 5.2 | 14 GB.
 
     The global random state is left as it was. Pictures are noise; cost, shapes and token grids are the model's own.
     """
-    builders = {"sd15": _sd15, "sdxl": _sdxl}
+    builders = {"sd15": _sd15, "sd21": _sd21, "sdxl": _sdxl}
     if architecture not in builders:
         raise ValueError(f"architecture must be one of {', '.join(builders)}, got {architecture!r}")
     with torch.random.fork_rng(devices=[]):
@@ -92,6 +108,18 @@ def _sd15(dtype: torch.dtype) -> StableDiffusionPipeline:
         unet=_cast(UNet2DConditionModel(**SD15_UNET), dtype),
         vae=_cast(AutoencoderKL(**KL_F8, sample_size=512), dtype),
         text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
+    )
+
+
+def _sd21(dtype: torch.dtype) -> StableDiffusionPipeline:
+    tokenizer = clip_tokenizer(pad_token="!")
+    return assemble(
+        StableDiffusionPipeline,
+        scheduler=PNDMScheduler(**SD_SCHEDULER, prediction_type="v_prediction"),
+        tokenizer=tokenizer,
+        unet=_cast(UNet2DConditionModel(**SD21_UNET), dtype),
+        vae=_cast(AutoencoderKL(**KL_F8, sample_size=768), dtype),
+        text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_H)), dtype),
     )
 
 

@@ -13,7 +13,7 @@ from eval.sampler import SamplerConfig, check_device, configure, denoiser
 from eval.tiny import tiny_pipeline
 
 KINDS = ("hub", "random", "tiny")
-ARCHITECTURES = ("sd15", "sdxl")
+ARCHITECTURES = ("sd15", "sd21", "sdxl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ModelConfig:
 
     kind "hub": `repo` at `revision` from the Hugging Face hub, or the local folder `path` (made by
     `save_pretrained` or a hub snapshot), which then stands for it; safetensors only. `variant`: such as "fp16".
-    kind "random": `architecture` ("sd15" | "sdxl") at full size, weights drawn from `seed`, nothing downloaded.
+    kind "random": `architecture` ("sd15" | "sd21" | "sdxl") at full size, weights drawn from `seed`, no download.
     kind "tiny": the embedded 64 px pipeline, weights drawn from `seed`.
     """
 

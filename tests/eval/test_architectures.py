@@ -6,7 +6,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from eval.architectures import CLIP_BIG_G, CLIP_L, KL_F8, SD15_UNET, SDXL_UNET, random_pipeline
+from eval.architectures import CLIP_BIG_G, CLIP_H, CLIP_L, KL_F8, SD15_UNET, SD21_UNET, SDXL_UNET, random_pipeline
 from eval.tiny import clip_tokenizer, text_config
 
 
@@ -15,7 +15,8 @@ def count(part):
 
 
 @pytest.mark.parametrize(
-    ("config", "parameters", "blocks"), [(SD15_UNET, 859_520_964, 16), (SDXL_UNET, 2_567_463_684, 70)]
+    ("config", "parameters", "blocks"),
+    [(SD15_UNET, 859_520_964, 16), (SD21_UNET, 865_910_724, 16), (SDXL_UNET, 2_567_463_684, 70)],
 )
 def test_the_unets_are_full_size(config, parameters, blocks):
     with torch.device("meta"):
@@ -31,7 +32,11 @@ def test_the_vae_is_full_size():
 
 @pytest.mark.parametrize(
     ("kind", "config", "parameters"),
-    [(CLIPTextModel, CLIP_L, 123_060_480), (CLIPTextModelWithProjection, CLIP_BIG_G, 694_659_840)],
+    [
+        (CLIPTextModel, CLIP_L, 123_060_480),
+        (CLIPTextModel, CLIP_H, 340_387_840),
+        (CLIPTextModelWithProjection, CLIP_BIG_G, 694_659_840),
+    ],
 )
 def test_the_text_encoders_are_full_size(kind, config, parameters):
     with torch.device("meta"):
@@ -39,5 +44,5 @@ def test_the_text_encoders_are_full_size(kind, config, parameters):
 
 
 def test_an_unknown_architecture_is_named():
-    with pytest.raises(ValueError, match="architecture must be one of sd15, sdxl, got 'sd3'"):
+    with pytest.raises(ValueError, match="architecture must be one of sd15, sd21, sdxl, got 'sd3'"):
         random_pipeline("sd3")

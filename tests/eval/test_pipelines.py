@@ -96,7 +96,7 @@ def test_pickled_weights_are_never_read(tiny_original, tmp_path):
     [
         ({"kind": "local"}, "model.kind must be one of hub, random, tiny, got 'local'"),
         ({"repo": "a/b"}, "needs repo and revision, or path, got repo='a/b', revision=None"),
-        ({"kind": "random"}, "model.architecture must be one of sd15, sdxl, got None"),
+        ({"kind": "random"}, "model.architecture must be one of sd15, sd21, sdxl, got None"),
         ({"kind": "tiny", "seed": -1}, r"model.seed must be an integer in \[0, 2\*\*32\), got -1"),
     ],
 )

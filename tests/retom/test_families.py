@@ -61,6 +61,12 @@ def test_sdxl_has_no_site_at_the_top_and_several_blocks_below():
         assert all(row["merged"] == row["tokens"] for row in retom.report(model))
 
 
+def test_sd21_projects_linearly_and_has_heads_by_level():
+    linear = {"use_linear_projection": True, "attention_head_dim": (2, 4)}
+    rows = check(UNet2DConditionModel(**{**TINY, **linear}).eval(), 4)
+    assert [row["layer_type"] for row in rows] == ["down", "mid", "up", "up"]
+
+
 def test_inpainting_unet_takes_nine_channels():
     check(UNet2DConditionModel(**TINY, in_channels=9).eval(), 4, channels=9)
 
