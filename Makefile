@@ -40,7 +40,7 @@ smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model;
 	@$(call run_and_tabulate,smoke)
 
 test: $(STAMP) ## all tests that need neither GPU nor network
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check .
