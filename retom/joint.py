@@ -22,7 +22,7 @@ class JointMergeHook(MergeHook):
         text = self._text_length(x)
         image = x[:, text:]  # [B, N, C]
         if self.plans and self.patch.generation.refresh:
-            self.patch.refresh(image)
+            self.patch.refresh(self._measured(module, image))
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)

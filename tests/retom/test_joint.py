@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import retom
+from retom.dense import DensePlan
 from retom.sites import find_sites, packed_grid
 from tests.retom.tiny_joint import GRID, MODELS, TEXT, flux, inputs, position_ids, run, sd3
 
@@ -28,7 +29,7 @@ def merge_hook(attention):
     return attention._diffusers_hook.get_hook("retom_merge")
 
 
-@pytest.mark.parametrize("metric", ["attn_input", "block_input"])
+@pytest.mark.parametrize("metric", ["attn_input", "block_input", "keys"])
 def test_every_block_merges_and_removal_leaves_nothing(name, model, metric):
     before, plain = snapshot(model), run(model)
     with retom.patched(model, ratio=0.5, window=2, metric=metric) as sites:
@@ -250,3 +251,28 @@ def test_a_generation_of_flux_begins_with_new_ids(kind):
         model(**call)
         row = retom.report(model)[0]
     assert (row["plans_computed"], row["plans_reused"]) == ((1, 1) if kind == "same everything" else (2, 0))
+
+
+def test_one_plan_may_serve_all_blocks(name, model):
+    with retom.patched(model, ratio=0.5, window=2, share_plan=True):
+        run(model)
+        plans = [merge_hook(site.block.attn).patch.plan for site in find_sites(model)]
+        assert all(row["merged"] == 12 for row in retom.report(model))
+    assert all(torch.equal(plan.assign, plans[0].assign) for plan in plans)
+
+
+def test_dense_plans_merge_too(model):
+    """A token may be spread over several slots (as ToMA does), which keep the places of their destinations."""
+
+    class Dense(retom.TokenMerger):
+        def plan(self, metric, grid, context):
+            batch, tokens, _ = metric.shape
+            spread = torch.rand(batch, tokens // 2, tokens, generator=torch.Generator().manual_seed(0)).softmax(dim=2)
+            return DensePlan.whole(spread, spread.transpose(1, 2), torch.arange(0, tokens, 2).expand(batch, -1))
+
+    plain = run(model)
+    with retom.patched(model, Dense()):
+        merged = run(model)
+        assert all(row["merged"] == 12 for row in retom.report(model))
+    assert torch.isfinite(merged).all()
+    assert not torch.equal(plain, merged)
