@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 
 import retom
 from retom.dense import DensePlan
-from retom.sites import find_sites, packed_grid
-from tests.retom.tiny_joint import GRID, MODELS, TEXT, flux, inputs, position_ids, run, sd3
+from retom.sites import find_sites
+from tests.retom.tiny_joint import MODELS, TEXT, flux, inputs, run, sd3
 
 SITES = {"sd3": 3, "sd35": 3, "flux": 5}
 
@@ -42,13 +43,6 @@ def test_every_block_merges_and_removal_leaves_nothing(name, model, metric):
     assert not torch.equal(merged, plain)
     assert snapshot(model) == before
     assert torch.equal(run(model), plain)
-
-
-def test_sites_are_in_running_order():
-    with retom.patched(flux()) as sites:
-        assert sites == 5
-    names = [site.name for site in find_sites(flux())]
-    assert names == [f"transformer_blocks.{i}" for i in range(2)] + [f"single_transformer_blocks.{i}" for i in range(3)]
 
 
 @pytest.mark.parametrize("backend", ["gather", "matmul"])
@@ -154,7 +148,7 @@ def test_both_attentions_of_sd35_run_on_the_plan_of_the_first():
 
 
 def test_merged_positions_are_those_of_the_destinations():
-    """Ids and tokens permuted together give permuted images: a wrong row of the rotary table would not."""
+    """Other rows of the rotary table give another image."""
     model = flux()
     with retom.patched(model, ratio=0.5, window=2):
         right = run(model)
@@ -207,34 +201,12 @@ def test_flux_takes_a_batch_whose_plan_is_shared():
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("targets", [("cross",), ("self_kv",), ("self", "cross")])
-def test_targets_that_a_family_has_not_are_refused_before_anything_runs(model, targets):
-    before = snapshot(model)
-    with pytest.raises(ValueError, match=rf"whose text runs in .* choice of self, ff, got '{targets[-1]}'"):
-        retom.apply_patch(model, ratio=0.5, targets=targets)
-    assert snapshot(model) == before
-
-
 def test_the_feed_forward_merges_where_a_block_has_one(name, model):
     with retom.patched(model, ratio=0.5, window=2, targets=("ff",)) as sites:
         merged = run(model)
         assert all(row["merged"] == 12 for row in retom.report(model))
     assert sites == (2 if name == "flux" else 3)  # Flux's single blocks have none of their own
     assert not torch.equal(merged, run(model))
-
-
-def test_ids_that_are_not_one_image_are_refused():
-    ids = position_ids(GRID)
-    assert packed_grid(ids) == packed_grid(ids[None]) == packed_grid(ids + torch.tensor([1.0, 3.0, 2.0])) == GRID
-    reference = position_ids((2, 6)) + torch.tensor([1.0, 0.0, 0.0])
-    for bad in (torch.cat([ids, reference]), ids[:-1], ids.flip(0), ids[torch.randperm(24)]):
-        with pytest.raises(ValueError, match=r"img_ids must hold the rows and columns of one image"):
-            packed_grid(bad)
-
-
-def test_ids_in_half_precision_are_read_beyond_what_it_counts():
-    assert packed_grid(position_ids((2, 300)).bfloat16()) == (2, 300)
-    assert packed_grid(position_ids((300, 2)).bfloat16()) == (300, 2)
 
 
 @pytest.mark.parametrize("kind", ["new ids", "same everything", "reset"])
@@ -275,4 +247,26 @@ def test_dense_plans_merge_too(model):
         merged = run(model)
         assert all(row["merged"] == 12 for row in retom.report(model))
     assert torch.isfinite(merged).all()
+    assert not torch.equal(plain, merged)
+
+
+def test_an_image_prompt_of_flux_is_unmerged_with_the_image():
+    """With an IP-Adapter the attention returns three parts; the third has the image's queries, here merged ones."""
+    model = flux()
+    for block in model.transformer_blocks:
+        block.attn.set_processor(FluxIPAdapterAttnProcessor(hidden_size=32, cross_attention_dim=32))
+    call = inputs(model) | {"joint_attention_kwargs": {"ip_hidden_states": [torch.randn(1, 4, 32)]}}
+    with torch.no_grad():
+        plain = model(**call).sample
+        with retom.patched(model, ratio=0.5, window=2):
+            seen = {}
+            handle = model.transformer_blocks[0].attn.register_forward_hook(lambda _, args, out: seen.update(out=out))
+            merged = model(**call).sample
+            handle.remove()
+            plan = merge_hook(model.transformer_blocks[0].attn).patch.plan
+    image, text, prompt = seen["out"]
+    assert (image.shape[1], text.shape[1], prompt.shape[1]) == (24, TEXT, 24)
+    for part in (image, prompt):  # every token has the value of its slot's destination
+        owner = plan.dst_index.gather(1, plan.assign)[..., None].expand(part.shape)
+        assert torch.equal(part, part.gather(1, owner))
     assert not torch.equal(plain, merged)
