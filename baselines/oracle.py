@@ -51,9 +51,11 @@ class Oracle(Adapter):
     def apply(self, pipe) -> int:
         """Patch every self-attention; ValueError for a model without a site, or patched already."""
         denoiser = find_denoiser(pipe)
-        sites = [site for site in find_sites(denoiser) if site.sublayers(("self",))]
+        sites = [site for site in _plain_sites(denoiser) if site.sublayers(("self",))]
         if not sites:
-            raise ValueError(f"{type(denoiser).__name__} has no self-attention the oracle knows")
+            raise ValueError(
+                f"{type(denoiser).__name__} has no self-attention the oracle knows: it serves U-Nets and PixArt"
+            )
         if _hooks(denoiser):
             raise ValueError(f"the {type(denoiser).__name__} is patched by the oracle already; remove that patch first")
         grids = {site.parent: Grid() for site in sites}
@@ -135,7 +137,13 @@ def lengthen(y: Tensor, tokens: int) -> Tensor:
     return y[:, :, None].expand(batch, left, stride, channels).reshape(batch, tokens, channels)
 
 
+def _plain_sites(denoiser: nn.Module) -> list[Site]:
+    """The sites whose self-attention is of the image's tokens alone."""
+    return [site for site in find_sites(denoiser) if not site.joint]
+
+
 def _hooks(denoiser: nn.Module) -> list[StrideHook]:
-    registries = [vars(site.block.attn1).get("_diffusers_hook") for site in find_sites(denoiser) if site.block.attn1]
+    attentions = [site.block.attn1 for site in _plain_sites(denoiser) if site.block.attn1]
+    registries = [vars(attention).get("_diffusers_hook") for attention in attentions]
     hooks = [registry.get_hook(_MERGE) for registry in registries if registry is not None]
     return [hook for hook in hooks if hook is not None]

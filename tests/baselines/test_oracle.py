@@ -6,6 +6,7 @@ import torch
 import retom
 from baselines.oracle import Oracle, lengthen, shorten
 from tests.baselines.drawing import denoise, snapshot
+from tests.retom.tiny_joint import flux
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
@@ -67,3 +68,8 @@ def test_bad_values_are_named():
         Oracle(window=0)
     with pytest.raises(ValueError, match="no self-attention the oracle knows"):
         Oracle().apply(torch.nn.Linear(1, 1))
+
+
+def test_a_joint_attention_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="FluxTransformer2DModel has no self-attention the oracle knows"):
+        Oracle().apply(flux())
