@@ -1,6 +1,7 @@
 """Which token of a window is its destination, which are its sources (arXiv 2507.12771, Eq. 1 and Algorithm 1)."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import torch
@@ -68,7 +69,7 @@ def mean_similarity(
     """
     tokens = region.tokens(grid, x.device) if tokens is None else tokens
     scale = inverse[:, tokens]  # [B, num_windows, size]
-    dot = _dot(x, _window_sums(x, scale, tokens), region, grid) * scale
+    dot = _dot(x, lambda part: _window_sums(x, scale[:, part], tokens[part]), region, grid) * scale
     # |u_i|^2
     own = (scale > 0).float() if similarity in ("cosine", "pearson") else x.square().sum(-1)[:, tokens]
     others = dot - own
@@ -86,7 +87,7 @@ def similarity_to(
     picked = torch.gather(x, 1, chosen[..., None].expand(-1, -1, x.shape[-1])).float()  # [B, num_windows, C]
     picked = picked * torch.gather(inverse, 1, chosen)[..., None]
     tokens = region.tokens(grid, x.device)
-    dot = _dot(x, picked, region, grid) * inverse[:, tokens]
+    dot = _dot(x, lambda part: picked[:, part], region, grid) * inverse[:, tokens]
     if similarity != "l2":
         return dot
     # The chosen token's own length is the same for its whole window, but makes this the distance.
@@ -94,7 +95,7 @@ def similarity_to(
 
 
 def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
-    """Sum of each window's unit tokens, [B, num_windows, C] float32, without a copy of x as a whole."""
+    """Sum of unit tokens over the windows `tokens` [num_windows, size], [B, num_windows, C] float32."""
     batch, num_tokens, channels = x.shape
     image = torch.arange(batch, device=x.device)[:, None, None]
     rows = (tokens + image * num_tokens).view(-1, tokens.shape[1])
@@ -103,19 +104,24 @@ def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
     if x.dtype == torch.float32:
         total = F.embedding_bag(rows, flat, mode="sum", per_sample_weights=weight)
     else:
-        windows = max(1, _STRIP // (tokens.shape[1] * channels))
-        parts = zip(rows.split(windows), weight.split(windows), strict=True)
-        total = torch.cat([torch.einsum("wnc,wn->wc", flat[part].float(), factor) for part, factor in parts])
+        total = torch.einsum("wnc,wn->wc", flat[rows].float(), weight)
     return total.view(batch, -1, channels)
 
 
-def _dot(x: Tensor, vectors: Tensor, region: Region, grid: tuple[int, int]) -> Tensor:
-    """Product of each token with its window's vector [B, num_windows, C]; [B, num_windows, size]."""
-    vectors = vectors.view(vectors.shape[0], region.rows, 1, region.columns, 1, -1)
+def _dot(x: Tensor, vectors: Callable[[slice], Tensor], region: Region, grid: tuple[int, int]) -> Tensor:
+    """Product of each token with its window's vector, [B, num_windows, size].
+
+    `vectors` gives those of a slice of windows, [B, windows, C]. Rows of windows are worked off in strips that fit into
+    a core's cache, so that x comes from memory once and neither its product nor a float32 copy is ever whole.
+    """
     view = region.view(x, grid)  # [B, rows, height, columns, width, C]
     rows = max(1, _STRIP * region.rows // view.numel())
-    strips = zip(view.split(rows, dim=1), vectors.split(rows, dim=1), strict=True)
-    dot = torch.cat([(strip.float() * vector).sum(-1) for strip, vector in strips], dim=1)
+    strips = []
+    for first in range(0, region.rows, rows):
+        strip = view[:, first : first + rows].float()
+        part = slice(first * region.columns, (first + rows) * region.columns)
+        strips.append((strip * vectors(part).view(x.shape[0], -1, 1, region.columns, 1, x.shape[-1])).sum(-1))
+    dot = torch.cat(strips, dim=1)  # [B, rows, height, columns, width]
     return dot.permute(0, 1, 3, 2, 4).reshape(x.shape[0], region.num_windows, region.size)
 
 
