@@ -18,8 +18,8 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
+from baselines.checks import check_max_downsample
 from baselines.reciprocal import reciprocal_labels
-from baselines.tomesd import check_max_downsample
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import inverse_norms, num_sources

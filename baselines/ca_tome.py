@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.checks import check_integers, check_max_downsample, check_ratio
 from baselines.matching import first_merged, match, window_destinations
-from baselines.tomesd import check_max_downsample, check_ratio
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources
@@ -68,10 +68,7 @@ class CAToMe(TokenMerger):
         check_max_downsample(self.max_downsample)
         if not -1 <= self.threshold <= 1:
             raise ValueError(f"threshold must be in [-1, 1], got {self.threshold}")
-        for name, least in (("buckets", 1), ("window", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        check_integers(self, buckets=1, window=2)
         if self.ratio is not None:
             check_ratio(self.ratio, {f"window={self.window}": self.window**2})
         if self.steps is not None:

@@ -14,6 +14,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from baselines.adapter import Adapter
+from baselines.checks import check_integers
 from retom.sites import Site, find_denoiser, find_sites
 
 _STATE = "_deepcache_package"
@@ -36,10 +37,7 @@ class DeepCache(Adapter):
     branch: int = 0
 
     def __post_init__(self):
-        for name, least in (("interval", 1), ("branch", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        check_integers(self, interval=1, branch=0)
 
     @property
     def merges(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from baselines.checks import check_integers
 from retom.method import ReToM, SiteContext, TokenMerger
 from retom.plan import MergePlan
 
@@ -45,10 +46,7 @@ class Dynamic(TokenMerger):
     off_levels: int = 0
 
     def __post_init__(self):
-        for name, least in (("levels", 1), ("steps", 1), ("off_levels", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        check_integers(self, levels=1, steps=1, off_levels=0)
         if self.off_levels >= self.levels:
             raise ValueError(f"off_levels must be less than levels = {self.levels}, got {self.off_levels}")
         if self.schedule not in SCHEDULES:

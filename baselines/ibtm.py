@@ -29,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.checks import check_max_downsample
 from baselines.matching import first_merged, match
-from baselines.tomesd import check_max_downsample
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.checks import check_integers, check_max_downsample, check_ratio
 from baselines.selection import SelectionPlan
-from baselines.tomesd import bipartite_plan, check_max_downsample, check_ratio
+from baselines.tomesd import bipartite_plan
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.representative import inverse_norms
 from retom.rng import uniform_index
@@ -57,10 +58,7 @@ class SiTo(TokenMerger):
         object.__setattr__(self, "targets", tuple(self.targets))
         check_merger(self)
         check_max_downsample(self.max_downsample)
-        for name in ("sx", "sy"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_integers(self, sx=1, sy=1)
         for name in ("noise_alpha", "sim_beta"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)}")

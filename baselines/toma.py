@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.tomesd import check_max_downsample
+from baselines.checks import check_integers, check_max_downsample
 from retom.dense import DensePlan
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
@@ -78,10 +78,7 @@ class ToMA(TokenMerger):
 
     def __post_init__(self):
         object.__setattr__(self, "targets", tuple(self.targets))
-        for name in ("side", "destination_period", "weight_period"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_integers(self, side=1, destination_period=1, weight_period=1)
         check_merger(self)
         check_max_downsample(self.max_downsample)
         if not 0 <= self.ratio < 1:

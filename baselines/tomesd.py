@@ -13,33 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.checks import check_integers, check_max_downsample, check_ratio
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.rng import uniform_index
 from retom.windows import check_window
-
-
-def check_ratio(ratio: float, areas: Mapping[str, int]) -> None:
-    """ValueError for a ratio outside of [0, 1), or above what windows of these areas (tokens, by name) can honour.
-
-    Only sources can be merged away, and one token in each window is none: 1 - 1 / area is the most there is.
-    """
-    if not 0 <= ratio < 1:
-        raise ValueError(f"ratio must be in [0, 1), got {ratio}")
-    name = min(areas, key=areas.get)
-    cap = 1 - 1 / areas[name]
-    if ratio > cap + 1e-9:
-        raise ValueError(
-            f"ratio must be at most {cap:.4g} with {name} (one in every {areas[name]} tokens is a destination), "
-            f"got {ratio}; "
-            "take a smaller ratio or larger windows"
-        )
-
-
-def check_max_downsample(max_downsample: int | None) -> None:
-    """ValueError unless None (every depth) or at least 1."""
-    if max_downsample is not None and max_downsample < 1:
-        raise ValueError(f"max_downsample must be None or at least 1, got {max_downsample}")
 
 
 @dataclass(frozen=True)
@@ -71,10 +49,7 @@ class ToMeSD(TokenMerger):
         object.__setattr__(self, "targets", tuple(self.targets))
         check_merger(self)
         check_max_downsample(self.max_downsample)
-        for name in ("sx", "sy"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_integers(self, sx=1, sy=1)
         if self.window is not None:
             if (self.sx, self.sy) != (2, 2):
                 raise ValueError(

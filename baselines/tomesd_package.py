@@ -18,7 +18,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from baselines.adapter import Adapter
-from baselines.tomesd import check_ratio
+from baselines.checks import check_integers, check_ratio
 from retom.sites import Site, find_denoiser, find_sites
 
 _STATE = "_tomesd_package"
@@ -53,10 +53,7 @@ class ToMeSDPackage(Adapter):
         object.__setattr__(self, "targets", tuple(self.targets))
         if not self.targets or not set(self.targets) <= set(_ARGUMENTS):
             raise ValueError(f"targets must be a choice of {', '.join(_ARGUMENTS)}, got {self.targets!r}")
-        for name in ("sx", "sy", "max_downsample"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_integers(self, sx=1, sy=1, max_downsample=1)
         check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
 
     @property
