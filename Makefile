@@ -10,19 +10,24 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# Runs every row even when one fails, builds the tables from what there is, and fails if anything did.
+# Runs every row of $(1) even when one fails, builds its tables and the report of $(2) from what there is, and fails if
+# anything did.
 define run_and_tabulate
 status=0; \
 $(BIN)/python -m scripts.run --multirun experiment=$(1) $(ARGS) || status=$$?; \
 if [ $$status -eq 130 ]; then exit 130; fi; \
 $(BIN)/python -m scripts.tables experiment=$(1) $(ARGS) || status=$$?; \
+$(BIN)/python -m scripts.report experiment=$(2) $(ARGS) || status=$$?; \
 exit $$status
 endef
+
+# Both tables' runs lie in one folder, and one page shows them all.
+REAL := '[table1,table2]'
 
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
 smoke test: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test lint format table1 table2 tables bench clean-venv
+.PHONY: help install smoke test lint format table1 table2 tables report bench clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model; results/smoke/
-	@$(call run_and_tabulate,smoke)
+	@$(call run_and_tabulate,smoke,smoke)
 
 test: $(STAMP) ## all tests that need neither GPU nor network
 	$(BIN)/python -m pytest -n 2
@@ -51,16 +56,19 @@ format: $(STAMP) ## rewrite the files as ruff formats them
 	$(BIN)/ruff format .
 
 table1: $(STAMP) ## Table I: run its rows (finished ones are kept), then results/table1.csv and .md
-	@$(call run_and_tabulate,table1)
+	@$(call run_and_tabulate,table1,$(REAL))
 
 table2: $(STAMP) ## Table II: the same; shares Table I's finished rows
-	@$(call run_and_tabulate,table2)
+	@$(call run_and_tabulate,table2,$(REAL))
 
 tables: $(STAMP) ## rebuild both tables from the records, running nothing
 	@status=0; \
 	$(BIN)/python -m scripts.tables experiment=table1 $(ARGS) || status=$$?; \
 	$(BIN)/python -m scripts.tables experiment=table2 $(ARGS) || status=$$?; \
 	exit $$status
+
+report: $(STAMP) ## results/report.html and figures/ from the records; ARGS="experiment=smoke" for the smoke run's
+	@$(BIN)/python -m scripts.report $(if $(findstring experiment=,$(ARGS)),,experiment=$(REAL)) $(ARGS)
 
 bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (ten minutes); ARGS=bench=cuda on a GPU
 	@KINETO_LOG_LEVEL=99 $(BIN)/python -m scripts.bench $(ARGS)

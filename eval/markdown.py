@@ -27,7 +27,7 @@ def render(table: "Table") -> str:
     """The whole page, ending in a newline. Numbers have 2 decimals; a value's 95% interval stands in brackets."""
     columns = [*table.spec.labels, *table.metrics, *(f"paper_{metric}" for metric in table.spec.metrics)]
     paired = [f"{name}_minus_none" for name in table.metrics if name not in UNPAIRED]
-    headings = [_heading(column) for column in [*columns, *paired, "n", "status"]]
+    headings = [heading(column) for column in [*columns, *paired, "n", "status"]]
     words = len(table.spec.labels)
     rule = ["---"] * words + ["---:"] * (len(headings) - words - 1) + ["---"]
     body = [_row(table, line, columns, paired) for line in table.lines]
@@ -37,11 +37,12 @@ def render(table: "Table") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _heading(column: str) -> str:
+def heading(column: str) -> str:
+    """The words over a column of the CSV file: "FID (paper)" for paper_fid."""
     if column.startswith("paper_"):
-        return f"{_heading(column.removeprefix('paper_'))} (paper)"
+        return f"{heading(column.removeprefix('paper_'))} (paper)"
     if column.endswith("_minus_none"):
-        return f"{_heading(column.removesuffix('_minus_none'))} - none"
+        return f"{heading(column.removesuffix('_minus_none'))} - none"
     return _HEADINGS.get(column, column)
 
 

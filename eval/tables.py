@@ -75,11 +75,16 @@ def build_table(spec: TableSpec, records: Sequence[dict], *, select: Mapping[str
 
 def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
     """Write `<name>.csv` (full precision) and `<name>.md` (rounded) into `folder`, each atomically; their paths."""
-    frame = pandas.DataFrame([line.cells for line in table.lines], columns=list(table.columns), dtype=object)
     csv, markdown = Path(folder) / f"{table.spec.name}.csv", Path(folder) / f"{table.spec.name}.md"
-    atomic.write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
+    atomic.write_text(csv, csv_text(table))
     atomic.write_text(markdown, render(table))
     return csv, markdown
+
+
+def csv_text(table: Table) -> str:
+    """The CSV file's text, at full precision."""
+    frame = pandas.DataFrame([line.cells for line in table.lines], columns=list(table.columns), dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _columns(spec: TableSpec, profile: str) -> tuple[str, ...]:

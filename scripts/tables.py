@@ -35,15 +35,10 @@ def main() -> int:
 
 def _build_all(composed: DictConfig) -> int:
     config = resolve(composed)
-    if not config["tables"]:
-        raise RunError("there is no table to build; choose one with experiment=table1, experiment=table2 or another")
-    records = _fitting(load_records(Path(config["results"]) / "runs", config["runs"]), config)
-    profile = build("metrics", config["metrics"]).profile
+    specs = table_specs(config)
+    records = fitting(load_records(Path(config["results"]) / "runs", config["runs"]), config)
     bad = 0
-    for data in config["tables"].values():
-        spec = TableSpec.from_data(
-            {**data, "profile": profile}, methods=_shipped_methods(config["sampler"]), backend=config["backend"]
-        )
+    for spec in specs:
         table = build_table(spec, records, select=config["select"])
         folder = Path(config["results"]) / ("" if table.profile == "real" else table.profile)
         paths = write_table(table, folder)
@@ -53,7 +48,18 @@ def _build_all(composed: DictConfig) -> int:
     return int(bad > 0)
 
 
-def _fitting(records: list[dict], config: dict) -> list[dict]:
+def table_specs(config: dict) -> list[TableSpec]:
+    """The tables of a resolved configuration, with every method's shipped options. RunError: it has none."""
+    if not config["tables"]:
+        raise RunError("there is no table to build; choose one with experiment=table1, experiment=table2 or another")
+    profile, methods = build("metrics", config["metrics"]).profile, shipped_methods(config["sampler"])
+    return [
+        TableSpec.from_data({**data, "profile": profile}, methods=methods, backend=config["backend"])
+        for data in config["tables"].values()
+    ]
+
+
+def fitting(records: list[dict], config: dict) -> list[dict]:
     """The records of the composed model, sampler and prompts; all of them where `select` chooses instead.
 
     RunError: there is none, which would turn a table that stands into an empty one.
@@ -79,7 +85,7 @@ def _choice(config: dict) -> dict:
     return chosen
 
 
-def _shipped_methods(sampler: dict) -> dict[str, dict]:
+def shipped_methods(sampler: dict) -> dict[str, dict]:
     """The options of every conf/method choice as shipped, by which a sweep's records are told from a table's rows.
 
     sampler: what options that follow the sampler (a schedule over its steps) follow.

@@ -1,0 +1,166 @@
+"""Figure 2: the same prompts and seeds over the methods, those that merging changed most first."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.errors import RunError
+from eval.report.gather import Entry, Gathered
+from eval.report.thumbnails import data_uri, likeness, thumbnail
+
+BASELINE = "none"
+PROMPTS = 48
+# Pictures are compared at this side, and at most this many prompts of a run: a real run has 2,000.
+COMPARED_SIDE = 128
+COMPARED_PROMPTS = 300
+BUDGET = 11_000_000  # characters of all data URIs; the page is to stay under 15 MB
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One cell: `uri` is None where there is no picture, and `why` then says so. ssim: to the unmerged one."""
+
+    uri: str | None
+    why: str | None = None
+    ssim: float | None = None
+    invalid: str | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One prompt and seed with a picture (or its absence) for each column."""
+
+    key: str
+    prompt: str
+    seed: int
+    pictures: tuple[Picture, ...]
+    lowest: float | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """`columns`: the rows of the tables that have pictures; `rows`: prompts, lowest SSIM first.
+
+    compared, total: prompts looked at, prompts of the runs; problems: sentences.
+    """
+
+    columns: tuple[Entry, ...]
+    rows: tuple[Shown, ...]
+    compared: int
+    total: int
+    problems: tuple[str, ...]
+
+
+def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = BUDGET) -> Gallery:
+    """Pictures of at most `prompts` prompts, as many as `budget` characters hold. Never fails for want of a picture."""
+    problems: list[str] = []
+    manifests = {}
+    for entry in gathered.entries:
+        items = None if entry.run is None else _manifest(gathered.runs / entry.run, problems)
+        if items:
+            manifests[entry] = items
+    columns = tuple(manifests)
+    # The same picture of two runs has key, prompt and seed in common.
+    keys = list(dict.fromkeys(key for items in manifests.values() for key in items))
+    looked = spread(keys, COMPARED_PROMPTS)
+    scores = _scores(gathered.runs, manifests, looked)
+    worst = sorted(looked, key=lambda key: _lowest(scores[key]))
+    rows, left = [], budget
+    for key in worst[:prompts]:
+        row = _row(gathered.runs, manifests, key, scores[key])
+        left -= sum(len(picture.uri or "") for picture in row.pictures)
+        if left < 0:
+            problems.append(f"Pictures of {len(rows)} prompts fill the page; the other prompts are left out.")
+            break
+        rows.append(row)
+    problems += _absent(columns, rows)
+    return Gallery(columns, tuple(rows), len(looked), len(keys), tuple(problems))
+
+
+def spread(items: Sequence, count: int) -> list:
+    """At most `count` of `items`, evenly over them, in their order."""
+    if len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+Key = tuple[str, str, int]
+Items = Mapping[Key, dict]
+Scores = dict[Key, dict[Entry, float | None]]
+
+
+def _manifest(folder: Path, problems: list[str]) -> dict[Key, dict] | None:
+    """The run's items by key, prompt and seed; read only: setting a bad file aside is the run's business."""
+    path = folder / "manifest.jsonl"
+    try:
+        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        found = {(item["key"], item["prompt"], item["seed"]): item for item in items}
+        if any(Path(item["file"]).name != item["file"] for item in items):
+            raise ValueError("a file name leaves the folder")
+    except FileNotFoundError:
+        problems.append(f"{folder.parent.name}/{folder.name} has no manifest.jsonl, hence no pictures here.")
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems.append(f"The manifest of {folder.parent.name}/{folder.name} cannot be read ({error}); no pictures.")
+        return None
+    return found
+
+
+def _open(runs: Path, entry: Entry, item: Mapping, side: int):
+    return thumbnail(runs / entry.run / "images" / item["file"], side)
+
+
+def _scores(runs: Path, manifests: Mapping[Entry, Items], keys: Sequence[Key]) -> Scores:
+    """SSIM to the unmerged picture, both at `COMPARED_SIDE`; None where either is not there."""
+    scores: Scores = {key: {} for key in keys}
+    base = next((entry for entry in manifests if entry.line.record["method"] == BASELINE), None)
+    if base is None:
+        return scores
+    for key in keys:
+        unmerged = _try_open(runs, base, manifests[base].get(key))
+        for entry, items in manifests.items():
+            picture = None if entry is base or unmerged is None else _try_open(runs, entry, items.get(key))
+            scores[key][entry] = None if picture is None else likeness(picture, unmerged)
+    return scores
+
+
+def _try_open(runs: Path, entry: Entry, item: Mapping | None):
+    try:
+        return None if item is None else _open(runs, entry, item, COMPARED_SIDE)
+    except RunError:
+        return None
+
+
+def _lowest(scores: Mapping[Entry, float | None]) -> float:
+    # What cannot be compared comes last, not first: it is told in words above the grid.
+    return min((score for score in scores.values() if score is not None), default=2.0)
+
+
+def _row(runs: Path, manifests: Mapping[Entry, Items], key: Key, scores: Mapping[Entry, float | None]) -> Shown:
+    pictures = tuple(_picture(runs, entry, items.get(key), scores.get(entry)) for entry, items in manifests.items())
+    lowest = _lowest(scores)
+    return Shown(key[0], key[1], key[2], pictures, lowest if lowest <= 1 else None)
+
+
+def _picture(runs: Path, entry: Entry, item: Mapping | None, score: float | None) -> Picture:
+    if item is None:
+        return Picture(None, why="not asked of this run")
+    listed = {entry["key"]: entry["why"] for entry in entry.line.record["images"]["invalid"]}
+    invalid = listed.get(item["key"])
+    path = runs / entry.run / "images" / item["file"]
+    if not path.is_file():
+        return Picture(None, why="no such file", invalid=invalid)
+    try:
+        return Picture(data_uri(thumbnail(path)), ssim=score, invalid=invalid)
+    except RunError:
+        return Picture(None, why="unreadable", invalid=invalid)
+
+
+def _absent(columns: Sequence[Entry], rows: Sequence[Shown]) -> list[str]:
+    told = []
+    for index, entry in enumerate(columns):
+        count = sum(row.pictures[index].uri is None for row in rows)
+        if count:
+            told.append(f"{entry.run} lacks {count} of the {len(rows)} pictures shown here.")
+    return told

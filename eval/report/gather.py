@@ -1,0 +1,110 @@
+"""What a report is about: the tables that could be built, one view over all their rows, and what could not be had."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.errors import RunError
+from eval.records import run_id
+from eval.table_spec import SECONDS, TableRow, TableSpec
+from eval.tables import Line, Table, build_table
+
+QUALITY = ("fid", "clip", "ssim")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One row of the overview: `name`, short and unique in the report; `label`, the paper's words; its numbers."""
+
+    name: str
+    label: str
+    line: Line
+
+    @property
+    def run(self) -> str | None:
+        """The run's name below results/runs; None for a row without a record."""
+        return None if self.line.record is None else run_id(self.line.record)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """`overview`: every row of every table once, with quality and seconds; None where no table could be built.
+
+    problems: sentences for the reader: what could not be read or built, and why.
+    """
+
+    runs: Path
+    tables: tuple[Table, ...]
+    overview: Table | None
+    entries: tuple[Entry, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def profile(self) -> str:
+        """ "real", "smoke" or "none", as in tables."""
+        return "real" if self.overview is None else self.overview.profile
+
+    @property
+    def not_whole(self) -> list[Entry]:
+        """The rows that are failed, missing or invalid."""
+        return [entry for entry in self.entries if entry.line.status != "ok"]
+
+
+def gather(
+    specs: Sequence[TableSpec],
+    load: Callable[[], list[dict]],
+    runs: Path,
+    *,
+    select: Mapping[str, Any] | None = None,
+) -> Gathered:
+    """Build what can be built. `load` gives the records; what it or a table refuses (RunError) becomes a problem."""
+    problems: list[str] = []
+    records = _or_told(load, problems) or []
+    tables = [_or_told(lambda spec=spec: build_table(spec, records, select=select), problems) for spec in specs]
+    built = tuple(table for table in tables if table is not None)
+    overview = None
+    if built:
+        spec = _overview_spec([table.spec for table in built])
+        overview = _or_told(lambda: build_table(spec, records, select=select), problems)
+    entries = () if overview is None else _entries(overview)
+    return Gathered(Path(runs), built, overview, entries, tuple(dict.fromkeys(problems)))
+
+
+def _or_told(make: Callable[[], Any], problems: list[str]) -> Any:
+    try:
+        return make()
+    except RunError as error:
+        problems.append(str(error))
+        return None
+
+
+def _overview_spec(specs: Sequence[TableSpec]) -> TableSpec:
+    """All rows of `specs`, each method once, with every quality and the seconds."""
+    rows: dict[str, TableRow] = {}
+    for row in (row for spec in specs for row in spec.rows):
+        rows.setdefault(row.method, row)
+    labels = dict.fromkeys(label for spec in specs for label in spec.labels)
+    return dataclasses.replace(
+        specs[0],
+        name="the overview",
+        labels=tuple(labels),
+        metrics=(*QUALITY, SECONDS),
+        rows=tuple(rows.values()),
+        extra_rows="all" if any(spec.extra_rows == "all" for spec in specs) else specs[0].extra_rows,
+    )
+
+
+def _entries(table: Table) -> tuple[Entry, ...]:
+    rows = table.spec.rows
+    names = [row.method for row in rows] + [line.cells["model"] for line in table.lines[len(rows) :]]
+    labels = [_words(line.cells[label] for label in table.spec.labels) for line in table.lines]
+    return tuple(
+        Entry(name if names.index(name) == index else f"{name} ({index + 1})", label, line)
+        for index, (name, label, line) in enumerate(zip(names, labels, table.lines, strict=True))
+    )
+
+
+def _words(cells: Iterable[str | None]) -> str:
+    return ", ".join(cell for cell in cells if cell)

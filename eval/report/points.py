@@ -1,0 +1,50 @@
+"""Quality against speed: one point for each row that has both numbers, and the front that no other row beats."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.report.gather import Entry, Gathered
+from eval.table_spec import SECONDS, metric_name
+
+LOWER_IS_BETTER = {"fid": True, "clip": False, "ssim": False}
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """`x` seconds per image, `y` the metric, each with its 95% interval (None where the record has none)."""
+
+    entry: Entry
+    x: float
+    y: float
+    x_interval: Interval
+    y_interval: Interval
+
+
+def points(gathered: Gathered, metric: str) -> list[Point]:
+    """The rows with both numbers, in the table's order. metric: "fid", "clip" or "ssim"."""
+    name = metric_name(metric, gathered.profile)
+    found = []
+    for entry in gathered.entries:
+        cells = entry.line.cells
+        if cells[name] is None or cells[SECONDS] is None:
+            continue
+        found.append(Point(entry, cells[SECONDS], cells[name], interval(cells, SECONDS), interval(cells, name)))
+    return found
+
+
+def front(found: Sequence[Point], metric: str) -> list[Point]:
+    """The points that no other is both as fast and as good as (one of the two better), the fastest first."""
+    sign = 1 if LOWER_IS_BETTER[metric] else -1
+    best: list[Point] = []
+    for point in sorted(found, key=lambda point: (point.x, sign * point.y)):
+        if not best or sign * point.y < sign * best[-1].y:
+            best.append(point)
+    return best
+
+
+def interval(cells: Mapping[str, Any], name: str) -> Interval:
+    """The interval beside a value, or None."""
+    low, high = cells[f"{name}_low"], cells[f"{name}_high"]
+    return None if low is None or high is None else (low, high)

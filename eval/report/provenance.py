@@ -1,0 +1,81 @@
+"""Where the numbers of one run come from, as headed lists of name and value."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eval.report.gather import Entry, Gathered
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One run: `facts` in short, `parts` of its record as indented JSON, `invalid` pictures (key, why)."""
+
+    run: str
+    label: str
+    status: str
+    error: str | None
+    facts: tuple[tuple[str, str], ...]
+    metrics: tuple[tuple[str, str], ...]
+    invalid: tuple[tuple[str, str], ...]
+    parts: tuple[tuple[str, str], ...]
+
+
+def origins(gathered: Gathered) -> list[Origin]:
+    """One for each row that has a record, in the order of the rows."""
+    return [_origin(entry) for entry in gathered.entries if entry.line.record is not None]
+
+
+def _origin(entry: Entry) -> Origin:
+    record = entry.line.record
+    error = record["error"]
+    return Origin(
+        run=entry.run,
+        label=entry.label,
+        status=record["status"],
+        error=None if error is None else error["sentence"],
+        facts=tuple(_facts(record)),
+        metrics=tuple((name, _metric(metric)) for name, metric in record["metrics"].items()),
+        invalid=tuple((found["key"], found["why"]) for found in record["images"]["invalid"]),
+        parts=tuple((key, _json(record[key])) for key in ("config", "provenance", "protocol", "timing", "merges")),
+    )
+
+
+def _facts(record: Mapping) -> list[tuple[str, str]]:
+    provenance, protocol, timing = record["provenance"], record["protocol"], record["timing"]
+    git = provenance["git"]
+    commit = git["sha"] or f"unknown ({git.get('reason')})"
+    merging = sum(site.get("merged", 0) < site.get("tokens", 0) for site in record["merges"])
+    facts = [
+        ("date", provenance["date"]),
+        ("commit", commit + (" with uncommitted changes" if git.get("dirty") else "")),
+        ("device", f"{protocol['device_name']}, {protocol['dtype']}, attention {protocol['attention']}"),
+        (
+            "protocol",
+            f"{record['protocol_hash']}; {protocol['n']} images, {protocol['n_reference']} reference pictures",
+        ),
+        ("reference", str(protocol["reference_hash"])),
+        ("prompts", str(protocol["prompts_hash"])),
+        ("merged", f"at {merging} of {len(record['merges'])} sites"),
+        ("images", f"{record['images']['n']}, {len(record['images']['invalid'])} of them invalid"),
+    ]
+    if record["images"]["foreign"]:
+        facts.append(("foreign files", ", ".join(map(str, record["images"]["foreign"]))))
+    if timing is not None:
+        count = sum(len(batch["seconds"]) for batch in timing["batches"])
+        facts.append(("timed calls", f"{count}{', in a resumed run' if timing['resumed'] else ''}"))
+    return facts
+
+
+def _metric(metric: Mapping) -> str:
+    value = f"none: {metric.get('reason')}" if metric["value"] is None else repr(metric["value"])
+    interval = (
+        "" if metric["interval"] is None else f", 95% interval {metric['interval'][0]!r} to {metric['interval'][1]!r}"
+    )
+    n = "" if metric["n"] is None else f", n = {metric['n']}"
+    return f"{value}{interval}{n}; {metric['protocol']}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)

@@ -1,0 +1,56 @@
+"""Write results/report.html from an experiment's records: `python -m scripts.report experiment=smoke`."""
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from eval.records import load_records
+from eval.report.gather import Gathered, gather
+from eval.report.page import write_report
+from scripts.entry import compose_and_call, say, tell
+from scripts.row import resolve
+from scripts.tables import fitting, table_specs
+
+TITLE = "Token merging: the report"
+
+
+def main() -> int:
+    """Write the page. Returns 1 where records could not be read or a table not be built; the page then says why."""
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        # Hydra prints what libraries log, and fontTools logs every glyph that goes into a PDF.
+        logging.getLogger("fontTools").setLevel(logging.WARNING)
+        try:
+            statuses.append(_report(resolve(composed)))
+        except Exception as error:  # told here as one sentence; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job) or max(statuses, default=0)
+
+
+def _report(config: dict) -> int:
+    results = Path(config["results"])
+    runs = results / "runs"
+    specs = table_specs(config)
+    gathered = gather(specs, lambda: fitting(load_records(runs, config["runs"]), config), runs, select=config["select"])
+    profile = specs[0].profile if gathered.overview is None else gathered.profile
+    path = write_report(gathered, results / ("" if profile == "real" else profile), title=TITLE)
+    say(f"written: {path}")
+    return _complain(gathered)
+
+
+def _complain(gathered: Gathered) -> int:
+    """Say what the page says. Rows that are failed or missing are no failure here: `scripts.tables` answers for them."""
+    for problem in gathered.problems:
+        say(f"the report says: {problem}")
+    for entry in gathered.not_whole:
+        say(f"the report says: {entry.name} is {entry.line.status}")
+    return int(bool(gathered.problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
