@@ -44,7 +44,7 @@ def _report(config: dict) -> int:
 
 
 def _complain(gathered: Gathered) -> int:
-    """Say what the page says. Rows that are failed or missing are no failure here: `scripts.tables` answers for them."""
+    """Say what the page says; 1 for a problem. For failed and missing rows the status of `scripts.tables` answers."""
     for problem in gathered.problems:
         say(f"the report says: {problem}")
     for entry in gathered.not_whole:

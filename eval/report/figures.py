@@ -69,7 +69,8 @@ def _draw_points(axis: Axes, found: Sequence[Point], entries: Sequence[Entry]) -
             [point.y],
             xerr=_error([point.x], [point.x_interval]),
             yerr=_error([point.y], [point.y_interval]),
-            fmt=_MARKERS[index % len(_MARKERS)],
+            # Ten colours of ten marks: the eleventh row takes the first colour again, with the second mark.
+            fmt=_MARKERS[(index + index // 10) % len(_MARKERS)],
             color=f"C{index % 10}",
             capsize=2,
             elinewidth=0.8,
