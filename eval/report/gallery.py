@@ -11,9 +11,10 @@ from eval.report.thumbnails import data_uri, likeness, thumbnail
 
 BASELINE = "none"
 PROMPTS = 48
-# Pictures are compared at this side, and at most this many prompts of a run: a real run has 2,000.
+# Pictures are compared at this side, and at most so many of all runs together (300 prompts over nine rows, well under a
+# minute): a real run has 2,000 of 512 pixels.
 COMPARED_SIDE = 128
-COMPARED_PROMPTS = 300
+COMPARED_PICTURES = 2700
 BUDGET = 11_000_000  # characters of all data URIs; the page is to stay under 15 MB
 
 
@@ -63,7 +64,7 @@ def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = BUDGET)
     columns = tuple(manifests)
     # The same picture of two runs has key, prompt and seed in common.
     keys = list(dict.fromkeys(key for items in manifests.values() for key in items))
-    looked = spread(keys, COMPARED_PROMPTS)
+    looked = spread(keys, COMPARED_PICTURES // max(len(columns), 1))
     scores = _scores(gathered.runs, manifests, looked)
     worst = sorted(looked, key=lambda key: _lowest(scores[key]))
     rows, left = [], budget
