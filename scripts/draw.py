@@ -20,7 +20,6 @@ from scripts.row import Row
 from scripts.session import Session
 
 ROOT = Path(__file__).parents[1]
-PROBE_STEPS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +113,9 @@ def _has_worked(on_pipe: Applied) -> bool:
 
 
 def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on_pipe: Applied) -> None:
-    """A short generation that is thrown away, for the report of a run whose images were all there already."""
+    """One image that is thrown away, for the report of a run whose images were all there already."""
     on_pipe.set_seeds([item.seed])
-    call_pipeline(pipe, [item.prompt], [item.seed], dataclasses.replace(sampler, steps=PROBE_STEPS))
+    call_pipeline(pipe, [item.prompt], [item.seed], sampler)
 
 
 def _provenance(row: Row, pipe: DiffusionPipeline, sampler: SamplerConfig) -> dict:

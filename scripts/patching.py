@@ -11,19 +11,22 @@ from baselines.adapter import Adapter
 from eval.errors import RunError
 from eval.sampler import SamplerConfig
 
+Report = Callable[[], list[dict]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Applied:
     """What the harness asks of a method that is on a pipeline.
 
     sites: how many places were patched. set_seeds: to be called with the image seeds before every pipeline call.
-    report: one dict per site, as `retom.report`. merges: whether a run must merge something.
-    batch_limit: images of one pipeline call up to which an image is a function of its own seed; None for any number.
+    report: one dict per site, as `retom.report`, whose counts of plans are those of the last pipeline call, so that they
+    do not depend on how many images this process happened to make. merges: whether a run must merge something.
+    batch_limit: images of one pipeline call up to which an image is a function of its own seed; None: any number.
     """
 
     sites: int
     set_seeds: Callable[[list[int]], None]
-    report: Callable[[], list[dict]]
+    report: Report
     merges: bool
     batch_limit: int | None = None
 
@@ -60,25 +63,32 @@ def applied(pipe: DiffusionPipeline, method: object, backend: str) -> Iterator[A
     if isinstance(method, Adapter):
         sites = method.apply(pipe)
         try:
-            yield Applied(
-                sites,
-                lambda seeds: method.set_seeds(pipe, seeds),
-                lambda: method.report(pipe),
-                method.merges,
-                method.batch_limit,
-            )
+            yield _of_one_call(sites, method, lambda seeds: method.set_seeds(pipe, seeds), lambda: method.report(pipe))
         finally:
             method.remove(pipe)
     elif isinstance(method, retom.TokenMerger):
         with retom.patched(pipe, method, backend=backend) as sites:
-            yield Applied(
-                sites,
-                lambda seeds: retom.set_seeds(pipe, seeds),
-                lambda: retom.report(pipe),
-                method.merges,
-                method.batch_limit,
-            )
+            yield _of_one_call(sites, method, lambda seeds: retom.set_seeds(pipe, seeds), lambda: retom.report(pipe))
     else:
         raise ValueError(
             f"a method must be a retom.TokenMerger or a baselines.adapter.Adapter, got {type(method).__name__}"
         )
+
+
+def _of_one_call(sites: int, method: object, set_seeds: Callable[[list[int]], None], report: Report) -> Applied:
+    counts = ("plans_computed", "plans_reused")
+    before: list[dict] = []
+
+    def begin(seeds: list[int]) -> None:
+        before[:] = report()
+        set_seeds(seeds)
+
+    def last_call() -> list[dict]:
+        now = report()
+        earlier = before or [dict.fromkeys(counts, 0)] * len(now)
+        return [
+            {**site, **{name: site[name] - was[name] for name in counts}}
+            for site, was in zip(now, earlier, strict=True)
+        ]
+
+    return Applied(sites, begin, last_call, method.merges, method.batch_limit)

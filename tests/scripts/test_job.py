@@ -57,6 +57,8 @@ def test_an_unfinished_row_is_taken_up_and_ends_the_same(smallest_row, session) 
     resumed = folder_of(row).read_record()
     assert (undisturbed["timing"]["resumed"], resumed["timing"]["resumed"]) == (False, True)
     assert resumed["metrics"] == undisturbed["metrics"]
+    assert resumed["merges"] == undisturbed["merges"]
+    assert {site["plans_computed"] + site["plans_reused"] for site in resumed["merges"]} == {3}  # calls of one image
 
 
 def test_another_protocol_scores_the_same_images_again(smallest_row, session) -> None:
