@@ -19,7 +19,7 @@ class Applied:
     """What the harness asks of a method that is on a pipeline.
 
     sites: how many places were patched. set_seeds: to be called with the image seeds before every pipeline call.
-    report: one dict per site, as `retom.report`, whose counts of plans are those of the last pipeline call, so that they
+    report: one dict per site, as `retom.report`; its counts of plans are those of the last pipeline call, so that they
     do not depend on how many images this process happened to make. merges: whether a run must merge something.
     batch_limit: images of one pipeline call up to which an image is a function of its own seed; None: any number.
     """
