@@ -51,6 +51,17 @@ class Gathered:
         """The rows that are failed, missing or invalid."""
         return [entry for entry in self.entries if entry.line.status != "ok"]
 
+    @property
+    def without_value(self) -> list[tuple[str, str, list[str]]]:
+        """(metric, reason, names of the rows) where a metric of the overview could not be had."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for entry in self.entries:
+            metrics = {} if entry.line.record is None else entry.line.record["metrics"]
+            for name in () if self.overview is None else self.overview.metrics:
+                if metrics.get(name, {}).get("reason"):
+                    found.setdefault((name, metrics[name]["reason"]), []).append(entry.name)
+        return [(name, reason, names) for (name, reason), names in found.items()]
+
 
 def gather(
     specs: Sequence[TableSpec],

@@ -17,7 +17,7 @@ from eval.report.points import Point, front, points
 from eval.report.sweeps import curves
 from eval.report.tables_view import view
 from eval.tables import csv_text
-from tests.eval.sample_records import make_record
+from tests.eval.sample_records import make_metric, make_record
 from tests.eval.sample_runs import PROMPTS, write_run
 from tests.eval.sample_specs import TABLE1, TABLE2, make_spec
 
@@ -177,6 +177,14 @@ def test_failed_and_missing_rows_stand_at_the_top(runs: Path) -> None:
     assert "failed : ATC" in top
     assert "no space | left." in top
     assert "missing : retom_least, The Least Rep. Token" in top
+
+
+def test_a_metric_that_could_not_be_had_says_why(runs: Path) -> None:
+    record = make_record("retom_least")
+    record["metrics"]["fid"] = make_metric(None)
+    write_run(runs, record, noise=0.1)
+    assert gathered(runs).without_value == [("fid", "the pictures are all one colour", ["retom_least"])]
+    assert "No fid of retom_least: the pictures are all one colour" in Page(written(runs)).text
 
 
 def test_a_method_in_one_table_only_is_in_the_figures_once(runs: Path) -> None:
