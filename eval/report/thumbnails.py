@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from eval.errors import RunError
-from eval.images import FLAG
 from eval.pictures import decode, read_file
 from eval.ssim import ssim
 
@@ -38,15 +37,6 @@ def likeness(a: Image.Image, b: Image.Image) -> float | None:
     try:
         return ssim(_tensor(a), _tensor(b))
     except RunError:
-        return None
-
-
-def flag_of(path: Path) -> str | None:
-    """What the run wrote into the PNG about it ("nan", "constant"), or None."""
-    try:
-        with Image.open(path) as opened:
-            return opened.info.get(FLAG)
-    except OSError:
         return None
 
 
