@@ -20,7 +20,7 @@ from eval.lock import exclusive
 from eval.schema import RECORD_VERSION, check_name, validate_record
 
 _log = logging.getLogger(__name__)
-_GIB = 1024**3
+_MIB = 1024**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ class RunFolder:
         free = shutil.disk_usage(there).free
         if free < needed:
             raise RunError(
-                f"Run folder {self.path} needs {needed / _GIB:.2f} GiB and its disk has {free / _GIB:.2f} GiB free; "
+                f"Run folder {self.path} needs {needed / _MIB:,.1f} MiB and its disk has {free / _MIB:,.1f} MiB free; "
                 f"make room, or put the results on another disk."
             )
 

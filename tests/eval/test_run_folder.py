@@ -155,7 +155,7 @@ def test_a_record_of_another_version_is_left_alone(tmp_path: Path) -> None:
 def test_space_is_asked_for_before_the_folder_exists(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "not" / "yet")
     folder.require_space(1)
-    with pytest.raises(RunError, match=r"needs 1048576.00 GiB and its disk has [0-9.]+ GiB free; make room"):
+    with pytest.raises(RunError, match=r"needs 1,073,741,824.0 MiB and its disk has [0-9.,]+ MiB free; make room"):
         folder.require_space(2**50)
     assert not (tmp_path / "not").exists()
 
