@@ -1,6 +1,7 @@
 """The frame of every entry point: Hydra composes, jobs run, mistakes are told in one sentence."""
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -19,6 +20,7 @@ from scripts.nearest import explain
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 INTERRUPTED = 130
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
 FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "scripts"))
 
 Job = Callable[[DictConfig, dict[str, str]], None]
@@ -56,13 +58,22 @@ def compose_and_call(job: Job, config: str = "config") -> int:
 def tell(error: Exception) -> None:
     """Print `error`: one line where a user can mend it, the whole traceback where it is a bug."""
     if is_sentence(error):
-        say(f"error: {error}")
+        say(f"error: {_sentence(error)}")
     else:
         traceback.print_exception(error)
 
 
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError):
+        place = f" at {error.filename}" if error.filename else ""
+        return f"the disk cannot be written{place} ({error.strerror}); make room or choose another results folder"
+    return str(error)
+
+
 def is_sentence(error: Exception) -> bool:
     """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised."""
+    if isinstance(error, OSError):
+        return error.errno in DISK
     if not isinstance(error, ValueError):
         return isinstance(error, RunError | HydraException)
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,6 +1,8 @@
 """The commands as a user types them: experiments end to end, mistakes in one sentence, exit statuses, Ctrl-C."""
 
 import csv
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import scripts.run
 import scripts.tables
+from scripts.entry import tell
 from tests.scripts.conftest import SMALLEST
 
 
@@ -119,3 +122,11 @@ def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys
     assert "the same command takes up the rest" in capsys.readouterr().err
     monkeypatch.setattr(scripts.draw, "generate", whole)
     assert command(scripts.run, *choices) == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_told_in_a_sentence(capsys, code: int) -> None:
+    tell(OSError(code, os.strerror(code), "results/cache/features/a.npz"))
+    told = capsys.readouterr().err
+    assert told.startswith("error: the disk cannot be written at results/cache/features/a.npz")
+    assert len(told.splitlines()) == 1
