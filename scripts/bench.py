@@ -15,21 +15,16 @@ from eval.errors import RunError
 from eval.provenance import collect
 from eval.sampler import check_device
 from scripts.bench_cell import measure_cell
-from scripts.entry import ROOT, compose_and_call, say, tell
+from scripts.entry import ROOT, say, work_on_each
 
 
 def main() -> int:
     """Measure every cell and write the tables. Returns 1 where a row failed."""
-    statuses: list[int] = []
 
-    def job(composed: DictConfig, choices: dict[str, str]) -> None:
-        try:
-            statuses.append(run_bench(OmegaConf.to_container(composed, resolve=True)))
-        except Exception as error:  # told here as one sentence; the exit status remembers it
-            tell(error)
-            statuses.append(1)
+    def work(composed: DictConfig, choices: dict[str, str]) -> int:
+        return run_bench(OmegaConf.to_container(composed, resolve=True))
 
-    return compose_and_call(job, "bench") or max(statuses, default=0)
+    return work_on_each(work, "bench")
 
 
 def run_bench(config: Mapping[str, Any]) -> int:

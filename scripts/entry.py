@@ -24,6 +24,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same 
 FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "scripts"))
 
 Job = Callable[[DictConfig, dict[str, str]], None]
+Work = Callable[[DictConfig, dict[str, str]], int | None]
 
 
 def compose_and_call(job: Job, config: str = "config") -> int:
@@ -53,6 +54,23 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         tell(error)
         return 1
     return 0
+
+
+def work_on_each(work: Work, config: str = "config") -> int:
+    """Call `work` for every configuration of the command line; what one raises is told and stops no other.
+
+    `work` returns an exit status, None for 0. Returns that of `compose_and_call`, or else the highest of theirs.
+    """
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        try:
+            statuses.append(work(composed, choices) or 0)
+        except Exception as error:  # told here; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job, config) or max(statuses, default=0)
 
 
 def tell(error: Exception) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from eval.errors import RunError
 from eval.sampler import SamplerConfig
 from eval.timing import measure
-from scripts.entry import compose_and_call, say, tell
+from scripts.entry import say, work_on_each
 from scripts.patching import applied
 from scripts.row import Row, read_row
 from scripts.session import Session
@@ -40,20 +40,15 @@ class EqualTime:
 
 def main() -> int:
     """Measure and tell. Returns the exit status."""
-    statuses: list[int] = []
 
-    def job(composed: DictConfig, choices: dict[str, str]) -> None:
-        try:
-            row, session = read_row(composed, choices), Session()
-            session.join(row.sampler.device)
-            found = equal_time(row, session)
-            print(f"method.share={found.share}", flush=True)
-            say(sentence(row.name, found))
-        except Exception as error:  # told here as one sentence; the exit status remembers it
-            tell(error)
-            statuses.append(1)
+    def work(composed: DictConfig, choices: dict[str, str]) -> None:
+        row, session = read_row(composed, choices), Session()
+        session.join(row.sampler.device)
+        found = equal_time(row, session)
+        print(f"method.share={found.share}", flush=True)
+        say(sentence(row.name, found))
 
-    return compose_and_call(job) or max(statuses, default=0)
+    return work_on_each(work)
 
 
 def equal_time(row: Row, session: Session) -> EqualTime:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from eval.records import load_records
 from eval.report.gather import Gathered, gather
 from eval.report.page import write_report
-from scripts.entry import compose_and_call, say, tell
+from scripts.entry import say, work_on_each
 from scripts.row import resolve
 from scripts.tables import fitting, table_specs
 
@@ -18,18 +18,13 @@ TITLE = "Token merging: the report"
 
 def main() -> int:
     """Write the page. Returns 1 where records could not be read or a table not be built; the page then says why."""
-    statuses: list[int] = []
 
-    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+    def work(composed: DictConfig, choices: dict[str, str]) -> int:
         # Hydra prints what libraries log, and fontTools logs every glyph that goes into a PDF.
         logging.getLogger("fontTools").setLevel(logging.WARNING)
-        try:
-            statuses.append(_report(resolve(composed)))
-        except Exception as error:  # told here as one sentence; the exit status remembers it
-            tell(error)
-            statuses.append(1)
+        return _report(resolve(composed))
 
-    return compose_and_call(job) or max(statuses, default=0)
+    return work_on_each(work)
 
 
 def _report(config: dict) -> int:

@@ -1,4 +1,4 @@
-"""How stale a kept choice is: `python -m scripts.staleness model=tiny`; results/staleness.csv.
+"""How stale a kept choice is: `python -m scripts.staleness model=tiny_random`; results/staleness.csv.
 
 ReToM runs as it would with its period, but measures at every step beside that, and counts the windows whose
 representative would now be another one. The choice in force, not the new one, is what images are made with.
@@ -18,7 +18,7 @@ from eval.atomic import write_text
 from eval.errors import RunError
 from eval.sampler import call_pipeline
 from retom.windows import tile
-from scripts.entry import compose_and_call, say, tell
+from scripts.entry import say, work_on_each
 from scripts.row import Row, read_row
 from scripts.session import Session
 
@@ -27,22 +27,17 @@ GROUP = ["period", "step", "age", "site", "layer_type"]
 
 def main() -> int:
     """Measure, write, tell. Returns the exit status."""
-    statuses: list[int] = []
 
-    def job(composed: DictConfig, choices: dict[str, str]) -> None:
-        try:
-            row, session = read_row(composed, choices), Session()
-            session.join(row.sampler.device)
-            table = staleness(row, session)
-            path = Path(row.results) / f"staleness_{row.model.name}_{row.hash}.csv"
-            write_text(path, table.to_csv(index=False, lineterminator="\n"))
-            print(table.groupby(["age", "layer_type"])["share"].mean().unstack().to_string(), flush=True)
-            say(f"written: {path}")
-        except Exception as error:  # told here as one sentence; the exit status remembers it
-            tell(error)
-            statuses.append(1)
+    def work(composed: DictConfig, choices: dict[str, str]) -> None:
+        row, session = read_row(composed, choices), Session()
+        session.join(row.sampler.device)
+        table = staleness(row, session)
+        path = Path(row.results) / f"staleness_{row.model.name}_{row.hash}.csv"
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        print(table.groupby(["age", "layer_type"])["share"].mean().unstack().to_string(), flush=True)
+        say(f"written: {path}")
 
-    return compose_and_call(job) or max(statuses, default=0)
+    return work_on_each(work)
 
 
 def staleness(row: Row, session: Session) -> pandas.DataFrame:

@@ -11,7 +11,7 @@ from eval.markdown import render
 from eval.records import load_records
 from eval.table_spec import TableSpec
 from eval.tables import Table, build_table, write_table
-from scripts.entry import CONF, compose_and_call, say, tell
+from scripts.entry import CONF, say, work_on_each
 from scripts.row import build, resolve
 
 # What the command line chooses among the records of one folder; what is left mixed after that is refused.
@@ -21,16 +21,7 @@ GOOD = ("ok",)
 
 def main() -> int:
     """Build and print every table of the experiment. Returns 1 where a row is missing, failed or invalid."""
-    statuses: list[int] = []
-
-    def job(composed: DictConfig, choices: dict[str, str]) -> None:
-        try:
-            statuses.append(_build_all(composed))
-        except Exception as error:  # told here as one sentence; the exit status remembers it
-            tell(error)
-            statuses.append(1)
-
-    return compose_and_call(job) or max(statuses, default=0)
+    return work_on_each(lambda composed, choices: _build_all(composed))
 
 
 def _build_all(composed: DictConfig) -> int:
