@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python 3.11+ and make: `make smoke` and `make test`.
-# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny".
+# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny_random".
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

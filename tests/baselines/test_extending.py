@@ -38,7 +38,7 @@ def configured(folder: Path, *overrides: str):
     """The method as `scripts.run` builds it, from the page's YAML beside the project's own."""
     search = f"hydra.searchpath=[file://{folder}/conf]"
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", overrides=["method=pairs", "model=tiny", search, *overrides])
+        config = compose("config", overrides=["method=pairs", "model=tiny_random", search, *overrides])
     return hydra.utils.instantiate(config.method)
 
 

@@ -12,7 +12,7 @@ from scripts.row import Row, read_row
 from scripts.session import Session
 
 SMALLEST = (
-    "model=tiny",
+    "model=tiny_random",
     "sampler.steps=2",
     "prompts.classes=2",
     "prompts.images_per_class=1",

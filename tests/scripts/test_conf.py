@@ -44,7 +44,7 @@ def test_a_method_lists_every_option_it_has(path: Path) -> None:
 
 
 def test_the_tiny_model_brings_what_fits_it() -> None:
-    made = built("model=tiny")
+    made = built("model=tiny_random")
     assert (made["sampler"].height, made["sampler"].device, made["sampler"].dtype) == (64, "cpu", "float32")
     assert made["metrics"].profile == "smoke"
     assert made["reference"].kind == "synthetic"
@@ -52,7 +52,9 @@ def test_the_tiny_model_brings_what_fits_it() -> None:
 
 
 def test_the_command_line_wins_over_what_a_model_brings() -> None:
-    made = built("model=tiny", "sampler=cpu", "reference=imagenet_folder", "reference.path=pictures", "metrics=none")
+    made = built(
+        "model=tiny_random", "sampler=cpu", "reference=imagenet_folder", "reference.path=pictures", "metrics=none"
+    )
     assert (made["sampler"].height, made["sampler"].steps) == (512, 50)
     assert (made["reference"].kind, made["reference"].path) == ("folder", "pictures")
     assert made["metrics"].profile == "none"

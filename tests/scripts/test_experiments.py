@@ -44,7 +44,7 @@ def jobs(experiment: str) -> list[tuple[str, ...]]:
 def test_every_row_composes_and_builds(experiment):
     built = []
     for job in jobs(experiment):
-        config, choices = composed(f"experiment={experiment}", "model=tiny", *job)
+        config, choices = composed(f"experiment={experiment}", "model=tiny_random", *job)
         method = build("method", OmegaConf.to_container(config.method, resolve=True))
         built.append((choices["method"], repr(method)))
     assert len(set(built)) == len(jobs(experiment))  # no two rows are the same
@@ -52,7 +52,7 @@ def test_every_row_composes_and_builds(experiment):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_rows_of_the_tables_are_run(experiment):
-    config, _ = composed(f"experiment={experiment}", "model=tiny")
+    config, _ = composed(f"experiment={experiment}", "model=tiny_random")
     run = {override for job in jobs(experiment) for override in job if override.startswith("method=")}
     run |= {"method=none"} if experiment in SWEEPS else set()
     run |= {override for job in jobs("table1_controls") for override in job} if "extended" in experiment else set()
@@ -65,11 +65,11 @@ def test_the_rows_of_the_tables_are_run(experiment):
 def test_a_sweep_holds_the_shipped_options_of_its_rows(experiment):
     """Otherwise the table's own row would be missing for good."""
     for method in {job[0] for job in jobs(experiment)}:
-        shipped = OmegaConf.to_container(composed(method, "model=tiny")[0].method, resolve=True)
+        shipped = OmegaConf.to_container(composed(method, "model=tiny_random")[0].method, resolve=True)
         if shipped.get("ratio", 0) is None:
             continue  # CA-ToMe as shipped has no ratio: its row is run by table1_controls
         swept = [
-            composed(f"experiment={experiment}", "model=tiny", *job)[0].method
+            composed(f"experiment={experiment}", "model=tiny_random", *job)[0].method
             for job in jobs(experiment)
             if job[0] == method
         ]
