@@ -11,21 +11,30 @@ from pathlib import Path
 from eval.errors import RunError
 
 
-@contextlib.contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(path: Path, what: str, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
     """Hold the lock file `path` for the block. `what` names the guarded thing in the message.
 
     The file stays behind (removing it would let two holders in); it says who holds it. The lock is `flock`'s, so
-    the system releases it after kill -9.
+    the system releases it after kill -9. wait: for what takes moments, until the holder is done.
     RunError: someone else holds it (their process id and host are named), or the folder cannot hold a lock.
     """
+    return _held(path, what, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def shared(path: Path, what: str) -> contextlib.AbstractContextManager[None]:
+    """As `exclusive`, beside others that share it; who wants the file for itself keeps them out and is kept out."""
+    return _held(path, what, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def _held(path: Path, what: str, operation: int) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise RunError(f"{what} cannot be locked: {path} cannot be opened ({error.strerror}).") from error
     try:
-        _take(handle, path, what)
+        _take(handle, path, what, operation)
         try:
             yield
         finally:
@@ -34,9 +43,9 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _take(handle: int, path: Path, what: str) -> None:
+def _take(handle: int, path: Path, what: str, operation: int) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, operation)
     except BlockingIOError as error:
         raise RunError(
             f"{what} is being written by {_holder(path)}; wait for it to end, or stop it, then run again."

@@ -16,7 +16,7 @@ import yaml
 from eval import atomic
 from eval.canonical import canonical_json, pixel_hash, plain
 from eval.errors import RunError
-from eval.lock import exclusive
+from eval.lock import exclusive, shared
 from eval.schema import RECORD_VERSION, check_name, validate_record
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,22 @@ class RunFolder:
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the folder for a `with` block. RunError: another process writes it (named by process id and host)."""
         return exclusive(self.path / ".lock", f"Run folder {self.path}")
+
+    @contextlib.contextmanager
+    def lock_shard(self, name: str) -> Iterator[None]:
+        """Hold one part of the folder beside the holders of other parts. `name`: the part's, as in "1-of-4".
+
+        RunError: another process draws this part, or holds the whole folder.
+        """
+        with (
+            shared(self.path / ".lock", f"Run folder {self.path}"),
+            exclusive(self.path / f".lock-{name}", f"Shard {name} of run folder {self.path}"),
+        ):
+            yield
+
+    def lock_start(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for the moment in which nobody else checks and writes what all parts share: config and manifest."""
+        return exclusive(self.path / ".lock-start", f"Run folder {self.path}", wait=True)
 
     def open(self, config: Mapping) -> None:
         """Make the folder and keep the resolved `config` in config.yaml, or check it against the one that is there.

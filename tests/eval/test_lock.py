@@ -3,12 +3,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from eval.errors import RunError
-from eval.lock import exclusive
+from eval.lock import exclusive, shared
 
 HOLD = """
 import sys, time, pathlib
@@ -63,3 +64,22 @@ def test_a_place_that_cannot_hold_a_lock(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="It cannot be locked"), exclusive(tmp_path / "file" / ".lock", "It"):
         pass
+
+
+def test_a_shared_lock_stands_beside_others_and_against_who_wants_it_all(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with shared(path, "It"), shared(path, "It"):
+        with pytest.raises(RunError, match=r"^It is being written by"), exclusive(path, "It"):
+            pass
+        with shared(path, "It"):
+            pass
+    with exclusive(path, "It"), pytest.raises(RunError, match=r"^It is being written by"), shared(path, "It"):
+        pass
+
+
+def test_who_waits_gets_the_lock_when_its_holder_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with hold(path) as holder:
+        threading.Timer(0.3, holder.kill).start()
+        with exclusive(path, "It", wait=True):
+            assert holder.wait() == -signal.SIGKILL

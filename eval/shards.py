@@ -1,0 +1,69 @@
+"""One run cut into parts that separate processes draw, on one machine or many, and a last job that closes it."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from eval.errors import RunError
+from eval.generate import shard
+from eval.prompts import PromptItem
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """What one job does of its run.
+
+    count: into how many parts the images are cut; 1 for a run that is not cut. index: the part that this job draws,
+    from 0; None for the job that draws nothing and closes the run: it checks that every image is there, times, scores
+    and writes the record. ValueError: index is not below count.
+    """
+
+    count: int = 1
+    index: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_whole(self.count) or self.count < 1:
+            raise ValueError(f"shard.count must be an integer of at least 1, got {self.count!r}")
+        if self.index is not None and not (_is_whole(self.index) and 0 <= self.index < self.count):
+            allowed = f"an integer in [0, {self.count - 1}], or null for the job that closes the run"
+            raise ValueError(f"shard.index must be {allowed}, got {self.index!r}")
+
+    @property
+    def is_part(self) -> bool:
+        """Whether this job draws one part of several and leaves the record to the job that closes the run."""
+        return self.count > 1 and self.index is not None
+
+    @property
+    def closes(self) -> bool:
+        """Whether this job draws nothing, because the parts of the run are other jobs'."""
+        return self.count > 1 and self.index is None
+
+    @property
+    def name(self) -> str:
+        """The part's name, "1-of-4" for index 1; only a part has one."""
+        return f"{self.index}-of-{self.count}"
+
+    def items(self, items: Sequence[PromptItem], batch_size: int) -> Sequence[PromptItem]:
+        """The items that this job draws, cut by batches: the parts together make the batches of one process."""
+        if self.closes:
+            return []
+        return shard(items, self.index, self.count, batch_size) if self.is_part else items
+
+    def require(self, items: Sequence[PromptItem], lacking: Iterable[str], batch_size: int, run: str) -> None:
+        """RunError when a file is `lacking` (names): how many images each part lacks, and what to run again."""
+        lacking = set(lacking)
+        if not lacking:
+            return
+        parts = {}
+        for index in range(self.count):
+            gone = [item.file for item in shard(items, index, self.count, batch_size) if item.file in lacking]
+            if gone:
+                parts[index] = f"shard {index} lacks {len(gone)} (first: {gone[0]})"
+        raise RunError(
+            f"run {run} cannot be closed, {len(lacking)} of its {len(items)} images are not there: "
+            f"{'; '.join(parts.values())}; run again with shard.count={self.count} "
+            f"shard.index={','.join(map(str, parts))}, then close it again"
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

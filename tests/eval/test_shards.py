@@ -1,0 +1,64 @@
+"""One run in parts: which images a part draws, what its lock keeps out, and what the closing job says is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from eval.errors import RunError
+from eval.prompts import PromptSet
+from eval.run_folder import RunFolder
+from eval.shards import Shard
+
+ITEMS = PromptSet("A {class}.", images_per_class=2, classes=5).items()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_the_parts_make_the_batches_of_one_process(batch_size: int) -> None:
+    whole = [ITEMS[start : start + batch_size] for start in range(0, len(ITEMS), batch_size)]
+    parts = []
+    for index in range(4):
+        mine = Shard(4, index).items(ITEMS, batch_size)
+        parts += [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    assert sorted(parts, key=lambda part: part[0].key) == whole
+
+
+def test_a_run_that_is_not_cut_draws_all_and_the_closing_job_nothing() -> None:
+    assert Shard().items(ITEMS, 4) == ITEMS
+    assert Shard(1, 0).items(ITEMS, 4) == ITEMS
+    assert Shard(4).items(ITEMS, 4) == []
+    assert [(Shard(*cut).is_part, Shard(*cut).closes) for cut in ((1, None), (1, 0), (4, 0), (4, None))] == [
+        (False, False),
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize(("count", "index"), [(0, None), (True, None), (2.0, 0), (4, 4), (4, -1), (4, "1")])
+def test_a_part_that_cannot_be_is_refused(count: object, index: object) -> None:
+    with pytest.raises(ValueError, match=r"shard\.(count|index) must be an integer"):
+        Shard(count, index)
+
+
+def test_what_is_missing_is_told_by_the_part_that_must_be_rerun() -> None:
+    gone = {item.file for item in (*Shard(4, 1).items(ITEMS, 2), Shard(4, 3).items(ITEMS, 2)[-1])}
+    with pytest.raises(RunError) as caught:
+        Shard(4).require(ITEMS, gone, 2, "a/b-c")
+    first = Shard(4, 1).items(ITEMS, 2)[0].file
+    assert f"3 of its 10 images are not there: shard 1 lacks 2 (first: {first}); shard 3 lacks 1" in str(caught.value)
+    assert "run again with shard.count=4 shard.index=1,3, then close it again" in str(caught.value)
+    Shard(4).require(ITEMS, [], 2, "a/b-c")
+
+
+def test_parts_of_a_folder_are_held_side_by_side_and_each_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "table1", "retom", "0" * 12)
+    with folder.lock_shard("0-of-2"), folder.lock_shard("1-of-2"), folder.lock_start():
+        with (
+            pytest.raises(RunError, match=r"Shard 1-of-2 of run folder .* is being written"),
+            folder.lock_shard("1-of-2"),
+        ):
+            pass
+        with pytest.raises(RunError, match=r"^Run folder .* is being written"), folder.lock():
+            pass
+    with folder.lock(), pytest.raises(RunError, match=r"^Run folder .* is being written"), folder.lock_shard("0-of-2"):
+        pass
