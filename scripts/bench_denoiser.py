@@ -11,6 +11,7 @@ from torch import nn
 import retom
 from baselines.adapter import Adapter
 from eval.bench.cells import Cell
+from eval.bench.compiling import compile_in_place
 from eval.bench.denoisers import sharing_copy
 from eval.bench.interleave import Case
 from eval.sampler import SamplerConfig, call_pipeline
@@ -91,8 +92,7 @@ def _put_on(cell: Cell, contender: Contender, unet: nn.Module, clock: Clock) -> 
         method = clocked(method, clock) if cell.mode == "eager" else method
         retom.apply_patch(unet, method, backend=contender.backend)
         begin, report = lambda: retom.reset(unet), lambda: retom.report(unet)
-    if cell.mode != "eager":
-        unet.compile(mode=cell.mode)
+    compile_in_place(unet, cell.mode)
     return begin, report
 
 

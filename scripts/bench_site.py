@@ -13,6 +13,7 @@ import retom
 from baselines.adapter import Adapter
 from baselines.tomesd_package import ToMeSDPackage
 from eval.bench.cells import Cell
+from eval.bench.compiling import compile_in_place
 from eval.bench.interleave import Case
 from eval.sampler import DTYPES
 from scripts.bench_methods import Clock, Contender, clocked
@@ -167,9 +168,7 @@ def _turn(model: Callable, inputs: list[Tensor]) -> Callable[[], Tensor]:
 
 
 def _compiled(module: nn.Module, cell: Cell) -> Callable:
-    if cell.mode == "eager":
-        return module
-    module.compile(mode=cell.mode)
+    compile_in_place(module, cell.mode)
     return module
 
 

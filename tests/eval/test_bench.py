@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from eval.bench.cells import Cell, expand
+from eval.bench.compiling import arguments
 from eval.bench.denoisers import denoiser_inputs, random_denoiser, sharing_copy
 from eval.bench.figures import ratios, spread, time_per_call
 from eval.bench.interleave import Case, interleave
@@ -178,3 +179,17 @@ def test_every_column_is_in_the_dictionary():
     text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     names = [name for name in COLUMNS if not name.endswith("_iqr")]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
+def test_torch_takes_what_a_module_is_compiled_with(mode):
+    torch.compile(torch.nn.Linear(2, 2), **arguments(mode))  # checks the names and types of options
+
+
+def test_cuda_graphs_keep_tensors_that_are_still_held():
+    asked = arguments("reduce-overhead")
+    if "triton.cudagraph_trees_generation_cloning" in torch._inductor.list_options():
+        assert asked["options"]["triton.cudagraphs"] is True
+        assert asked["options"]["triton.cudagraph_trees_generation_cloning"] == "user_visible"
+    else:
+        assert asked == {"mode": "reduce-overhead"}
