@@ -39,7 +39,10 @@ class Metrics(Protocol):
 
 @dataclass(frozen=True)
 class RealMetrics:
-    """FID and KID on clean-fid's networks, CLIP scores on open_clip's. `batch_size`: pictures per batch, at least 1."""
+    """FID and KID on clean-fid's networks, CLIP scores on open_clip's. `batch_size`: pictures per batch, at least 1.
+
+    ValueError: `inception` has another sha256 than the published file, which is TorchScript and hence code.
+    """
 
     inception: WeightFile = CLEAN_INCEPTION
     inception_pytorch: WeightFile = PYTORCH_INCEPTION
@@ -51,6 +54,11 @@ class RealMetrics:
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)
 
+        if self.inception.sha256 != CLEAN_INCEPTION.sha256:
+            raise ValueError(
+                f"inception must be the published file (sha256 {CLEAN_INCEPTION.sha256}), got {self.inception.sha256}; "
+                "a TorchScript file is code as well as weights"
+            )
     @property
     def frechet(self) -> dict[str, FeatureNetwork]:
         """Networks of Frechet distances."""

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError
 from scripts.nearest import explain
+from scripts.trust import check_composed, named_on_command_line, vetting
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -36,13 +37,15 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     `job` deals with its own failures; what it raises ends the sweep.
     """
 
-    def task(composed: DictConfig) -> None:
+    def task(composed: DictConfig) -> object:
+        check_composed(composed, trusted)
         choices = HydraConfig.get().runtime.choices
         job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
-        with _errors_as_raised():
+        trusted = named_on_command_line(sys.argv[1:])
+        with _errors_as_raised(), vetting(trusted):
             main()
     except KeyboardInterrupt:
         say("interrupted: what is finished is kept; the same command takes up the rest")

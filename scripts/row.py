@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from eval.sampler import SamplerConfig
 from eval.stats import Bootstrap
 from eval.timing import TimingConfig
 
+from scripts.trust import check_targets
 BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap")
 ON_DISK = "on_disk"
 CACHE = "cache"
@@ -63,8 +65,8 @@ def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
         name=choices["method"],
         runs=config["runs"],
         results=Path(config["results"]),
-        config=config,
-        **{key: build(key, config[key]) for key in BUILT},
+        config={key: value for key, value in config.items() if key != "shard"},  # of the job, not of its run
+        **{key: build(key, config[key], config["trusted"]) for key in BUILT},
     )
 
 
@@ -72,16 +74,20 @@ def resolve(composed: DictConfig) -> dict:
     """The composed configuration as plain data; prompts.classes=on_disk becomes the classes the reference holds."""
     config = OmegaConf.to_container(composed, resolve=True)
     if config["prompts"].get("classes") == ON_DISK:
-        reference = build("reference", config["reference"])
+        reference = build("reference", config["reference"], config["trusted"])
         config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))
     return config
 
 
-def build(group: str, options: dict) -> Any:
-    """The object of one group's choice. ValueError for a key its class does not have, with the nearest one."""
-    if "_target_" not in options:
+def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
+    """The object of one group's choice, of a class of this project or of a `trusted` package.
+
+    ValueError for a key its class does not have, with the nearest one; RunError, before anything is imported, for a
+    class of another package.
+    """
+    if not isinstance(options, dict) or "_target_" not in options:
         raise ValueError(f"{group} has no _target_: name the class that this choice builds")
-    target = hydra.utils.get_class(options["_target_"])
+    target = check_targets(group, options, trusted)
     known = [field.name for field in dataclasses.fields(target) if field.init]
     for key in options:
         if key != "_target_" and key not in known:

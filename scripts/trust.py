@@ -1,0 +1,153 @@
+"""What a configuration may make happen. Its files are input: it may choose values, and build classes of packages that
+the command line trusts. Everything else by which Hydra would import or run what a file names is refused beforehand.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from eval.errors import RunError
+
+OURS = ("retom", "baselines", "eval")
+RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_", "_mode_")
+REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]*\}")
+# What logging's dictConfig would import by name; these are what Hydra's own choices name.
+LOGGING_NAMES = ("()", "class", "queue", "listener")
+LOGGING_CLASSES = ("logging.StreamHandler", "logging.Formatter", "colorlog.ColoredFormatter")
+LOGGING_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
+
+
+def check_targets(where: str, options: Any, trusted: Sequence[str] = ()) -> type | None:
+    """The class of the `_target_` in `options` (None without one), once every `_target_` in them may be built.
+
+    where: the key that `options` stand under, for the sentence. RunError: a `_target_`, however deep, is not of a
+    package of ours or of `trusted` (then nothing has been imported), there is none of that name, it is no dataclass,
+    or its module only borrowed it from another package.
+    """
+    targets = {}
+    for key, value in _walk(where, options):
+        name = key.rpartition(".")[2]
+        if name in RESERVED:
+            raise RunError(f"{key} is not allowed in a configuration; only _target_ and the options of its class are")
+        if name == "_target_":
+            _check_name(key, value, trusted)
+            targets[key] = value
+    found = {key: _locate(key, target, trusted) for key, target in targets.items()}
+    return found.get(f"{where}._target_")
+
+
+def check_composed(config: DictConfig, trusted: Sequence[str]) -> None:
+    """RunError where a composed configuration would run more than it may: see the top of this file.
+
+    trusted: the packages that the command line names. A file cannot add to them.
+    """
+    plain = OmegaConf.to_container(config, resolve=False)
+    own = plain.pop("hydra", None) or {}
+    named = plain.get("trusted") or []
+    extra = [name for name in named if name not in trusted] if isinstance(named, list) else [named]
+    if extra or "trusted" in ((own.get("sweeper") or {}).get("params") or {}):
+        raise RunError(
+            f"a configuration file sets trusted to {named!r}; which packages are trusted is said on the command line "
+            "alone: trusted=[my_package]"
+        )
+    for key, value in _walk("", plain):
+        if isinstance(value, str) and "${" in REFERENCE.sub("", value):
+            raise RunError(
+                f"{key} is {value!r}; a configuration may refer to its keys (${{key.path}}) and call no resolver, such "
+                "as one that reads the environment: give the value itself"
+            )
+    check_targets("hydra.callbacks", own.get("callbacks"), trusted)
+    for group in ("job_logging", "hydra_logging"):
+        _check_logging(f"hydra.{group}", own.get(group))
+
+
+def named_on_command_line(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The packages of `trusted=[...]` among `arguments`. RunError: it is neither a name nor a list of names."""
+    found: list[str] = []
+    for argument in arguments:
+        if not re.match(r"\+{0,2}trusted=", argument):
+            continue
+        try:
+            value = OverridesParser.create().parse_override(argument).value()
+        except HydraException:
+            value = None
+        names = value if isinstance(value, list) else [value]
+        wrong = [name for name in names if not (isinstance(name, str) and name.isidentifier())]
+        if wrong:
+            raise RunError(f"trusted must be a list of top-level packages, such as [my_methods], got {argument!r}")
+        found += names
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def vetting(trusted: Sequence[str]) -> Iterator[None]:
+    """Check every configuration that Hydra composes in the block before Hydra itself acts on it.
+
+    Hydra instantiates callbacks and configures logging before it calls anything of ours, and composes each job of a
+    sweep anew: its one loader is the only place that all of them pass.
+    """
+    load = ConfigLoaderImpl.load_configuration
+
+    def checked(self: ConfigLoaderImpl, *arguments: Any, **options: Any) -> DictConfig:
+        config = load(self, *arguments, **options)
+        check_composed(config, trusted)
+        return config
+
+    ConfigLoaderImpl.load_configuration = checked
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = load
+
+
+def _locate(key: str, target: str, trusted: Sequence[str]) -> type:
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise RunError(f"{key} names {target}, which is not there ({error}); check its spelling and path") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise RunError(f"{key} names {target}, which is no dataclass; a configuration builds dataclasses only")
+    _check_name(key, f"{found.__module__}.{name}", trusted)  # a module of ours also holds what it imports
+    return found
+
+
+def _check_name(key: str, target: Any, trusted: Sequence[str]) -> None:
+    if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
+        raise RunError(f"{key} must name a class as package.module.Class, got {target!r}")
+    package = target.partition(".")[0]
+    if package not in (*OURS, *trusted):
+        raise RunError(
+            f"{key} names {target}, which is not of {', '.join(OURS)}; to let a configuration run code of the package "
+            f"{package}, say so on the command line: trusted=[{package}]"
+        )
+
+
+def _check_logging(where: str, options: Any) -> None:
+    for key, value in _walk(where, options):
+        name = key.rpartition(".")[2]
+        file = name == "class" and value == "logging.FileHandler"
+        named = name in LOGGING_NAMES and value not in LOGGING_CLASSES and not file
+        foreign = isinstance(value, str) and "://" in value and value not in ("ext://sys.stdout", "ext://sys.stderr")
+        if named or foreign or (name == "filename" and value != LOGGING_FILE):
+            raise RunError(f"{key} is {value!r}; a configuration may log to the terminal or as Hydra's own choices do")
+
+
+def _walk(where: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Every value in nested mappings and lists with its dotted key, containers included."""
+    if where:
+        yield where, value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(f"{where}.{key}" if where else str(key), item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(f"{where}[{index}]", item)
