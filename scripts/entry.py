@@ -24,7 +24,7 @@ INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
 FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "scripts"))
 
-Job = Callable[[DictConfig, dict[str, str]], None]
+Job = Callable[[DictConfig, dict[str, str]], object]
 Work = Callable[[DictConfig, dict[str, str]], int | None]
 
 
@@ -34,13 +34,13 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     config: the file of conf/ that everything starts from.
 
     Returns the exit status: 0, 1 after a mistake in the command line (said in one sentence), 130 after Ctrl-C.
-    `job` deals with its own failures; what it raises ends the sweep.
+    `job` deals with its own failures; what it raises ends the sweep, and what it returns goes to Hydra's sweeper.
     """
 
     def task(composed: DictConfig) -> object:
         check_composed(composed, trusted)
         choices = HydraConfig.get().runtime.choices
-        job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
+        return job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:

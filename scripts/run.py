@@ -1,39 +1,51 @@
 """The main job: `python -m scripts.run model=sd15 method=retom`, and with --multirun one job per row of a table."""
 
-import dataclasses
 import sys
+from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from scripts.entry import compose_and_call, is_sentence, say, tell
+from scripts.entry import CONF, INTERRUPTED, compose_and_call, is_sentence, say, tell
 from scripts.job import run_job
+from scripts.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
 from scripts.row import read_row
 from scripts.session import Session
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How one job ended: "done", "rescored", "already finished" or "failed"."""
-
-    name: str
-    status: str
-
-
 def main() -> int:
     """Run every job of the command line; a failing one does not stop the others. Returns the exit status."""
-    session, outcomes = Session(), []
+    session, outcomes = Session(), Outcomes()
 
-    def job(composed: DictConfig, choices: dict[str, str]) -> None:
-        outcomes.append(_run(composed, choices, session))
+    def job(composed: DictConfig, choices: dict[str, str]) -> float | None:
+        outcome = _run(composed, choices, session)
+        outcomes.add(outcome, Path(composed.results) / "runs" / composed.runs)
+        return outcome.loss
 
     status = compose_and_call(job)
-    if outcomes and session.speaks:
-        say("\n".join(["", *(f"{outcome.status:<17} {outcome.name}" for outcome in outcomes)]))
-    return status or int(any(outcome.status == "failed" for outcome in outcomes))
+    # With nothing told, a status of 1 is a mistake in the command line: no job was begun.
+    plan = _planned() if outcomes.collect() or status in (0, INTERRUPTED) else None
+    ended = outcomes.collect(plan)
+    if plan is not None:
+        outcomes.forget(plan)
+    if ended and session.speaks:
+        say(f"\n{summary(ended)}")
+    return status or int(any(outcome.status in BAD for outcome in ended))
+
+
+def _planned() -> Plan | None:
+    try:
+        return planned(sys.argv[1:], CONF)
+    except (HydraException, OmegaConfBaseException):  # told already, when Hydra met it
+        return None
 
 
 def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Outcome:
-    name = choices["method"]
+    hydra = HydraConfig.get()
+    number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
+    overrides, name = tuple(hydra.overrides.task), choices["method"]
     try:
         session.join(composed.sampler.device)
         with session.team.phase():
@@ -41,11 +53,15 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
         name = f"{row.runs}/{row.name}-{row.hash}"
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
-        return Outcome(name, run_job(row, session))
+        return Outcome(number, name, run_job(row, session), overrides)
     except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
+        if not is_sentence(error):
+            session.forget()  # nobody knows in what state a bug left the pipeline
         if session.speaks or not is_sentence(error):
             tell(error)
-        return Outcome(name, "failed")
+        lines = str(error).splitlines() or [""]
+        sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
+        return Outcome(number, name, FAILED, overrides, sentence)
 
 
 if __name__ == "__main__":

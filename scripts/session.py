@@ -45,6 +45,10 @@ class Session:
             self._pipeline = (wanted, load_pipeline(model, sampler))
         return self._pipeline[1]
 
+    def forget(self) -> None:
+        """Drop what is kept: the next job loads everything anew."""
+        self._pipeline = self._reference = None
+
     def reference(
         self,
         config: ReferenceConfig,

@@ -1,0 +1,126 @@
+"""How the jobs of one call ended, whichever process each of them ran in, and the summary that lists them all."""
+
+import dataclasses
+import datetime
+import json
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from eval.atomic import write_json
+
+FAILED, NOT_ENDED = "failed", "not ended"
+BAD = (FAILED, NOT_ENDED)
+FOLDER = ".sweeps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How one job ended: "done", "rescored", "already finished", "failed", or "not ended" where nothing was heard of.
+
+    number: its place in the sweep, from 0. name: its run, or its method where it did not come that far. overrides: what
+    the command line or the sweep set for it. sentence: why it failed. loss: what a search minimises, None without one.
+    """
+
+    number: int
+    name: str
+    status: str
+    overrides: tuple[str, ...] = ()
+    sentence: str = ""
+    loss: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a command line asks for: the overrides of each job, and the folder its runs go to."""
+
+    jobs: tuple[tuple[str, ...], ...]
+    folder: Path
+
+
+class Outcomes:
+    """The outcomes of one call's jobs.
+
+    A job of this process tells its own. A launcher that runs jobs elsewhere (Slurm) hands them a copy of this object;
+    there the outcome becomes a file beside the runs, and `collect` in the first process reads it.
+    """
+
+    def __init__(self) -> None:
+        self._home = (socket.gethostname(), os.getpid())
+        now = datetime.datetime.now(datetime.UTC)
+        self._id = f"{now:%Y%m%dT%H%M%S}-{self._home[0]}-{self._home[1]}"
+        self._told: dict[int, Outcome] = {}
+
+    def add(self, outcome: Outcome, folder: Path) -> None:
+        """Tell how a job ended. folder: that of its experiment's runs."""
+        if (socket.gethostname(), os.getpid()) == self._home:
+            self._told[outcome.number] = outcome
+        else:
+            write_json(self._files(folder) / f"{outcome.number}.json", dataclasses.asdict(outcome))
+
+    def collect(self, plan: Plan | None = None) -> list[Outcome]:
+        """All outcomes by number; a job of `plan` of which nothing was heard is "not ended"."""
+        if plan is None:
+            return [self._told[number] for number in sorted(self._told)]
+        found = {number: Outcome(number, "", NOT_ENDED, job) for number, job in enumerate(plan.jobs)}
+        found |= {outcome.number: outcome for outcome in map(_read, self._files(plan.folder).glob("*.json"))}
+        found |= self._told
+        return [found[number] for number in sorted(found)]
+
+    def forget(self, plan: Plan) -> None:
+        """Remove the files of the jobs that ran elsewhere."""
+        shutil.rmtree(self._files(plan.folder), ignore_errors=True)
+        if (plan.folder / FOLDER).is_dir() and not any((plan.folder / FOLDER).iterdir()):
+            (plan.folder / FOLDER).rmdir()
+
+    def _files(self, folder: Path) -> Path:
+        return folder / FOLDER / self._id
+
+
+def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Plan | None:
+    """The jobs that Hydra's own sweeper makes of `arguments`; None without --multirun, or under another sweeper.
+
+    HydraException: a mistake in the arguments.
+    """
+    parsed = get_args_parser().parse_args(list(arguments))
+    if not parsed.multirun:
+        return None
+    given = OverridesParser.create().parse_overrides(parsed.overrides)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        fixed = [override.input_line for override in given if not override.is_sweep_override()]
+        composed = compose(config, overrides=fixed, return_hydra_config=True)
+    sweeper: DictConfig = composed.hydra.sweeper
+    if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+        return None
+    swept = OverridesParser.create().parse_overrides(
+        [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    )
+    tasks = [override for override in (*swept, *given) if not override.is_hydra_override()]
+    (jobs,) = BasicSweeper.split_arguments(tasks, None)
+    return Plan(tuple(tuple(job) for job in jobs), Path(composed.results) / "runs" / composed.runs)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """One line for each job: status, run, what sets it apart from the other jobs, and why it failed."""
+    shared = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
+    lines = []
+    for outcome in outcomes:
+        own = " ".join(override for override in outcome.overrides if override not in shared)
+        head = f"{outcome.status:<17} {outcome.name}".rstrip() if outcome.name else f"{outcome.status:<17}"
+        lines.append("  ".join(part for part in (head, own, outcome.sentence) if part))
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> Outcome:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    return Outcome(**{**value, "overrides": tuple(value["overrides"])})
