@@ -1,7 +1,8 @@
 """Records of runs: the one place from which the rest of the harness takes their names, and reading many of them."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eval.canonical import make_protocol, pixel_hash, protocol_hash
@@ -15,12 +16,16 @@ __all__ = [
     "is_finished",
     "load_records",
     "make_protocol",
+    "peek_record",
     "pixel_hash",
     "protocol_hash",
     "run_id",
     "status_of",
     "validate_record",
 ]
+
+
+_log = logging.getLogger(__name__)
 
 
 def is_finished(record: Mapping | None, protocol: Mapping) -> bool:
@@ -40,17 +45,25 @@ def run_id(record: Mapping) -> str:
     return f"{record['experiment']}/{record['method']}-{record['pixel_hash']}"
 
 
-def load_records(runs: Path, experiment: str | None = None) -> list[dict]:
+def load_records(
+    runs: Path, experiment: str | None = None, *, tell: Callable[[str], None] = _log.warning
+) -> list[dict]:
     """All valid records below `runs` (results/runs), or those of one experiment, by the order of their folders' names.
 
-    Runs without a record yet are left out: the table shows their rows as missing.
-    RunError: a record is unreadable, corrupt or of another version (nothing is left out silently).
+    Runs without a record yet are left out: the table shows their rows as missing. So are those whose record is
+    unreadable, corrupt or of another version; `tell` is given a sentence for each of them.
     """
-    found = sorted(Path(runs).glob(f"{experiment or '*'}/*/record.json"))
-    return [_load(path) for path in found]
+    records = []
+    for path in sorted(Path(runs).glob(f"{experiment or '*'}/*/record.json")):
+        try:
+            records.append(peek_record(path))
+        except RunError as error:
+            tell(str(error))
+    return records
 
 
-def _load(path: Path) -> dict:
+def peek_record(path: Path) -> dict:
+    """The record at `path`, left as it is. RunError: it is unreadable, corrupt, of another version or place."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         validate_record(record)
@@ -60,7 +73,7 @@ def _load(path: Path) -> dict:
         why = " ".join(str(error).split())
         raise RunError(
             f"{path} is not a record of version {RECORD_VERSION} ({why}); "
-            f"run this row again (its images are kept), or move its folder away."
+            f"it counts as unfinished: run this row again (its images are kept), or move its folder away."
         ) from error
     if path.parent.name != f"{record['method']}-{record['pixel_hash']}" or path.parts[-3] != record["experiment"]:
         raise RunError(f"{path} holds the record of {run_id(record)}; move it back to that folder, or delete it.")

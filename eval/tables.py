@@ -121,7 +121,7 @@ def _line(
 
 def _numbers(record: dict, name: str) -> dict[str, Any]:
     if name == SECONDS:
-        low, high = _seconds_interval(record["timing"])
+        low, high = seconds_interval(record["timing"])
         value = None if record["timing"] is None else record["timing"][SECONDS]
         return {name: value, f"{name}_low": low, f"{name}_high": high}
     metric = record["metrics"].get(name)
@@ -138,7 +138,7 @@ def _estimate(name: str, estimate: Mapping) -> dict[str, Any]:
     return {name: estimate.get("value"), f"{name}_low": low, f"{name}_high": high}
 
 
-def _seconds_interval(timing: Mapping | None) -> tuple[float | None, float | None]:
+def seconds_interval(timing: Mapping | None) -> tuple[float | None, float | None]:
     """95% interval of the median from order statistics of the raw batch-1 seconds; None where they are too few."""
     batches = [] if timing is None else timing.get("batches", [])
     seconds = next((batch["seconds"] for batch in batches if batch["batch_size"] == 1), [])

@@ -1,4 +1,8 @@
-"""Rebuild the tables of an experiment from its records: `python -m scripts.tables experiment=table1`."""
+"""Rebuild the tables of an experiment from its records: `python -m scripts.tables experiment=table1`.
+
+Beside the tables goes `runs_<folder>.csv`, every run of the folder with the options that differ, one line for each
+metric: a sweep's curves can be drawn from it, also while its jobs still run.
+"""
 
 import sys
 from pathlib import Path
@@ -6,11 +10,13 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
+from eval.canonical import canonical_json
 from eval.errors import RunError
 from eval.markdown import render
 from eval.records import load_records
 from eval.table_spec import TableSpec
 from eval.tables import Table, build_table, write_table
+from eval.tidy import tidy, unfinished_runs, write_tidy
 from scripts.entry import CONF, say, work_on_each
 from scripts.row import build, resolve
 
@@ -26,17 +32,45 @@ def main() -> int:
 
 def _build_all(composed: DictConfig) -> int:
     config = resolve(composed)
-    specs = table_specs(config)
-    records = fitting(load_records(Path(config["results"]) / "runs", config["runs"]), config)
-    bad = 0
-    for spec in specs:
-        table = build_table(spec, records, select=config["select"])
-        folder = Path(config["results"]) / ("" if table.profile == "real" else table.profile)
-        paths = write_table(table, folder)
-        print(render(table), flush=True)
-        say(f"written: {', '.join(map(str, paths))}")
-        bad += _complain(table)
+    unread: list[str] = []
+    loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=unread.append)
+    for sentence in unread:
+        say(sentence)
+    _write_runs(loaded, config)
+    bad = len(unread)
+    if config["tables"]:
+        specs, records = table_specs(config), fitting(loaded, config)
+        for spec in specs:
+            table = build_table(spec, records, select=config["select"])
+            paths = write_table(table, _folder(config, table.profile))
+            print(render(table), flush=True)
+            say(f"written: {', '.join(map(str, paths))}")
+            bad += _complain(table)
     return int(bad > 0)
+
+
+def _folder(config: dict, profile: str) -> Path:
+    return Path(config["results"]) / ("" if profile == "real" else profile)
+
+
+def _write_runs(records: list[dict], config: dict) -> None:
+    """`runs_<folder>.csv` of every profile that the folder's runs have."""
+    waiting = unfinished_runs(Path(config["results"]) / "runs", config["runs"], records)
+    if not records and not waiting:
+        raise _nothing(config)
+    groups: dict[str, list[dict]] = {}
+    for record in records:
+        groups.setdefault(record["protocol"]["metrics"]["profile"], []).append(record)
+    asked = build("metrics", config["metrics"], config["trusted"]).profile
+    measured = {canonical_json(group[0]["config"]["metrics"]): profile for profile, group in groups.items()}
+    unfinished: dict[str, dict] = {}
+    for name, run in waiting.items():
+        unfinished.setdefault(measured.get(canonical_json(run.get("metrics")), asked), {})[name] = run
+    for profile in sorted({*groups, *unfinished}):
+        frame = tidy(groups.get(profile, []), unfinished.get(profile))
+        path = write_tidy(frame, _folder(config, profile) / f"runs_{config['runs']}.csv")
+        number = len(unfinished.get(profile, ()))
+        say(f"written: {path} ({frame['run_id'].nunique()} runs, {number} of them unfinished)")
 
 
 def table_specs(config: dict) -> list[TableSpec]:
@@ -57,7 +91,7 @@ def fitting(records: list[dict], config: dict) -> list[dict]:
     """
     where = Path(config["results"]) / "runs" / config["runs"]
     if not records:
-        raise RunError(f"there is no record in {where}; run the rows first: python -m scripts.run --multirun ...")
+        raise _nothing(config)
     if config["select"]:
         return records
     fitting = [record for record in records if _choice(record["config"]) == _choice(config)]
@@ -68,6 +102,11 @@ def fitting(records: list[dict], config: dict) -> list[dict]:
             f"(model {config['model']['name']}); repeat those of the run, or take select.model=NAME"
         )
     return fitting
+
+
+def _nothing(config: dict) -> RunError:
+    where = Path(config["results"]) / "runs" / config["runs"]
+    return RunError(f"there is no record in {where}; run the rows first: python -m scripts.run --multirun ...")
 
 
 def _choice(config: dict) -> dict:

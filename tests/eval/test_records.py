@@ -1,8 +1,5 @@
 from pathlib import Path
 
-import pytest
-
-from eval.errors import RunError
 from eval.records import RunFolder, is_finished, load_records, run_id
 from tests.eval.sample_records import make_record
 
@@ -31,14 +28,25 @@ def test_all_records_are_found_in_one_order(tmp_path: Path) -> None:
     assert load_records(tmp_path / "absent") == []
 
 
-def test_a_record_is_never_left_out_silently(tmp_path: Path) -> None:
-    record = make_record()
+def test_an_unreadable_record_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    record, other = make_record(), make_record("none")
     keep(tmp_path, record)
     path = next(tmp_path.glob("*/*/record.json"))
+    keep(tmp_path, other)
     moved = tmp_path / "table1" / "tomesd-000000000000"
     path.parent.rename(moved)
-    with pytest.raises(RunError, match=f"holds the record of {run_id(record)};"):
-        load_records(tmp_path)
+    told: list[str] = []
+    assert load_records(tmp_path, tell=told.append) == [other]
     (moved / "record.json").write_text("{")
-    with pytest.raises(RunError, match=r"record.json is not a record of version 1 \(.*\); run this row again"):
-        load_records(tmp_path)
+    assert load_records(tmp_path, tell=told.append) == [other]
+    assert len(told) == 2
+    assert f"holds the record of {run_id(record)};" in told[0]
+    assert "record.json is not a record of version 1" in told[1]
+    assert "it counts as unfinished: run this row again" in told[1]
+
+
+def test_without_a_listener_the_log_tells(tmp_path: Path, caplog) -> None:
+    keep(tmp_path, make_record())
+    next(tmp_path.glob("*/*/record.json")).write_text("")
+    assert load_records(tmp_path) == []
+    assert "is not a record of version 1" in caplog.text
