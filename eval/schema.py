@@ -92,6 +92,7 @@ def _check_provenance(provenance: Mapping) -> None:
 def _check_timing(timing: Mapping) -> None:
     _is("record.timing.resumed", timing.get("resumed"), (bool,))
     _is("record.timing.s_per_im", timing.get("s_per_im"), (int, float))
+    _is("record.timing.quiet", timing.get("quiet"), (bool, type(None)))
     _is("record.timing.batches", timing.get("batches"), (list,))
     for index, batch in enumerate(timing["batches"]):
         where = f"record.timing.batches[{index}]"

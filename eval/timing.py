@@ -4,7 +4,9 @@ The pipeline is called as a user calls it, so text encoding, planning, merging a
 """
 
 import dataclasses
+import logging
 import math
+import numbers
 import os
 import resource
 import statistics
@@ -16,7 +18,12 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
+from eval.errors import RunError
+from eval.memory import fits
+from eval.quiet import Watch, wait_until_quiet
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
+
+_log = logging.getLogger(__name__)
 
 PROTOCOL = "wall clock of whole pipeline calls after warm-up, synchronised, planning included"
 
@@ -26,18 +33,25 @@ class TimingConfig:
     """What the timing pass measures.
 
     enabled: whether it runs. warmup: calls thrown away before each batch size. images: images timed at each batch
-    size (rounded up to whole calls). batch_sizes: beside batch 1, which is always measured.
+    size (rounded up to whole calls). batch_sizes: beside batch 1, which is always measured. wait: seconds to wait at
+    most for the device to have no other work; the row is timed then whatever comes, and marked where there was some.
+    again: time finished rows anew that are marked so (it changes nothing else).
     """
 
     enabled: bool = True
     warmup: int = 2
     images: int = 20
     batch_sizes: tuple[int, ...] = ()
+    wait: float = 0
+    again: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))
-        if not isinstance(self.enabled, bool):
-            raise ValueError(f"timing.enabled must be true or false, got {self.enabled!r}")
+        for name in ("enabled", "again"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"timing.{name} must be true or false, got {getattr(self, name)!r}")
+        if isinstance(self.wait, bool) or not isinstance(self.wait, numbers.Real) or not 0 <= self.wait < math.inf:
+            raise ValueError(f"timing.wait must be a number of seconds of at least 0, got {self.wait!r}")
         _check_least("timing.warmup", self.warmup, 0)
         _check_least("timing.images", self.images, 1)
         for size in self.batch_sizes:
@@ -60,14 +74,24 @@ def measure(
     """Time `pipe` at every batch size of `timing`; image i uses prompt i (round and round) and seed i.
 
     Returns plain data: `s_per_im` (median seconds of a batch-1 call), `images_per_s` (the best batch size's) with
-    `best_batch_size`, `batches` (one entry per size with raw `seconds` per call), `peak_memory`, and what was around.
-    ValueError without prompts.
+    `best_batch_size`, `batches` (one entry per size with raw `seconds` per call), `out_of_memory` (batch sizes that did
+    not fit), `peak_memory`, and whether the device was `quiet` (None: it cannot be told), with what was around.
+    ValueError without prompts. RunError where not even one image fits into memory.
     """
     if not prompts:
         raise ValueError("prompts must hold at least one prompt, got none")
     pipe.set_progress_bar_config(disable=True)
-    others = other_gpu_processes(sampler.device)
-    rows = [_measure_batch(pipe, sampler, timing, size, prompts, before_batch) for size in timing.shapes]
+    if timing.wait:
+        wait_until_quiet(sampler.device, timing.wait)
+    watch, rows, too_large = Watch(sampler.device), [], []
+    for size in timing.shapes:
+        if not fits(lambda size: rows.append(_measure_batch(pipe, sampler, timing, size, prompts, before_batch)), size):
+            too_large.append(size)
+    if 1 in too_large:
+        raise RunError("memory runs out with one image per pipeline call, so that nothing can be timed; set timing=off")
+    seen = watch.so_far()
+    if not seen.quiet:
+        _log.warning("The seconds of this row are marked: %s while it was timed.", seen.sentence)
     best = max(rows, key=lambda row: row["images_per_s"])
     return {
         "s_per_im": rows[0]["median"],
@@ -77,8 +101,11 @@ def measure(
         "warmup": timing.warmup,
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
-        "other_gpu_processes": others,
+        "quiet": seen.quiet,
+        "others_cpu_share": seen.others_cpu_share,
+        "other_gpu_processes": seen.gpu_processes,
         "batches": rows,
+        "out_of_memory": too_large,
         "peak_memory": rows[-1]["peak_memory"],
     }
 
@@ -146,26 +173,6 @@ def peak_memory(device: str) -> dict[str, int]:
         }
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts kibibytes on Linux, bytes on macOS
     return {"process_peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-
-
-def other_gpu_processes(device: str) -> int | None:
-    """How many other processes compute on the CUDA device, None where it cannot be told (no NVML) or on the CPU.
-
-    Times of a row with other processes beside it are not to be trusted.
-    """
-    if device == "cpu":
-        return None
-    try:
-        import pynvml  # the package nvidia-ml-py; optional
-    except ModuleNotFoundError:
-        return None
-    pynvml.nvmlInit()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    finally:
-        pynvml.nvmlShutdown()
-    return len([process for process in running if process.pid != os.getpid()])
 
 
 def _synchronise(device: str) -> None:

@@ -16,7 +16,7 @@ from eval.bench.interleave import Case, Samples, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
 from eval.sampler import DTYPES
-from eval.timing import other_gpu_processes
+from eval.quiet import other_gpu_processes
 from scripts.bench_denoiser import denoiser_case, pipeline_case
 from scripts.bench_methods import Contender, contender
 from scripts.bench_site import GivenAttention, site_case, site_inputs, site_model

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from eval.errors import RunError
+from eval.quiet import other_gpu_processes
 from eval.sampler import SamplerConfig
-from eval.timing import TimingConfig, measure, other_gpu_processes, summarise
+from eval.timing import TimingConfig, measure, summarise
 
 SAMPLER = SamplerConfig(steps=1, height=64, width=64)
 
@@ -26,6 +28,25 @@ def test_every_shape_is_warmed_up_and_its_raw_values_kept(tiny_original):
     assert result["peak_memory"]["process_peak_rss_bytes"] > 10**8
     assert result["other_gpu_processes"] is None
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_batch_that_does_not_fit_is_left_out_and_told(tiny_original):
+    def at_most_one(seeds: list[int]) -> None:
+        if len(seeds) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    timing = TimingConfig(warmup=0, images=2, batch_sizes=(2, 4))
+    result = measure(tiny_original, SAMPLER, timing, prompts=["a"], before_batch=at_most_one)
+    assert result["out_of_memory"] == [2, 4]
+    assert [row["batch_size"] for row in result["batches"]] == [1]
+
+
+def test_not_even_one_image_is_a_sentence(tiny_original):
+    def never(_: list[int]) -> None:
+        raise MemoryError
+
+    with pytest.raises(RunError, match="memory runs out with one image per pipeline call"):
+        measure(tiny_original, SAMPLER, TimingConfig(warmup=0, images=1), prompts=["a"], before_batch=never)
 
 
 def test_before_batch_is_inside_the_time(tiny_original):
@@ -55,6 +76,8 @@ def test_no_prompts_are_refused(tiny_original):
         ({"warmup": -1}, "timing.warmup must be an integer of at least 0, got -1"),
         ({"images": 0}, "timing.images must be an integer of at least 1, got 0"),
         ({"batch_sizes": [0]}, "timing.batch_sizes must be an integer of at least 1, got 0"),
+        ({"wait": -1}, "timing.wait must be a number of seconds of at least 0, got -1"),
+        ({"again": 1}, "timing.again must be true or false, got 1"),
     ],
 )
 def test_bad_values_are_named(options, message):
