@@ -112,7 +112,14 @@ def _timing_is_due(row: Row, checked: Checked, finished: dict) -> bool:
     if not row.timing.enabled:
         return False
     moved = finished["protocol"]["device_name"] != checked.protocol["device_name"]
-    return moved or finished["timing"] is None or finished["config"]["timing"] != row.config["timing"]
+    otherwise = _what_is_timed(finished["config"]["timing"]) != _what_is_timed(row.config["timing"])
+    if moved or otherwise or finished["timing"] is None:
+        return True
+    return row.timing.again and not finished["timing"].get("quiet")
+
+
+def _what_is_timed(timing: dict) -> dict:
+    return {key: value for key, value in timing.items() if key not in ("wait", "again")}
 
 
 def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, dict]) -> bool:
