@@ -30,6 +30,10 @@ class Moments:
     covariance: torch.Tensor
     n: int
 
+    def to(self, device: str | torch.device) -> "Moments":
+        """The same on `device`."""
+        return Moments(self.mean.to(device), self.covariance.to(device), self.n)
+
 
 def check_features(features: np.ndarray, what: str) -> None:
     """RunError if `features` [n, d] holds NaN or infinity, TooFewImagesError if n < MINIMUM_IMAGES."""

@@ -12,10 +12,11 @@ import torch
 from eval.clip_score import ClipNetwork, clip_scores
 from eval.feature_cache import cached_array
 from eval.features import FeatureNetwork, extract
-from eval.fid import check_features, fid, fid_replicates, moments
+from eval.fid import Moments, check_features, fid, fid_replicates, moments
 from eval.kid import kid, kid_replicates
 from eval.pictures import ImageSet
 from eval.reference import ReferenceSet
+from eval.reference_moments import ReferenceMoments
 from eval.ssim import ssim_scores
 from eval.stats import STEP, Bootstrap, class_positions, class_weights, mean_replicates
 
@@ -49,7 +50,7 @@ class Distance:
 
     kind: str
     network: FeatureNetwork
-    reference: ReferenceSet
+    reference: ReferenceSet | ReferenceMoments
     setting: Setting
 
     @property
@@ -99,10 +100,16 @@ class Distance:
 
     @cached_property
     def _reference_features(self) -> np.ndarray:
+        if isinstance(self.reference, ReferenceMoments):
+            self.reference.check(self.network)
+            return self.reference.features
         return self._features(self.reference)
 
     @cached_property
-    def _moments(self):
+    def _moments(self) -> Moments:
+        if isinstance(self.reference, ReferenceMoments):
+            self.reference.check(self.network)
+            return self.reference.moments.to(self.setting.device)
         return moments(self._reference_features, self.setting.device, "reference")
 
 

@@ -14,11 +14,12 @@ from eval.fid import TooFewImagesError
 from eval.measures import Distance, Likeness, Measure, Setting, TextAgreement
 from eval.pictures import ImageSet, ScoredImage
 from eval.reference import ReferenceSet
+from eval.reference_moments import ReferenceMoments
 from eval.smoke_networks import SmokeClip, SmokeFeatures
 from eval.stats import Bootstrap, difference, interval
 from eval.weights import WeightFile
 
-__all__ = ["ImageSet", "NoMetrics", "RealMetrics", "ScoredImage", "SmokeMetrics", "score"]
+__all__ = ["ImageSet", "NoMetrics", "RealMetrics", "ScoredImage", "SmokeMetrics", "check_reference", "score"]
 
 
 class Metrics(Protocol):
@@ -84,7 +85,7 @@ class RealMetrics:
 
 @dataclass(frozen=True)
 class SmokeMetrics:
-    """The same measures on small random networks, under names that say so."""
+    """The same measures on small networks, random ones unless others are given, under names that say so."""
 
     features: FeatureNetwork = field(default_factory=SmokeFeatures)
     clip: ClipNetwork = field(default_factory=SmokeClip)
@@ -110,7 +111,7 @@ class SmokeMetrics:
         return {"clip_smoke": self.clip}
 
     def preflight(self) -> None:
-        """As RealMetrics; the random networks need no file."""
+        """As RealMetrics; the random networks need no file, the trained ones those that the package ships."""
         _preflight(self)
 
 
@@ -134,9 +135,16 @@ def _preflight(metrics: Metrics) -> None:
         network.preflight()
 
 
+def check_reference(reference: ReferenceSet | ReferenceMoments, metrics: Metrics) -> None:
+    """RunError where the reference is statistics that another network made than one that `metrics` measures with."""
+    if isinstance(reference, ReferenceMoments):
+        for network in (*metrics.frechet.values(), *metrics.kernel.values()):
+            reference.check(network)
+
+
 def score(
     images: ImageSet,
-    reference: ReferenceSet | None,
+    reference: ReferenceSet | ReferenceMoments | None,
     metrics: Metrics | NoMetrics,
     *,
     cache: Path,
@@ -159,7 +167,7 @@ def score(
     return {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}
 
 
-def _check_inputs(images: ImageSet, reference: ReferenceSet | None, against: Mapping[str, ImageSet]) -> None:
+def _check_inputs(images: ImageSet, reference: object | None, against: Mapping[str, ImageSet]) -> None:
     if not len(images):
         raise RunError("there are no images to score")
     if reference is None:
@@ -171,7 +179,7 @@ def _check_inputs(images: ImageSet, reference: ReferenceSet | None, against: Map
 
 
 def _measures(
-    metrics: Metrics, reference: ReferenceSet, against: Mapping[str, ImageSet], setting: Setting
+    metrics: Metrics, reference: ReferenceSet | ReferenceMoments, against: Mapping[str, ImageSet], setting: Setting
 ) -> dict[str, Measure]:
     measures: dict[str, Measure] = {}
     for kind, networks in (("frechet", metrics.frechet), ("kernel", metrics.kernel)):

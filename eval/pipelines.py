@@ -8,11 +8,13 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.architectures import random_pipeline
+from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.errors import RunError
+from eval.quiet import quiet
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
 from eval.tiny import tiny_pipeline
 
-KINDS = ("hub", "random", "tiny")
+KINDS = ("hub", "shipped", "random", "tiny")
 ARCHITECTURES = ("sd15", "sd21", "sdxl")
 
 
@@ -22,6 +24,8 @@ class ModelConfig:
 
     kind "hub": `repo` at `revision` from the Hugging Face hub, or the local folder `path` (made by
     `save_pretrained` or a hub snapshot), which then stands for it; safetensors only. `variant`: such as "fp16".
+    kind "shipped": the folder `path` below eval/assets; `revision` is the sha256 over its files (`folder_sha256`), so
+    that a run is named by the weights it was made with.
     kind "random": `architecture` ("sd15" | "sd21" | "sdxl") at full size, weights drawn from `seed`, no download.
     kind "tiny": the embedded 64 px pipeline, weights drawn from `seed`.
     """
@@ -42,6 +46,11 @@ class ModelConfig:
             raise ValueError(
                 f"model {self.name!r} of kind hub needs repo and revision, or path, "
                 f"got repo={self.repo!r}, revision={self.revision!r}"
+            )
+        if self.kind == "shipped" and not (self.path and self.revision):
+            raise ValueError(
+                f"model {self.name!r} of kind shipped needs path and revision, got path={self.path!r}, "
+                f"revision={self.revision!r}"
             )
         if self.kind == "random" and self.architecture not in ARCHITECTURES:
             raise ValueError(f"model.architecture must be one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
@@ -90,7 +99,9 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
 
 
 def _folder(model: ModelConfig) -> Path:
-    """The folder that holds the pipeline: the local one given, or the hub's snapshot, downloaded where needed."""
+    """The folder that holds the pipeline: shipped, local, or the hub's snapshot, downloaded where needed."""
+    if model.kind == "shipped":
+        return _shipped_folder(model)
     if model.path:
         folder = Path(model.path).expanduser()
         if not (folder / "model_index.json").is_file():
@@ -113,19 +124,33 @@ def _folder(model: ModelConfig) -> Path:
         ) from error
 
 
+def _shipped_folder(model: ModelConfig) -> Path:
+    folder = ASSETS / model.path
+    found = folder_sha256(folder)
+    if found != model.revision:
+        differs = f"its files have sha256 {found[:12]}, expected {model.revision[:12]}"
+        raise RunError(
+            f"model {model.name}: {folder} is not what this version ships "
+            f"({differs if folder.is_dir() else 'it is not there'}); {RESTORE}, and a pipeline of your own is given "
+            "with model.kind=hub model.path=FOLDER"
+        )
+    return folder
+
+
 def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     known = DiffusionPipeline.load_config(str(folder))
     off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     extra = off if "safety_checker" in known else {}
     try:
-        return DiffusionPipeline.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            variant=model.variant,
-            use_safetensors=True,
-            local_files_only=True,
-            **extra,
-        )
+        with quiet():
+            return DiffusionPipeline.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                variant=model.variant,
+                use_safetensors=True,
+                local_files_only=True,
+                **extra,
+            )
     except OSError as error:
         raise RunError(
             f"model {model.name}: {folder} cannot be loaded ({_first_line(error)}); it must hold every component of "

@@ -11,10 +11,11 @@ from typing import Protocol
 
 from eval.errors import RunError
 from eval.pictures import Picture, contents_hash
+from eval.reference_moments import ReferenceMoments, load_moments
 from eval.reference_sources import Pictures, from_folder, from_hub, from_parquet
 from eval.synthetic import write_synthetic
 
-KINDS = ("folder", "parquet", "hub", "synthetic")
+KINDS = ("folder", "parquet", "hub", "synthetic", "moments")
 
 
 class ClassLike(Protocol):
@@ -33,8 +34,9 @@ class ReferenceConfig:
     """Where the real pictures are. ValueError on a bad field.
 
     kind: "folder" (class folders by wnid, or flat with `labels` and perhaps `synsets`), "parquet" (a file or a folder
-    of them), "hub" (`repo` at `revision`, validation split), "synthetic" (drawn: `size` pixels, `seed`). path, labels,
-    synsets: files of the user's. per_class: pictures of each class, at least 1.
+    of them), "hub" (`repo` at `revision`, validation split), "synthetic" (drawn: `size` pixels, `seed`), "moments"
+    (statistics without pictures, whatever the classes; without `path` the shipped ones, of the tiny model's classes).
+    path, labels, synsets: files of the user's. per_class: pictures of each class, at least 1.
     """
 
     kind: str = "folder"
@@ -72,10 +74,14 @@ class ReferenceSet:
         return len(self.images)
 
 
-def load_reference(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path) -> ReferenceSet:
+def load_reference(
+    config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path
+) -> ReferenceSet | ReferenceMoments:
     """The reference for `classes`. RunError naming class, found and wanted where there are fewer than `per_class`."""
     if not classes:
         raise ValueError("classes must hold at least one class, got none")
+    if config.kind == "moments":
+        return load_moments(config.path)
     found = _find(config, classes, Path(cache))
     short = [item for item in classes if len(found.get(item.index, ())) < config.per_class]
     if short:
@@ -87,9 +93,14 @@ def load_reference(config: ReferenceConfig, classes: Sequence[ClassLike], cache:
 
 
 def held_classes(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path) -> list[ClassLike]:
-    """Those of `classes` of which the reference holds at least `per_class` pictures (all of them if it is drawn)."""
+    """Those of `classes` of which the reference holds at least `per_class` pictures (all of them if it is drawn).
+
+    RunError for statistics, which hold no pictures of any class.
+    """
     if config.kind == "synthetic":
         return list(classes)
+    if config.kind == "moments":
+        raise RunError("a reference of kind moments holds no pictures, so it cannot name classes; list their wnids")
     found = _find(config, classes, Path(cache))
     return [item for item in classes if len(found.get(item.index, ())) >= config.per_class]
 

@@ -39,7 +39,7 @@ class SmokeFeatures:
 
     def preparer(self) -> Prepare:
         """Bicubic to [3, 64, 64], in [-1, 1]."""
-        return _prepare
+        return prepare
 
     def load(self, device: str | torch.device) -> Embed:
         """The network on `device`."""
@@ -63,7 +63,7 @@ class SmokeClip:
 
     def preparer(self) -> Prepare:
         """Bicubic to [3, 64, 64], in [-1, 1]."""
-        return _prepare
+        return prepare
 
     def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
         """Both towers on `device`."""
@@ -74,7 +74,8 @@ class SmokeClip:
         return lambda batch: _tower(batch, kernels) @ head, lambda texts: _counts(texts).to(device) @ table
 
 
-def _prepare(image: Image.Image) -> torch.Tensor:
+def prepare(image: Image.Image) -> torch.Tensor:
+    """A picture as [3, 64, 64] in [-1, 1]: bicubic, and one of that size as it is."""
     small = np.array(image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
     return torch.from_numpy(small).permute(2, 0, 1).float() / 127.5 - 1
 

@@ -1,14 +1,18 @@
 """Loading: tiny, a saved folder as if it were the real model, and clear sentences for what cannot be had."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from eval.assets import folder_sha256
 from eval.errors import RunError
 from eval.pipelines import ModelConfig, load_pipeline, pipe_identity
 from eval.sampler import SamplerConfig, call_pipeline
+from eval.weights import file_sha256
 
-TINY = ModelConfig("tiny", kind="tiny")
+TINY = ModelConfig("tiny_random", kind="tiny")
 SD15 = ModelConfig(
     "sd15",
     repo="stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -91,11 +95,49 @@ def test_pickled_weights_are_never_read(tiny_original, tmp_path):
         load_pipeline(ModelConfig("mine", path=str(tmp_path)), tiny_sampler())
 
 
+@pytest.fixture
+def shipped(saved, monkeypatch):
+    """The saved folder as if it came with the package."""
+    monkeypatch.setattr("eval.pipelines.ASSETS", saved.parent)
+    return ModelConfig("mine", kind="shipped", path=saved.name, revision=folder_sha256(saved))
+
+
+def test_a_shipped_folder_is_found_from_anywhere_without_a_word(shipped, saved, monkeypatch, tmp_path, capfd):
+    monkeypatch.chdir(tmp_path)
+    pipe = load_pipeline(shipped, tiny_sampler())
+    assert pipe_identity(pipe)["weights"]["unet/diffusion_pytorch_model.safetensors"] == file_sha256(
+        saved / "unet" / "diffusion_pytorch_model.safetensors"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_not_as_shipped_is_one_sentence(shipped, saved):
+    gone = dataclasses.replace(shipped, path="gone")
+    with pytest.raises(RunError, match=r"gone is not what this version ships \(it is not there\); .*git checkout"):
+        load_pipeline(gone, tiny_sampler())
+    other = dataclasses.replace(shipped, revision="0" * 64)
+    with pytest.raises(RunError, match=rf"have sha256 {shipped.revision[:12]}, expected 0{{12}}\).*model\.kind=hub"):
+        load_pipeline(other, tiny_sampler())
+
+
+def test_the_hash_of_a_folder_follows_names_and_bytes(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one").write_text("1")
+    first = folder_sha256(tmp_path)
+    (tmp_path / ".hidden").write_text("no part of it")
+    assert folder_sha256(tmp_path) == first
+    (tmp_path / "a" / "one").rename(tmp_path / "a" / "two")
+    second = folder_sha256(tmp_path)
+    (tmp_path / "a" / "two").write_text("2")
+    assert len({first, second, folder_sha256(tmp_path)}) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "local"}, "model.kind must be one of hub, random, tiny, got 'local'"),
+        ({"kind": "local"}, "model.kind must be one of hub, shipped, random, tiny, got 'local'"),
         ({"repo": "a/b"}, "needs repo and revision, or path, got repo='a/b', revision=None"),
+        ({"kind": "shipped", "path": "tiny"}, "needs path and revision, got path='tiny', revision=None"),
         ({"kind": "random"}, "model.architecture must be one of sd15, sd21, sdxl, got None"),
         ({"kind": "tiny", "seed": -1}, r"model.seed must be an integer in \[0, 2\*\*32\), got -1"),
     ],

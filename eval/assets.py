@@ -1,0 +1,39 @@
+"""The files that come with this package, and one sentence for one that is not there or not whole.
+
+They are found from this file, so the working directory does not matter.
+"""
+
+import hashlib
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from eval.errors import RunError
+from eval.weights import file_sha256
+
+ASSETS = Path(__file__).parent / "assets"
+RESTORE = "a shipped file comes back with git checkout (and git lfs pull, where large files are kept that way)"
+_POINTER = b"version https://git-lfs"
+
+
+def whole_safetensors(path: Path) -> Path:
+    """`path` itself. RunError where it is missing, a Git LFS pointer, or no complete safetensors file."""
+    if not path.is_file():
+        raise RunError(f"{path} is not there; {RESTORE}")
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise RunError(f"{path} is a Git LFS pointer and not the file itself; {RESTORE}")
+    try:
+        with safe_open(path, framework="pt"):
+            return path
+    except SafetensorError as error:
+        raise RunError(f"{path} is damaged ({error}); {RESTORE}") from error
+
+
+def folder_sha256(folder: Path) -> str:
+    """sha256 (hex) over the names and the bytes of all files below `folder`, hidden ones apart."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    total = hashlib.sha256()
+    for name in sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)):
+        total.update(f"{name}\0{file_sha256(folder / name)}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,135 @@
+"""The trained networks of the smoke profile: a small classifier's features, and the small CLIP of the tiny model.
+
+Both know 20 ImageNet classes at 64 x 64 and nothing else, so their numbers are named `fid_smoke`, `kid_smoke` and
+`clip_smoke`, never FID, KID or CLIP score. eval/assets/tiny/README.md says what they were trained on.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.assets import ASSETS, RESTORE, whole_safetensors
+from eval.clip_score import EmbedTexts
+from eval.errors import RunError
+from eval.features import Embed, Prepare
+from eval.quiet import quiet
+from eval.smoke_networks import prepare
+from eval.weights import file_sha256
+
+SHIPPED = ASSETS / "tiny"
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TinyFeatures:
+    """The pooled features of a `ResNetForImageClassification`. folder: where it lies; None is the shipped one."""
+
+    folder: str | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """sha256 (hex) of the weights file. RunError when it is missing or damaged."""
+        return file_sha256(whole_safetensors(self._folder / _WEIGHTS))
+
+    @property
+    def identity(self) -> str:
+        """Which network, and its file's hash."""
+        return f"pooled features of the tiny model's classifier, {_WEIGHTS} sha256 {self.sha256[:12]}, no FID"
+
+    def preflight(self) -> None:
+        """RunError when the weights are missing or damaged."""
+        whole_safetensors(self._folder / _WEIGHTS)
+
+    def preparer(self) -> Prepare:
+        """Bicubic to [3, 64, 64] (pictures of that size stay as they are), in [-1, 1]."""
+        return prepare
+
+    def load(self, device: str | torch.device) -> Embed:
+        """The network on `device` in float32, from [B, 3, 64, 64] to [B, D]."""
+        from transformers import ResNetForImageClassification
+
+        model = _load(ResNetForImageClassification, self._folder).to(device)
+        return lambda batch: model.resnet(batch).pooler_output.flatten(1)
+
+    @property
+    def _folder(self) -> Path:
+        return SHIPPED / "classifier" if self.folder is None else Path(self.folder).expanduser()
+
+
+@dataclass(frozen=True)
+class TinyClip:
+    """A small `CLIPModel` and its tokenizer. folder, tokenizer: where they lie; None is the shipped one."""
+
+    folder: str | None = None
+    tokenizer: str | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """sha256 (hex) of the weights file. RunError when it is missing or damaged."""
+        return file_sha256(whole_safetensors(self._folder / _WEIGHTS))
+
+    @property
+    def identity(self) -> str:
+        """Which network, and its file's hash."""
+        return f"both towers of the tiny model's CLIP, {_WEIGHTS} sha256 {self.sha256[:12]}, no CLIP"
+
+    def preflight(self) -> None:
+        """RunError when the weights are missing or damaged, or there is no tokenizer."""
+        whole_safetensors(self._folder / _WEIGHTS)
+        self._load_tokenizer()
+
+    def preparer(self) -> Prepare:
+        """Bicubic to [3, 64, 64] (pictures of that size stay as they are), in [-1, 1]."""
+        return prepare
+
+    def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
+        """Both towers on `device` in float32."""
+        from transformers import CLIPModel
+
+        model, tokenizer = _load(CLIPModel, self._folder).to(device), self._load_tokenizer()
+        length = model.config.text_config.max_position_embeddings
+
+        def embed(batch: torch.Tensor) -> torch.Tensor:
+            return model.visual_projection(model.vision_model(pixel_values=batch).pooler_output)
+
+        def embed_texts(texts: list[str]) -> torch.Tensor:
+            padded = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+            return model.text_projection(model.text_model(input_ids=padded.input_ids.to(device)).pooler_output)
+
+        return embed, embed_texts
+
+    @property
+    def _folder(self) -> Path:
+        return SHIPPED / "clip" if self.folder is None else Path(self.folder).expanduser()
+
+    def _load_tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        own = self.tokenizer
+        folder = SHIPPED / "pipeline" / "tokenizer" if own is None else Path(own).expanduser()
+        try:
+            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"tokenizer {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
+
+
+def _load(kind: type, folder: Path) -> torch.nn.Module:
+    """The model of `folder` in float32, evaluation mode. RunError where config and weights do not make one."""
+    whole_safetensors(folder / _WEIGHTS)
+    options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    try:
+        # Initial weights are drawn from the global generator, which is not ours to move.
+        with torch.random.fork_rng(devices=[]), quiet():
+            model, told = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"network {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
+    if wrong := sorted({*told["missing_keys"], *told["unexpected_keys"]}):
+        raise RunError(f"network {folder}: {len(wrong)} weights do not fit its config (first: {wrong[0]}); {RESTORE}")
+    return model.eval()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")
