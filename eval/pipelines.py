@@ -10,8 +10,8 @@ from diffusers import DiffusionPipeline
 from eval.architectures import random_pipeline
 from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.errors import RunError
-from eval.quiet import quiet
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
+from eval.silence import silent_loading
 from eval.tiny import tiny_pipeline
 
 KINDS = ("hub", "shipped", "random", "tiny")
@@ -142,7 +142,7 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
     off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
     extra = off if "safety_checker" in known else {}
     try:
-        with quiet():
+        with silent_loading():
             return DiffusionPipeline.from_pretrained(
                 str(folder),
                 dtype=dtype,

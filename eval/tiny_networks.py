@@ -15,7 +15,7 @@ from eval.assets import ASSETS, RESTORE, whole_safetensors
 from eval.clip_score import EmbedTexts
 from eval.errors import RunError
 from eval.features import Embed, Prepare
-from eval.quiet import quiet
+from eval.silence import silent_loading
 from eval.smoke_networks import prepare
 from eval.weights import file_sha256
 
@@ -122,7 +122,7 @@ def _load(kind: type, folder: Path) -> torch.nn.Module:
     options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     try:
         # Initial weights are drawn from the global generator, which is not ours to move.
-        with torch.random.fork_rng(devices=[]), quiet():
+        with torch.random.fork_rng(devices=[]), silent_loading():
             model, told = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"network {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
