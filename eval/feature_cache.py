@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.atomic import replacing
+from eval.atomic import clear, replacing
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +24,14 @@ def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.n
     if path.is_file():
         try:
             # Opened here, because np.load leaves its own file open when the archive is damaged.
-            with path.open("rb") as file, np.load(file) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                if tuple(stored["parts"].tolist()) != parts:
+                    raise ValueError("it holds the features of something else")
                 return stored["values"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             _log.warning("cached features %s are damaged (%s): computing them again", path, error)
     values = compute()
+    clear(path.parent)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, values=values, parts=np.array(parts))
     return values

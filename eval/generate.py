@@ -4,8 +4,10 @@ item alone, up to float noise, and on nothing at all when the batches are the sa
 import dataclasses
 import inspect
 import itertools
+import logging
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,18 @@ from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
 from eval.images import NAN, ImageCheck, is_whole, read_flag, to_uint8, verify, write_png
+from eval.memory import BatchLimit
 from eval.prompts import PromptItem
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["GenerateReport", "ImageCheck", "batches", "generate", "sample", "shard", "verify"]
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerateReport:
-    """What one call of `generate` did. Names are file names; `remade` were there but broken; seconds are wall clock."""
+    """What one call of `generate` did. Names are file names; `remade` were there, broken or NaN; seconds are wall clock."""
 
     made: tuple[str, ...]
     kept: tuple[str, ...]
@@ -30,6 +35,7 @@ class GenerateReport:
     nan: tuple[str, ...]
     constant: tuple[str, ...]
     seconds: float
+    batch_size: int
 
 
 def generate(
@@ -39,31 +45,43 @@ def generate(
     sampler: SamplerConfig,
     *,
     before_batch: BeforeBatch | None = None,
+    after_batch: Callable[[], None] | None = None,
     progress: bool = True,
 ) -> GenerateReport:
-    """Write the missing and the broken files of `items` into `folder`, each as soon as its batch is done.
+    """Write the missing, the broken and the NaN files of `items` into `folder`, each as soon as its batch is done.
 
     Batches are cut from the whole of `items`, whatever is there already, and a batch with a gap is made whole again:
     so a resumed run computes exactly what an undisturbed one does, and the files have the same bytes.
-    before_batch: called with the seeds of a batch's images before its pipeline call. progress: a bar with images/s
-    and time left on a terminal, nothing elsewhere. RunError when the disk is full.
+    Where memory runs out, batches are halved from there on: said, and told by the report's `batch_size`.
+    before_batch: called with the seeds of a batch's images before its pipeline call. after_batch: called when a batch's
+    files are written. progress: a bar with images/s and time left on a terminal, nothing elsewhere. RunError when the
+    disk is full, or memory runs out with a single image.
     """
-    folder, started = Path(folder), time.perf_counter()
+    folder, started, limit = Path(folder), time.perf_counter(), BatchLimit(sampler.batch_size)
     folder.mkdir(parents=True, exist_ok=True)
     size = (sampler.width, sampler.height)
-    whole = {item.file for item in items if is_whole(folder / item.file, size)}
-    remade = tuple(item.file for item in items if item.file not in whole and (folder / item.file).exists())
-    flags = {name: read_flag(folder / name) for name in whole}
+    kept = {item.file: read_flag(folder / item.file) for item in items if is_whole(folder / item.file, size)}
+    flags = {name: flag for name, flag in kept.items() if flag != NAN}
+    whole = set(flags)
+    remade = tuple(item.file for item in items if item.file not in whole and os.path.lexists(folder / item.file))
+    if remade:
+        _log.warning("Damaged or NaN pictures in %s, made anew: %d (first: %s).", folder, len(remade), remade[0])
     with tqdm(total=len(items), initial=len(whole), unit="image", disable=None if progress else True) as bar:
-        for batch in batches(items, sampler.batch_size):
-            gaps = {item.file for item in batch} - whole
+
+        def fill(piece: Sequence[PromptItem]) -> None:
+            gaps = {item.file for item in piece} - whole
             if not gaps:
-                continue
+                return
             if before_batch is not None:
-                before_batch([item.seed for item in batch])
-            flags |= _make(pipe, batch, gaps, folder, sampler)
+                before_batch([item.seed for item in piece])
+            flags.update(_make(pipe, piece, gaps, folder, sampler))
+            if after_batch is not None:
+                after_batch()
             bar.update(len(gaps))
-    return _report(items, whole, remade, flags, time.perf_counter() - started)
+
+        for batch in batches(items, sampler.batch_size):
+            limit.work_through(batch, fill)
+    return _report(items, whole, remade, flags, time.perf_counter() - started, limit.size)
 
 
 def shard(items: Sequence[PromptItem], rank: int, world: int, batch_size: int = 1) -> list[PromptItem]:
@@ -113,7 +131,12 @@ def _make(
 
 
 def _report(
-    items: Sequence[PromptItem], whole: set[str], remade: tuple[str, ...], flags: dict[str, str | None], seconds: float
+    items: Sequence[PromptItem],
+    whole: set[str],
+    remade: tuple[str, ...],
+    flags: dict[str, str | None],
+    seconds: float,
+    batch_size: int,
 ) -> GenerateReport:
     names = [item.file for item in items]
     return GenerateReport(
@@ -123,4 +146,5 @@ def _report(
         nan=tuple(name for name in names if flags[name] == NAN),
         constant=tuple(name for name in names if flags[name] not in (None, NAN)),
         seconds=seconds,
+        batch_size=batch_size,
     )

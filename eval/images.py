@@ -84,8 +84,11 @@ def is_constant(pixels: np.ndarray) -> bool:
 def is_whole(path: Path, size: tuple[int, int] | None = None) -> bool:
     """Whether `path` is a PNG whose every chunk's checksum holds, of `size` (width, height) where given.
 
-    The checksums cover every byte, so nothing needs to be decompressed.
+    The checksums cover every byte, so nothing needs to be decompressed. A link is no picture of a run: it may lead out
+    of the run's folder.
     """
+    if path.is_symlink():
+        return False
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if size is not None and image.size != size:

@@ -15,7 +15,8 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> contextlib.Abstra
     """Hold the lock file `path` for the block. `what` names the guarded thing in the message.
 
     The file stays behind (removing it would let two holders in); it says who holds it. The lock is `flock`'s, so
-    the system releases it after kill -9. wait: for what takes moments, until the holder is done.
+    the system releases it after kill -9. A link is not followed: what it names would be
+    emptied. wait: for what takes moments, until the holder is done.
     RunError: someone else holds it (their process id and host are named), or the folder cannot hold a lock.
     """
     return _held(path, what, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,7 +31,7 @@ def shared(path: Path, what: str) -> contextlib.AbstractContextManager[None]:
 def _held(path: Path, what: str, operation: int) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise RunError(f"{what} cannot be locked: {path} cannot be opened ({error.strerror}).") from error
     try:

@@ -86,14 +86,18 @@ class RunFolder:
             raise ValueError(f"config hashes to {pixel_hash(config)}, but the run folder is {self.path}")
         with _writing(self.path):
             self.images.mkdir(parents=True, exist_ok=True)
-            for left in self.path.glob(".*.tmp"):  # by a write that was killed (eval.atomic)
-                left.unlink()
+            for folder in (self.path, self.images):
+                atomic.clear(folder)
+        self._refuse_links()
         kept = self._read("config.yaml", _parse_config)
         if kept is not None and kept[1] != self.hash:
             raise RunError(
                 f"Run folder {self.path} holds a config.yaml that hashes to {kept[1]}, not to the folder's "
                 f"{self.hash}; it was edited or moved: put it back, or move the folder away and run again."
             )
+        if kept is not None and not (self.path / "record.json").exists():
+            images = sum(1 for name in self.images.iterdir() if name.suffix == ".png")
+            _log.info("Run folder %s was begun before and has no record: its %d images are kept.", self.path, images)
         config = plain(config)
         if kept is None or canonical_json(kept[0]) != canonical_json(config):
             with _writing(self.path):
@@ -107,7 +111,7 @@ class RunFolder:
         RunError: the manifest that is there lists something else, or a file name would leave the folder.
         """
         wanted = [plain(_as_dict(item), f"manifest[{index}]") for index, item in enumerate(items)]
-        _check_files(wanted, self.path / "manifest.jsonl")
+        check_files(wanted, self.path / "manifest.jsonl")
         kept = self.read_manifest()
         if kept is None:
             lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in wanted)
@@ -128,13 +132,16 @@ class RunFolder:
         """
         items = self._read("manifest.jsonl", _parse_manifest)
         if items is not None:
-            _check_files(items, self.path / "manifest.jsonl")
+            check_files(items, self.path / "manifest.jsonl")
         return items
 
     def image_path(self, item: Mapping) -> Path:
-        """Where the image of a manifest's item lies. RunError: its file name would leave the folder."""
-        _check_files([item], self.path / "manifest.jsonl")
-        return self.images / item["file"]
+        """Where the image of a manifest's item lies. RunError: its file name or a link would leave the folder."""
+        check_files([item], self.path / "manifest.jsonl")
+        path = self.images / item["file"]
+        if path.is_symlink() or self.images.is_symlink():
+            raise RunError(f"{path} is a link, and a run lies in its own folder alone; remove it and run again.")
+        return path
 
     def read_record(self) -> dict | None:
         """The kept record, or None if there is none or it was corrupt (then it is set aside and said).
@@ -171,6 +178,14 @@ class RunFolder:
                 f"Run folder {self.path} needs {needed / _MIB:,.1f} MiB and its disk has {free / _MIB:,.1f} MiB free; "
                 f"make room, or put the results on another disk."
             )
+
+    def _refuse_links(self) -> None:
+        for place in (self.images, *(self.path / name for name in ("config.yaml", "manifest.jsonl", "record.json"))):
+            if place.is_symlink():
+                raise RunError(
+                    f"{place} is a link, and a run lies in its own folder alone; put what it names in its place, or "
+                    f"move the whole results folder and link that."
+                )
 
     def _check_belongs(self, record: Mapping) -> None:
         for key in ("experiment", "method"):
@@ -231,7 +246,8 @@ def _as_dict(item: Any) -> dict:
     return dataclasses.asdict(item) if dataclasses.is_dataclass(item) else dict(item)
 
 
-def _check_files(items: Iterable[Mapping], path: Path) -> None:
+def check_files(items: Iterable[Mapping], path: Path) -> None:
+    """RunError, naming the manifest `path`, unless every item has a plain file name of its own."""
     seen = set()
     for item in items:
         name = item.get("file")

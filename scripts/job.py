@@ -17,6 +17,7 @@ from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, 
 from eval.reference import ReferenceSet, load_reference
 from eval.sampler import check_device
 from scripts.draw import Drawn, draw, image_facts
+from scripts.repair import is_damaged, redraw
 from scripts.row import Row
 from scripts.session import Session
 from scripts.siblings import image_set, names, sibling_images, siblings
@@ -96,16 +97,20 @@ def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
 def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
     """Draw, time and score what the finished record (if any) does not hold already."""
     against = session.team.from_main(lambda: siblings(row))
+    damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
     drawing = finished is None or _timing_is_due(row, checked, finished)
-    scoring = finished is None or not _scores_hold(row, checked, finished, against)
+    scoring = finished is None or damaged or not _scores_hold(row, checked, finished, against)
     if not (drawing or scoring):
         return "already finished"
-    drawn = draw(row, session, folder, checked.items) if drawing else _drawn_before(finished)
+    if drawing:
+        drawn = draw(row, session, folder, checked.items)
+    else:
+        drawn = redraw(row, session, folder, checked.items, finished) if damaged else _drawn_before(finished)
     with session.team.phase():
         if session.team.is_main:
             metrics = _score(row, folder, checked, against) if scoring else finished["metrics"]
             folder.write_record(_record(row, folder, checked, drawn, metrics, names(against)))
-    return "done" if drawing else "rescored"
+    return "done" if drawing or damaged else "rescored"
 
 
 def _timing_is_due(row: Row, checked: Checked, finished: dict) -> bool:

@@ -34,7 +34,7 @@ def image_set(folder: RunFolder, items: list[PromptItem]) -> ImageSet:
     if absent:
         raise RunError(
             f"run {folder.run_id} is finished but {len(absent)} of its {len(images)} images are gone "
-            f"(first: {absent[0].path}); delete its record.json and run it again"
+            f"(first: {absent[0].path}); run it again"
         )
     return ImageSet(tuple(images))
 

@@ -130,7 +130,7 @@ def test_a_damaged_file_is_made_again(tiny_original, undisturbed, tmp_path, dama
     assert contents(tmp_path) == contents(undisturbed)
 
 
-def test_nan_is_black_flagged_and_kept_on_resume(tiny_pipe, tmp_path):
+def test_nan_is_black_flagged_and_made_anew_on_resume(tiny_pipe, tmp_path, caplog):
     decode = tiny_pipe.vae.decode
 
     def broken_decode(latents, **options):
@@ -146,6 +146,13 @@ def test_nan_is_black_flagged_and_kept_on_resume(tiny_pipe, tmp_path):
     assert generate(tiny_pipe, items, tmp_path, sampler()).nan == (items[1].file,)
     check = verify(items, tmp_path)
     assert (check.nan, check.constant, check.whole, check.invalid_share) == ((items[1].file,), (), 2, 0.5)
+    tiny_pipe.vae.decode = decode
+    before = (tmp_path / items[0].file).read_bytes()
+    report = generate(tiny_pipe, items, tmp_path, sampler())
+    assert (report.remade, report.nan) == ((items[1].file,), ())
+    assert "made anew: 1 (first: " in caplog.text
+    assert (tmp_path / items[0].file).read_bytes() == before
+    assert verify(items, tmp_path).invalid_share == 0
 
 
 def test_infinite_latents_are_flagged_even_where_the_picture_hides_them(tiny_pipe, tmp_path):

@@ -27,6 +27,15 @@ def hold(path: Path) -> subprocess.Popen:
     return holder
 
 
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Taking the lock would empty what it names."""
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunError, match=r"\.lock cannot be opened"), exclusive(tmp_path / ".lock", "It"):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
 def test_second_process_is_refused_and_kill_releases(tmp_path: Path) -> None:
     path = tmp_path / "folder" / ".lock"
     with hold(path) as holder:

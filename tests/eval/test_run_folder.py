@@ -187,3 +187,35 @@ def test_open_clears_what_a_killed_write_left(tmp_path: Path) -> None:
     (folder.path / ".record.json.abcd.tmp").write_text("{")
     folder.open(make_config())
     assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "images"]
+
+
+@pytest.mark.parametrize("name", ["images", "config.yaml", "manifest.jsonl", "record.json"])
+def test_no_link_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    folder = make_folder(tmp_path)
+    folder.open(make_config())
+    folder.write_manifest(make_items())
+    (tmp_path / "elsewhere").mkdir()
+    place = folder.path / name
+    if place.exists():
+        place.rename(tmp_path / "elsewhere" / name)
+    place.symlink_to(tmp_path / "elsewhere" / name)
+    with pytest.raises(RunError, match=f"{name} is a link, and a run lies in its own folder alone"):
+        folder.open(make_config())
+
+
+def test_an_image_is_no_link(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    folder.open(make_config())
+    (folder.images / "a.png").symlink_to("/etc/hostname")
+    with pytest.raises(RunError, match=r"a\.png is a link"):
+        folder.image_path({"file": "a.png"})
+
+
+def test_a_run_without_a_record_is_taken_up_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder(tmp_path)
+    with caplog.at_level(logging.INFO):
+        folder.open(make_config())
+        assert "begun before" not in caplog.text
+        (folder.images / "0000_000.png").touch()
+        folder.open(make_config())
+    assert "was begun before and has no record: its 1 images are kept" in caplog.text

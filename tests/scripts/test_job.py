@@ -136,12 +136,34 @@ def test_a_folder_that_is_being_written_is_refused(smallest_row, session) -> Non
 
 
 def test_a_finished_record_survives_a_failure(smallest_row, session, tmp_path: Path) -> None:
-    row = smallest_row("method=none")
-    run_job(row, session)
-    next(folder_of(row).images.iterdir()).unlink()
+    row, unmerged = smallest_row("method=retom"), smallest_row("method=none")
+    for one in (unmerged, row):
+        run_job(one, session)
+    next(folder_of(unmerged).images.iterdir()).unlink()
     with pytest.raises(RunError, match="1 of its 2 images are gone"):
-        run_job(smallest_row("method=none", "reference.per_class=3"), session)
+        run_job(smallest_row("method=retom", "reference.per_class=3"), session)
     assert folder_of(row).read_record()["status"] == "ok"
+
+
+def test_pictures_of_a_finished_run_are_mended(smallest_row, session, caplog) -> None:
+    row = smallest_row("method=retom", "timing=smoke", "timing.images=1")
+    run_job(row, session)
+    whole, record = pictures(row), folder_of(row).read_record()
+    first, second = sorted(folder_of(row).images.iterdir())
+    (folder_of(row).path / "elsewhere.png").write_bytes(first.read_bytes())
+    first.unlink()
+    first.symlink_to("../elsewhere.png")
+    second.write_bytes(b"")
+    (folder_of(row).images / "notes.txt").write_text("a stray file")
+    with caplog.at_level("INFO"):
+        assert run_job(row, session) == "done"
+    assert "lacks 2 of its 2 pictures" in caplog.text
+    assert "not of the run, left alone: 1 (first: notes.txt)" in caplog.text
+    (folder_of(row).images / "notes.txt").unlink()
+    assert pictures(row) == whole
+    mended = folder_of(row).read_record()
+    assert (mended["metrics"], mended["timing"]) == (record["metrics"], record["timing"])
+    assert run_job(row, session) == "already finished"
 
 
 def test_cuda_asked_for_and_absent_is_said_before_anything_is_written(smallest_row, session, tmp_path: Path) -> None:
