@@ -42,14 +42,15 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
         pipe = session.pipeline(row.model, row.sampler)
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
-            _generate(row, session, folder, items, pipe, on_pipe)
+            drawn_in = _generate(row, session, folder, items, pipe, on_pipe)
         with team.phase():
             timing = _time(row, items, pipe, on_pipe, resumed) if team.is_main and row.timing.enabled else None
             if not _has_worked(on_pipe):
                 _probe(pipe, row.sampler, items[0], on_pipe)
             on_pipe.check(row.name)
         merges = on_pipe.report()
-    return Drawn(merges, timing, _provenance(row, pipe, on_pipe.drawing(row.sampler)))
+    facts = _provenance(row, pipe, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
+    return Drawn(merges, timing, facts)
 
 
 def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:
@@ -74,30 +75,32 @@ def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerCo
 
 def _generate(
     row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
-) -> None:
+) -> int:
+    """Make the missing images; the largest number of them that one call of this process could hold."""
     sampler = on_pipe.drawing(row.sampler)
-    generate(
+    report = generate(
         pipe,
         session.team.share(items, sampler.batch_size),
         folder.images,
         sampler,
-        before_batch=_checking_after_first(row.name, on_pipe),
+        before_batch=on_pipe.set_seeds,
+        after_batch=_checking_first(row.name, on_pipe),
         progress=session.team.is_main,
     )
+    return report.batch_size
 
 
-def _checking_after_first(name: str, on_pipe: Applied) -> Callable[[list[int]], None]:
-    """Seeds before each batch; before the second one also that the first merged something, not only after hours."""
-    calls = 0
+def _checking_first(name: str, on_pipe: Applied) -> Callable[[], None]:
+    """After the first batch, and not only after hours: that it merged something."""
+    checked = False
 
-    def before_batch(seeds: list[int]) -> None:
-        nonlocal calls
-        if calls == 1:
+    def after_batch() -> None:
+        nonlocal checked
+        if not checked:
             on_pipe.check(name)
-        calls += 1
-        on_pipe.set_seeds(seeds)
+        checked = True
 
-    return before_batch
+    return after_batch
 
 
 def _time(row: Row, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied, resumed: bool) -> dict:
@@ -118,9 +121,9 @@ def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on
     call_pipeline(pipe, [item.prompt], [item.seed], sampler)
 
 
-def _provenance(row: Row, pipe: DiffusionPipeline, sampler: SamplerConfig) -> dict:
+def _provenance(row: Row, pipe: DiffusionPipeline, sampler: SamplerConfig, drawn_in: int) -> dict:
     chosen = {
         key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }
-    facts = {**chosen, "model": pipe_identity(pipe)}
+    facts = {**chosen, "batch_size_drawn": min(drawn_in, sampler.batch_size), "model": pipe_identity(pipe)}
     return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

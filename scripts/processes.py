@@ -60,5 +60,9 @@ class Team:
             value = [work() if self.is_main else None]
         return value[0] if self.size == 1 else broadcast_object_list(value)[0]
 
+    def from_all(self, value: Result) -> list[Result]:
+        """What each process gives, in their order, told to all."""
+        return [value] if self.size == 1 else gather_object([value])
+
     def _meet(self, sentence: str | None) -> list[str | None]:
         return [sentence] if self.size == 1 else gather_object([sentence])

@@ -1,0 +1,61 @@
+"""A row whose batch does not fit: smaller batches, the same images, and the record says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eval.records import RunFolder
+from scripts.job import run_job
+from scripts.row import Row
+
+FOUR = ("prompts.classes=2", "prompts.images_per_class=2", "sampler.batch_size=4")
+
+
+class SmallMemory:
+    """A U-Net that has room for so many images at once, and notices in the middle of a generation."""
+
+    def __init__(self, unet: torch.nn.Module, images: int) -> None:
+        self.images, self.calls = images, 0
+        self._handle = unet.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        self.calls += 1
+        batch = (args[0] if args else kwargs["sample"]).shape[0] // 2  # both halves of guidance
+        if batch > self.images and self.calls > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def __enter__(self) -> "SmallMemory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+
+def folder_of(row: Row) -> RunFolder:
+    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
+
+
+@pytest.mark.parametrize("method", ["retom_random", "none"])
+def test_smaller_batches_make_the_same_images_and_are_recorded(method, smallest_row, session, caplog) -> None:
+    row = smallest_row(f"method={method}", *FOUR)
+    run_job(row, session)
+    undisturbed, record = pictures(folder_of(row).images), folder_of(row).read_record()
+    assert record["provenance"]["run"]["batch_size_drawn"] == record["provenance"]["run"]["batch_size"]
+    for path in folder_of(row).images.iterdir():
+        path.unlink()
+    (folder_of(row).path / "record.json").unlink()
+    with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
+        assert run_job(row, session) == "done"
+    again, after = pictures(folder_of(row).images), folder_of(row).read_record()
+    assert again.keys() == undisturbed.keys()
+    assert max(abs(again[name] - undisturbed[name]).max() for name in again) <= 1  # float noise of another batch
+    assert after["provenance"]["run"]["batch_size_drawn"] == 1
+    assert after["merges"] == record["merges"]
+    assert "memory runs out with 4 images per pipeline call; going on with 2" in caplog.text
