@@ -7,35 +7,41 @@ from eval.errors import RunError
 from eval.generate import shard
 from eval.prompts import PromptItem
 
+CLOSE = "close"
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """What one job does of its run.
 
-    count: into how many parts the images are cut; 1 for a run that is not cut. index: the part that this job draws,
-    from 0; None for the job that draws nothing and closes the run: it checks that every image is there, times, scores
-    and writes the record. ValueError: index is not below count.
+    count: into how many parts the images are cut. index: the part that this job draws, from 0; None draws all of them;
+    "close" draws none: that job checks that every image is there, times, scores and writes the record.
+    ValueError: another index, or none although the run is cut.
     """
 
     count: int = 1
-    index: int | None = None
+    index: int | str | None = None
 
     def __post_init__(self) -> None:
         if not _is_whole(self.count) or self.count < 1:
             raise ValueError(f"shard.count must be an integer of at least 1, got {self.count!r}")
-        if self.index is not None and not (_is_whole(self.index) and 0 <= self.index < self.count):
-            allowed = f"an integer in [0, {self.count - 1}], or null for the job that closes the run"
-            raise ValueError(f"shard.index must be {allowed}, got {self.index!r}")
+        if self.index == CLOSE or (self.index is None and self.count == 1):
+            return
+        if not (_is_whole(self.index) and 0 <= self.index < self.count):
+            raise ValueError(
+                f"shard.index must be in [0, {self.count - 1}] for shard.count={self.count}, or {CLOSE} for the job "
+                f"that checks and scores, got {self.index!r}"
+            )
 
     @property
     def is_part(self) -> bool:
         """Whether this job draws one part of several and leaves the record to the job that closes the run."""
-        return self.count > 1 and self.index is not None
+        return self.count > 1 and not self.closes
 
     @property
     def closes(self) -> bool:
-        """Whether this job draws nothing, because the parts of the run are other jobs'."""
-        return self.count > 1 and self.index is None
+        """Whether this job draws nothing, because others do."""
+        return self.index == CLOSE
 
     @property
     def name(self) -> str:
@@ -58,10 +64,10 @@ class Shard:
             gone = [item.file for item in shard(items, index, self.count, batch_size) if item.file in lacking]
             if gone:
                 parts[index] = f"shard {index} lacks {len(gone)} (first: {gone[0]})"
+        again = f"with shard.count={self.count} shard.index={','.join(map(str, parts))}, then with shard.index={CLOSE}"
         raise RunError(
             f"run {run} cannot be closed, {len(lacking)} of its {len(items)} images are not there: "
-            f"{'; '.join(parts.values())}; run again with shard.count={self.count} "
-            f"shard.index={','.join(map(str, parts))}, then close it again"
+            f"{'; '.join(parts.values())}; run it again {again if self.count > 1 else 'without shard.index'}"
         )
 
 

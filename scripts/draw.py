@@ -34,7 +34,8 @@ class Drawn:
 def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
     """Make the missing images of `items` with the row's method on the pipeline, then time it in the main process.
 
-    RunError: the method merges nothing where it should, or images are missing at the end.
+    A row that only closes its run makes no image. RunError: the method merges nothing where it should, or images are
+    missing at the end (where the run was cut into shards: which, and of what shard).
     """
     team = session.team
     resumed = team.from_main(lambda: _begun_before(items, folder, row.sampler))
@@ -42,7 +43,10 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
         pipe = session.pipeline(row.model, row.sampler)
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
-            drawn_in = _generate(row, session, folder, items, pipe, on_pipe)
+            if row.shard.closes:
+                drawn_in = _require(row, folder, items, on_pipe)
+            else:
+                drawn_in = _generate(row, session, folder, items, pipe, on_pipe)
         with team.phase():
             timing = _time(row, items, pipe, on_pipe, resumed) if team.is_main and row.timing.enabled else None
             if not _has_worked(on_pipe):
@@ -51,6 +55,16 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
         merges = on_pipe.report()
     facts = _provenance(row, pipe, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
     return Drawn(merges, timing, facts)
+
+
+def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
+    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`."""
+    with session.team.phase():
+        pipe = session.pipeline(row.model, row.sampler)
+    with applied(pipe, row.method, row.backend) as on_pipe, session.team.phase():
+        _generate(row, session, folder, items, pipe, on_pipe)
+        if _has_worked(on_pipe):
+            on_pipe.check(row.name)
 
 
 def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:
@@ -80,7 +94,7 @@ def _generate(
     sampler = on_pipe.drawing(row.sampler)
     report = generate(
         pipe,
-        session.team.share(items, sampler.batch_size),
+        session.team.share(row.shard.items(items, sampler.batch_size), sampler.batch_size),
         folder.images,
         sampler,
         before_batch=on_pipe.set_seeds,
@@ -88,6 +102,13 @@ def _generate(
         progress=session.team.is_main,
     )
     return report.batch_size
+
+
+def _require(row: Row, folder: RunFolder, items: list[PromptItem], on_pipe: Applied) -> int:
+    check = verify(items, folder.images, (row.sampler.width, row.sampler.height))
+    batch_size = on_pipe.drawing(row.sampler).batch_size
+    row.shard.require(items, [*check.missing, *check.broken], batch_size, folder.run_id)
+    return batch_size
 
 
 def _checking_first(name: str, on_pipe: Applied) -> Callable[[], None]:

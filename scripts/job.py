@@ -16,7 +16,7 @@ from eval.provenance import collect, cpu, gpu
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
 from eval.reference import ReferenceSet, load_reference
 from eval.sampler import check_device
-from scripts.draw import Drawn, draw, image_facts
+from scripts.draw import Drawn, draw, draw_part, image_facts
 from scripts.repair import is_damaged, redraw
 from scripts.row import Row
 from scripts.session import Session
@@ -38,12 +38,13 @@ def run_job(row: Row, session: Session) -> str:
     """Bring `row` to its record. Returns what was done: "done", "rescored" or "already finished".
 
     RunError for what the user can mend; a failure after the checks is kept in the record, unless a finished record is
-    there. KeyboardInterrupt leaves the images made so far, to be taken up again.
+    there. KeyboardInterrupt leaves the images made so far, to be taken up again. A shard ends with its images: the
+    record is left to the job that closes the run.
     """
     with session.team.phase():
         checked = preflight(row, session)
     folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
-    with _held(folder, session):
+    with _held(folder, row, session):
         with session.team.phase():
             if session.team.is_main:
                 _prepare(folder, row, checked)
@@ -52,7 +53,9 @@ def run_job(row: Row, session: Session) -> str:
         try:
             return _work(row, session, folder, checked, finished)
         except Exception as error:
-            if finished is None and session.team.is_main:
+            # A job that only closes knows less of what went wrong than the one that was to draw.
+            keeps = row.shard.closes and record is not None
+            if finished is None and session.team.is_main and not keeps:
                 folder.write_record(_failed_record(row, checked, error))
             raise
 
@@ -78,24 +81,30 @@ def preflight(row: Row, session: Session) -> Checked:
 
 
 @contextlib.contextmanager
-def _held(folder: RunFolder, session: Session) -> Iterator[None]:
-    """The run folder's lock, held by the main process while all of them work."""
+def _held(folder: RunFolder, row: Row, session: Session) -> Iterator[None]:
+    """The lock of the run folder or of the row's part of it, held by the main process while all of them work."""
     with contextlib.ExitStack() as stack:
         with session.team.phase():
             if session.team.is_main:
-                stack.enter_context(folder.lock())
+                stack.enter_context(folder.lock_shard(row.shard.name) if row.shard.is_part else folder.lock())
         yield
 
 
 def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
     # An upper bound: PNG of noise is about as large as its pixels.
     folder.require_space(len(checked.items) * row.sampler.height * row.sampler.width * 3)
-    folder.open(row.config)
-    folder.write_manifest(checked.items)
+    with folder.lock_start():
+        folder.open(row.config)
+        folder.write_manifest(checked.items)
 
 
 def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
     """Draw, time and score what the finished record (if any) does not hold already."""
+    if row.shard.is_part:
+        if finished is not None:
+            return "already finished"
+        draw_part(row, session, folder, checked.items)
+        return "done"
     against = session.team.from_main(lambda: siblings(row))
     damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
     drawing = finished is None or _timing_is_due(row, checked, finished)

@@ -16,11 +16,12 @@ from eval.prompts import PromptSet, imagenet_classes
 from eval.records import pixel_hash
 from eval.reference import ReferenceConfig, held_classes
 from eval.sampler import SamplerConfig
+from eval.shards import Shard
 from eval.stats import Bootstrap
 from eval.timing import TimingConfig
-
 from scripts.trust import check_targets
-BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap")
+
+BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap", "shard")
 ON_DISK = "on_disk"
 CACHE = "cache"
 
@@ -41,6 +42,7 @@ class Row:
     metrics: Any
     timing: TimingConfig
     bootstrap: Bootstrap
+    shard: Shard
 
     @property
     def hash(self) -> str:

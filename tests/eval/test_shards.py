@@ -25,8 +25,8 @@ def test_the_parts_make_the_batches_of_one_process(batch_size: int) -> None:
 def test_a_run_that_is_not_cut_draws_all_and_the_closing_job_nothing() -> None:
     assert Shard().items(ITEMS, 4) == ITEMS
     assert Shard(1, 0).items(ITEMS, 4) == ITEMS
-    assert Shard(4).items(ITEMS, 4) == []
-    assert [(Shard(*cut).is_part, Shard(*cut).closes) for cut in ((1, None), (1, 0), (4, 0), (4, None))] == [
+    assert Shard(4, "close").items(ITEMS, 4) == []
+    assert [(Shard(*cut).is_part, Shard(*cut).closes) for cut in ((1, None), (1, 0), (4, 0), (4, "close"))] == [
         (False, False),
         (False, False),
         (True, False),
@@ -34,20 +34,22 @@ def test_a_run_that_is_not_cut_draws_all_and_the_closing_job_nothing() -> None:
     ]
 
 
-@pytest.mark.parametrize(("count", "index"), [(0, None), (True, None), (2.0, 0), (4, 4), (4, -1), (4, "1")])
+@pytest.mark.parametrize(("count", "index"), [(0, None), (True, None), (2.0, 0), (4, None), (4, 4), (4, -1), (4, "1")])
 def test_a_part_that_cannot_be_is_refused(count: object, index: object) -> None:
-    with pytest.raises(ValueError, match=r"shard\.(count|index) must be an integer"):
+    with pytest.raises(ValueError, match=r"shard\.(count|index) must be "):
         Shard(count, index)
 
 
 def test_what_is_missing_is_told_by_the_part_that_must_be_rerun() -> None:
     gone = {item.file for item in (*Shard(4, 1).items(ITEMS, 2), Shard(4, 3).items(ITEMS, 2)[-1])}
     with pytest.raises(RunError) as caught:
-        Shard(4).require(ITEMS, gone, 2, "a/b-c")
+        Shard(4, "close").require(ITEMS, gone, 2, "a/b-c")
     first = Shard(4, 1).items(ITEMS, 2)[0].file
     assert f"3 of its 10 images are not there: shard 1 lacks 2 (first: {first}); shard 3 lacks 1" in str(caught.value)
-    assert "run again with shard.count=4 shard.index=1,3, then close it again" in str(caught.value)
-    Shard(4).require(ITEMS, [], 2, "a/b-c")
+    assert "run it again with shard.count=4 shard.index=1,3, then with shard.index=close" in str(caught.value)
+    with pytest.raises(RunError, match=r"shard 0 lacks 3 .* run it again without shard.index"):
+        Shard(1, "close").require(ITEMS, gone, 2, "a/b-c")
+    Shard(4, "close").require(ITEMS, [], 2, "a/b-c")
 
 
 def test_parts_of_a_folder_are_held_side_by_side_and_each_once(tmp_path: Path) -> None:
