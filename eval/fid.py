@@ -1,4 +1,4 @@
-"""Frechet distance of two feature sets (FID when the features are Inception's) and its replicates under class weights.
+"""Frechet distance of two feature sets (FID when the features are Inception's), and what each picture does to it.
 
 FID = |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)   (Heusel et al. 2017, arXiv 1706.08500, Eq. 6)
 
@@ -16,6 +16,7 @@ import torch
 from eval.errors import RunError
 
 MINIMUM_IMAGES = 10
+SPLITS = 8  # of the pictures into halves
 
 
 class TooFewImagesError(RunError):
@@ -55,62 +56,96 @@ def moments(features: np.ndarray, device: str | torch.device = "cpu", what: str 
 
 def fid(features: np.ndarray, reference: Moments) -> float:
     """Frechet distance of `features` [n, d] to the reference's moments. Errors as `check_features`."""
-    weights = np.ones((1, len(features)), dtype=np.int64)
-    return float(fid_replicates(features, weights, reference)[0])
+    x = _beside_mean(features, reference)
+    gap, centred = _centred(x)
+    # Rounding leaves tiny negative eigenvalues where the true ones are 0.
+    root = torch.linalg.eigvalsh(_symmetric(centred, reference)[0]).clamp(min=0).sqrt().sum()
+    return float(_distance(gap, centred, reference, root))
 
 
-def fid_replicates(features: np.ndarray, weights: np.ndarray, reference: Moments) -> np.ndarray:
-    """Frechet distances [b] of weighted `features` [n, d]: picture i weighs (if whole: counts) weights[b, i].
+def fid_derivatives(features: np.ndarray, reference: Moments) -> tuple[float, np.ndarray]:
+    """The distance, and its derivatives [n] by the weight of each picture where all weigh 1.
 
-    The reference stays as it is, so what does not depend on the weights is computed once; a replicate then costs one
-    eigenvalue problem of the pictures that weigh anything, or of d if that is smaller.
+    A weight w_i changes the mean by (x_i - m) / n and S1 by ((x_i - m)(x_i - m)^T - S1) / (n - 1), and the trace's
+    derivative by S1 is T / 2 with T the map that carries one Gaussian to the other. With the symmetric matrix X S2 X^T
+    / (n - 1) above, (x_i - m)^T T (x_i - m) is (n - 1) times the i-th diagonal element of its square root.
     """
+    x = _beside_mean(features, reference)
+    gap, centred = _centred(x)
+    n = len(x)
+    matrix, projected = _symmetric(centred, reference)
+    values, vectors = torch.linalg.eigh(matrix)
+    roots = values.clamp(min=0).sqrt()
+    if projected is None:
+        carried = (n - 1) * vectors.square() @ roots  # [n]
+    else:
+        kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+        carried = (projected @ vectors[:, kept]).square() @ (1 / roots[kept])
+    root, squares = roots.sum(), centred.square().sum(1)
+    derivatives = 2 * (centred @ gap) / n + (squares - squares.sum() / (n - 1) - carried + root) / (n - 1)
+    return float(_distance(gap, centred, reference, root)), derivatives.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """`half`: distance of `n_half` pictures, mean over splits; `infinite`: the line in 1/n through n and n/2 at 0."""
+
+    half: float
+    n_half: int
+    infinite: float
+
+
+def extrapolate(features: np.ndarray, positions: np.ndarray, reference: Moments) -> Extrapolated | None:
+    """How far the distance depends on how many pictures there are (Chong and Forsyth 2020, arXiv 1911.07023).
+
+    positions [n]: the pictures' classes, 0..k-1. Each class's pictures are dealt evenly to two halves, `SPLITS` times,
+    so that `infinite` means ever more pictures of the same classes. Two sizes fix the line; the many splits steady it.
+    None where a half has fewer than MINIMUM_IMAGES pictures.
+    """
+    n = len(features)
+    if n // 2 < MINIMUM_IMAGES:
+        return None
+    generator = np.random.default_rng(n)
+    first = [_deal(positions, generator) for _ in range(SPLITS)]
+    parts = [features[half] for mask in first for half in (mask, ~mask)]
+    half = float(np.mean([fid(part, reference) for part in parts]))
+    step = np.mean([1 / len(part) for part in parts]) - 1 / n
+    value = fid(features, reference)
+    return Extrapolated(half, n // 2, float(value - (half - value) / step / n))
+
+
+def _deal(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """[n] bool: the first of two halves; each class is dealt out evenly, and their sizes differ by one at most."""
+    shuffled = generator.permutation(len(positions))
+    labels = generator.permutation(positions.max() + 1)  # whose odd picture goes where is left to chance as well
+    order = shuffled[np.argsort(labels[positions[shuffled]], kind="stable")]
+    first = np.zeros(len(positions), dtype=bool)
+    first[order[::2]] = True
+    return first
+
+
+def _beside_mean(features: np.ndarray, reference: Moments) -> torch.Tensor:
     check_features(features, "generated images")
     if features.shape[1] != len(reference.mean):
         raise ValueError(f"features must have {len(reference.mean)} columns as the reference, got {features.shape[1]}")
-    device = reference.mean.device
-    x = torch.as_tensor(features, dtype=torch.float64, device=device) - reference.mean  # [n, d]; distance 0 = the mean
-    w = torch.as_tensor(weights, dtype=torch.float64, device=device)  # [b, n]
-    solve = _by_pictures(x, reference) if len(x) <= x.shape[1] else _by_dimensions(x, reference)
-    trace = reference.covariance.trace()
-    return np.array([_distance(x, row, trace, solve) for row in w])
+    return torch.as_tensor(features, dtype=torch.float64, device=reference.mean.device) - reference.mean  # [n, d]
 
 
-def _distance(x: torch.Tensor, weights: torch.Tensor, reference_trace: torch.Tensor, solve) -> float:
-    mean = weights @ x / weights.sum()  # [d]
-    own_trace = (weights @ (x - mean).square().sum(1)) / (weights.sum() - 1)
-    return float(mean @ mean + own_trace + reference_trace - 2 * solve(weights, mean))
+def _centred(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = x.mean(0)
+    return mean, x - mean
 
 
-def _by_pictures(x: torch.Tensor, reference: Moments):
-    """tr (S1 S2)^(1/2) from an [n, n] problem, n the distinct pictures of the replicate."""
-    product = (x @ reference.covariance) @ x.T  # [n, n]
-
-    def solve(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        kept = weights.nonzero().squeeze(1)
-        w = weights[kept]
-        g = product if len(kept) == len(weights) else product[kept][:, kept]
-        row = g @ w / w.sum()  # centring in feature space: (x - m) S (x - m)^T from x S x^T alone
-        g = g - row[:, None] - row[None, :] + (w @ row) / w.sum()
-        root = w.sqrt()
-        return _root_sum(g * root[:, None] * root[None, :] / (w.sum() - 1))
-
-    return solve
+def _distance(gap: torch.Tensor, centred: torch.Tensor, reference: Moments, root: torch.Tensor) -> torch.Tensor:
+    own_trace = centred.square().sum() / (len(centred) - 1)
+    return gap @ gap + own_trace + reference.covariance.trace() - 2 * root
 
 
-def _by_dimensions(x: torch.Tensor, reference: Moments):
-    """tr (S1 S2)^(1/2) from a [d, d] problem."""
+def _symmetric(centred: torch.Tensor, reference: Moments) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The smaller of the two symmetric matrices at this file's top, and X L [n, d] where it is the one of d."""
+    n = len(centred)
+    if n <= centred.shape[1]:
+        return (centred @ reference.covariance) @ centred.T / (n - 1), None
     values, vectors = torch.linalg.eigh(reference.covariance)
-    factor = vectors * values.clamp(min=0).sqrt()  # S2 = factor factor^T
-    projected = x @ factor  # [n, d]
-
-    def solve(weights: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        centred = projected - mean @ factor
-        return _root_sum((centred * weights[:, None]).T @ centred / (weights.sum() - 1))
-
-    return solve
-
-
-def _root_sum(matrix: torch.Tensor) -> torch.Tensor:
-    # Rounding leaves tiny negative eigenvalues where the true ones are 0.
-    return torch.linalg.eigvalsh(matrix).clamp(min=0).sqrt().sum()
+    projected = centred @ (vectors * values.clamp(min=0).sqrt())  # S2 = L L^T
+    return projected.T @ projected / (n - 1), projected

@@ -1,6 +1,7 @@
-"""The kinds of number a table holds. A measure gives, for a set of images, its value and its bootstrap replicates."""
+"""The kinds of number a table holds. A measure gives, for a set of images, its value and what each class does to it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +13,13 @@ import torch
 from eval.clip_score import ClipNetwork, clip_scores
 from eval.feature_cache import cached_array
 from eval.features import FeatureNetwork, extract
-from eval.fid import Moments, check_features, fid, fid_replicates, moments
-from eval.kid import kid, kid_replicates
+from eval.fid import Moments, check_features, extrapolate, fid_derivatives, moments
+from eval.kid import kid_derivatives
 from eval.pictures import ImageSet
 from eval.reference import ReferenceSet
 from eval.reference_moments import ReferenceMoments
 from eval.ssim import ssim_scores
-from eval.stats import STEP, Bootstrap, class_positions, class_weights, mean_replicates
+from eval.stats import Bootstrap, class_influences, class_positions, mean_influences
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class Setting:
     bootstrap: Bootstrap
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A value, the influences [k] of its classes (eval.stats), and what its entry in a record says beside it."""
+
+    value: float
+    influences: np.ndarray
+    beside: dict = field(default_factory=dict)
+
+
 class Measure(Protocol):
     """One named number. `n_reference` is None where no real pictures enter."""
 
@@ -39,8 +49,8 @@ class Measure(Protocol):
     @property
     def protocol(self) -> str: ...
 
-    def take(self, images: ImageSet) -> tuple[float, np.ndarray]:
-        """The value and its replicates [b]."""
+    def take(self, images: ImageSet) -> Estimate:
+        """The value for `images`, whose classes stand in ascending order."""
         ...
 
 
@@ -63,34 +73,38 @@ class Distance:
         how = {"frechet": "Frechet distance", "kernel": "unbiased cubic MMD"}[self.kind]
         return f"{how}, float64; {self.network.identity}; reference {self.reference.hash[:12]}"
 
-    def take(self, images: ImageSet) -> tuple[float, np.ndarray]:
-        """Errors as eval.fid.check_features."""
+    def take(self, images: ImageSet) -> Estimate:
+        """Of a Frechet distance also its value at half as many pictures and at infinitely many.
+
+        Errors as eval.fid.check_features.
+        """
         features = self._features(images)
         check_features(features, "generated images")
         check_features(self._reference_features, "reference")
-        value = self._value(features)
-        boot = self.setting.bootstrap
-        how = f"rescaled {STEP} {boot.seed}/{boot.replicates}"
-        parts = (
-            self.kind,
-            self.network.identity,
-            images.hash,
-            self.reference.hash,
-            how,
-        )
-        return value, cached_array(self.setting.cache, parts, lambda: self._replicates(features, images))
+        value, *derivatives = self._kept("derivatives", images, lambda: self._derivatives(features))
+        positions = class_positions(images.class_indices)[0]
+        influences = class_influences(np.array(derivatives), positions)
+        if self.kind != "frechet":
+            return Estimate(value, influences)
+        found = self._kept("extrapolated", images, lambda: self._extrapolated(features, positions))
+        return Estimate(value, influences, _beside(*found))
 
-    def _value(self, features: np.ndarray) -> float:
-        if self.kind == "frechet":
-            return fid(features, self._moments)
-        return kid(features, self._reference_features, self.setting.device)
+    def _kept(self, what: str, images: ImageSet, compute: Callable[[], np.ndarray]) -> list[float]:
+        parts = (self.kind, what, self.network.identity, images.hash, self.reference.hash)
+        return cached_array(self.setting.cache, parts, compute).tolist()
 
-    def _replicates(self, features: np.ndarray, images: ImageSet) -> np.ndarray:
-        positions, count = class_positions(images.class_indices)
-        weights = class_weights(self.setting.bootstrap, count)
+    def _derivatives(self, features: np.ndarray) -> np.ndarray:
+        """[1 + n]: the value, then its derivatives."""
         if self.kind == "frechet":
-            return fid_replicates(features, weights[:, positions], self._moments)
-        return kid_replicates(features, positions, weights, self._reference_features, self.setting.device)
+            value, derivatives = fid_derivatives(features, self._moments)
+        else:
+            value, derivatives = kid_derivatives(features, self._reference_features, self.setting.device)
+        return np.array([value, *derivatives])
+
+    def _extrapolated(self, features: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """The fields of Extrapolated, or nothing where there are too few pictures."""
+        found = extrapolate(features, positions, self._moments)
+        return np.array([] if found is None else [found.half, found.n_half, found.infinite])
 
     def _features(self, pictures: ImageSet | ReferenceSet) -> np.ndarray:
         s = self.setting
@@ -126,11 +140,10 @@ class TextAgreement:
         """Network and convention."""
         return f"100 x cosine, mean, whole prompt as text; {self.network.identity}"
 
-    def take(self, images: ImageSet) -> tuple[float, np.ndarray]:
-        """Value and replicates of the mean."""
+    def take(self, images: ImageSet) -> Estimate:
+        """The mean."""
         s = self.setting
-        scores = clip_scores(self.network, images, cache=s.cache, device=s.device, batch_size=s.batch_size)
-        return _mean(scores, images, s.bootstrap)
+        return _mean(clip_scores(self.network, images, cache=s.cache, device=s.device, batch_size=s.batch_size), images)
 
 
 @dataclass(frozen=True)
@@ -148,12 +161,15 @@ class Likeness:
             f"SSIM to the unmerged image of the same seed; torchmetrics {version('torchmetrics')}, window 11, sigma 1.5"
         )
 
-    def take(self, images: ImageSet) -> tuple[float, np.ndarray]:
-        """Value and replicates of the mean."""
+    def take(self, images: ImageSet) -> Estimate:
+        """The mean."""
         s = self.setting
-        return _mean(ssim_scores(images, self.unmerged, cache=s.cache, device=s.device), images, s.bootstrap)
+        return _mean(ssim_scores(images, self.unmerged, cache=s.cache, device=s.device), images)
 
 
-def _mean(scores: np.ndarray, images: ImageSet, bootstrap: Bootstrap) -> tuple[float, np.ndarray]:
-    positions, count = class_positions(images.class_indices)
-    return float(scores.mean()), mean_replicates(scores, positions, class_weights(bootstrap, count))
+def _mean(scores: np.ndarray, images: ImageSet) -> Estimate:
+    return Estimate(float(scores.mean()), mean_influences(scores, class_positions(images.class_indices)[0]))
+
+
+def _beside(half: float | None = None, n_half: float | None = None, infinite: float | None = None) -> dict:
+    return {"half": {"value": half, "n": None if n_half is None else int(n_half)}, "infinite": infinite}

@@ -11,7 +11,7 @@ from eval.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
 from eval.errors import RunError
 from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
 from eval.fid import TooFewImagesError
-from eval.measures import Distance, Likeness, Measure, Setting, TextAgreement
+from eval.measures import Distance, Estimate, Likeness, Measure, Setting, TextAgreement
 from eval.pictures import ImageSet, ScoredImage
 from eval.reference import ReferenceSet
 from eval.reference_moments import ReferenceMoments
@@ -54,12 +54,12 @@ class RealMetrics:
 
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)
-
         if self.inception.sha256 != CLEAN_INCEPTION.sha256:
             raise ValueError(
                 f"inception must be the published file (sha256 {CLEAN_INCEPTION.sha256}), got {self.inception.sha256}; "
                 "a TorchScript file is code as well as weights"
             )
+
     @property
     def frechet(self) -> dict[str, FeatureNetwork]:
         """Networks of Frechet distances."""
@@ -194,17 +194,18 @@ def _entry(measure: Measure, images: ImageSet, against: Mapping[str, ImageSet], 
     head = {"n": len(images), "n_reference": measure.n_reference}
     tail = {"protocol": _protocol(measure, len(images))}
     try:
-        value, replicates = measure.take(images)
+        own = measure.take(images)
     except TooFewImagesError as error:
         return {"value": None, **head, "interval": None, **tail, "differences": {}, "reason": str(error)}
-    # Draws of a single class are all alike: they say nothing about spread.
-    spread = len(set(images.class_indices.tolist())) > 1
-    own = interval(value, replicates, bootstrap.confidence) if spread else None
-    differences = {}
-    for name, other in against.items():
-        gap = difference(value, replicates, *measure.take(other), bootstrap.confidence)
-        differences[name] = gap if spread else {**gap, "interval": None}
-    return {"value": value, **head, "interval": own, **tail, "differences": differences}
+    ends = interval(own.value, own.influences, bootstrap)
+    differences = {name: _difference(own, measure.take(other), bootstrap) for name, other in against.items()}
+    return {"value": own.value, **head, "interval": ends, **tail, "differences": differences, **own.beside}
+
+
+def _difference(own: Estimate, other: Estimate, bootstrap: Bootstrap) -> dict:
+    found = difference(own.value, own.influences, other.value, other.influences, bootstrap)
+    ends = [estimate.beside.get("infinite") for estimate in (own, other)]
+    return found if None in ends else {**found, "infinite": ends[0] - ends[1]}
 
 
 def _protocol(measure: Measure, n: int) -> str:

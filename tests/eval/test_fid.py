@@ -2,10 +2,11 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from eval.errors import RunError
-from eval.fid import MINIMUM_IMAGES, TooFewImagesError, fid, fid_replicates, moments
+from eval.fid import MINIMUM_IMAGES, TooFewImagesError, _deal, extrapolate, fid, fid_derivatives, moments
 
 
 def _features(n, d, seed, shift=0.0):
@@ -45,12 +46,60 @@ def test_a_set_to_itself_is_zero():
     assert fid(a, moments(a)) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("n", "d"), [(40, 64), (300, 24)])
-def test_weights_are_the_same_as_copies(n, d):
-    a, b = _features(n, d, 1, 0.1), _features(500, d, 2)
-    counts = np.random.default_rng(5).integers(0, 3, size=(3, n))
-    expected = [fid(np.repeat(a, row, axis=0), moments(b)) for row in counts]
-    assert fid_replicates(a, counts, moments(b)) == pytest.approx(expected, rel=1e-6)
+def _weighted(x, weights, reference):
+    """The distance with weights, by SciPy's matrix square root."""
+    mean = weights @ x / weights.sum()
+    covariance = (x - mean).T @ ((x - mean) * weights[:, None]) / (weights.sum() - 1)
+    m, s = reference.mean.numpy(), reference.covariance.numpy()
+    root = scipy.linalg.sqrtm(covariance @ s).real
+    return (mean - m) @ (mean - m) + np.trace(covariance) + np.trace(s) - 2 * np.trace(root)
+
+
+@pytest.mark.parametrize(("n", "d"), [(12, 16), (120, 16)], ids=["pictures", "dimensions"])
+def test_derivatives_are_those_of_the_weighted_distance(n, d):
+    x, reference = _features(n, d, 1, 0.3).astype(np.float64), moments(_features(500, d, 2))
+    value, derivatives = fid_derivatives(x, reference)
+    assert value == pytest.approx(fid(x, reference), rel=1e-7)  # roots of eigenvalues of 0 keep half the digits
+    for picture in (0, 5):
+        ends = [_weighted(x, np.where(np.arange(n) == picture, 1 + h, 1.0), reference) for h in (1e-3, -1e-3)]
+        # n < d: SciPy's root of a singular matrix is good to some 1e-5 of the distance.
+        assert derivatives[picture] == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=2e-2 if n < d else 1e-4)
+
+
+def test_a_weight_for_all_changes_next_to_nothing():
+    x, reference = _features(300, 16, 1, 0.3), moments(_features(500, 16, 2))
+    value, derivatives = fid_derivatives(x, reference)
+    assert abs(derivatives.sum()) < value / 300
+
+
+def test_halves_share_out_every_class():
+    positions = np.repeat(np.arange(11), [2, 5, 2, 3, 2, 2, 2, 2, 2, 2, 2])
+    for seed in range(5):
+        first = _deal(positions, np.random.default_rng(seed))
+        sizes = np.stack([np.bincount(positions[half], minlength=11) for half in (first, ~first)])
+        assert np.abs(sizes[0] - sizes[1]).max() <= 1
+        assert abs(first.sum() - (~first).sum()) <= 1
+
+
+def test_extrapolation_takes_most_of_the_bias_away():
+    d, positions = 24, np.arange(150) % 50
+    reference = moments(_features(4000, d, 2))
+    truth = fid(_features(40000, d, 3, 0.1), reference)
+    plain, found = [], []
+    for seed in range(10, 20):
+        features = _features(150, d, seed, 0.1)
+        plain.append(fid(features, reference) - truth)
+        extrapolated = extrapolate(features, positions, reference)
+        found.append(extrapolated.infinite - truth)
+        assert extrapolated.n_half == 75
+        assert extrapolated.infinite < fid(features, reference) < extrapolated.half
+    assert abs(np.mean(found)) < 0.15 * np.mean(plain)
+
+
+def test_too_few_pictures_are_not_halved():
+    reference = moments(_features(50, 8, 1))
+    assert extrapolate(_features(19, 8, 2), np.arange(19), reference) is None
+    assert extrapolate(_features(20, 8, 2), np.arange(20), reference).n_half == 10
 
 
 def test_too_few_images_are_refused():

@@ -4,7 +4,7 @@ import torch
 from torchmetrics.image.kid import poly_mmd
 
 from eval.fid import TooFewImagesError
-from eval.kid import kid, kid_replicates
+from eval.kid import kid, kid_derivatives, polynomial_kernel
 
 
 def _features(n, seed, shift=0.0, d=32):
@@ -43,11 +43,21 @@ def test_unbiased_around_zero():
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
 
 
-def test_replicates_of_unit_weights_are_the_value_and_of_a_dropped_class_the_rest():
+def test_derivatives_are_those_of_the_weighted_value():
     a, b = _features(40, 1, 0.2), _features(60, 2)
-    classes = np.arange(40) % 4
-    values = kid_replicates(a, classes, np.array([[1, 1, 1, 1], [1, 1, 1, 0]]), b)
-    assert values == pytest.approx([kid(a, b), kid(a[classes != 3], b)], rel=1e-9)
+    value, derivatives = kid_derivatives(a, b)
+    x, y = torch.from_numpy(a).double(), torch.from_numpy(b).double()
+    within, across = polynomial_kernel(x, x).fill_diagonal_(0).numpy(), polynomial_kernel(x, y).mean(1).numpy()
+
+    def weighted(w):
+        own = w @ within @ w / (w.sum() ** 2 - (w**2).sum())
+        return own - 2 * (w @ across) / w.sum()
+
+    for picture in (0, 7):
+        ends = [weighted(np.where(np.arange(40) == picture, 1 + h, 1.0)) for h in (1e-5, -1e-5)]
+        assert derivatives[picture] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+    assert value == kid(a, b)
+    assert derivatives.sum() == pytest.approx(0, abs=1e-12)
 
 
 def test_too_few_images_are_refused():

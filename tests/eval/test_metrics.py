@@ -73,7 +73,7 @@ def test_values_are_those_of_the_parts(scored, reference, tmp_path):
 
 def test_a_second_time_is_the_same_from_the_cache(scored, reference, monkeypatch):
     images, _, options, found = scored
-    monkeypatch.setattr("eval.measures.fid_replicates", lambda *_: pytest.fail("the cache was not used"))
+    monkeypatch.setattr("eval.measures.fid_derivatives", lambda *_: pytest.fail("the cache was not used"))
     assert score(images, reference, SmokeMetrics(), **options) == found
 
 
