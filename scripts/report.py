@@ -1,5 +1,6 @@
 """Write results/report.html from an experiment's records: `python -m scripts.report experiment=smoke`."""
 
+import dataclasses
 import logging
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from omegaconf import DictConfig
 
 from eval.records import load_records
 from eval.report.gather import Gathered, gather
-from eval.report.page import write_report
+from eval.report.page import folder_of, write_report
+from eval.report.studies import Studies, find_studies
 from scripts.entry import say, work_on_each
 from scripts.row import resolve
 from scripts.tables import fitting, table_specs
@@ -31,20 +33,31 @@ def _report(config: dict) -> int:
     results = Path(config["results"])
     runs = results / "runs"
     specs = table_specs(config)
-    gathered = gather(specs, lambda: fitting(load_records(runs, config["runs"]), config), runs, select=config["select"])
+    unread: list[str] = []
+    gathered = gather(
+        specs,
+        lambda: fitting(load_records(runs, config["runs"], tell=unread.append), config),
+        runs,
+        select=config["select"],
+        everywhere=lambda: load_records(runs, tell=unread.append),
+    )
+    gathered = dataclasses.replace(gathered, problems=(*gathered.problems, *dict.fromkeys(unread)))
     profile = specs[0].profile if gathered.overview is None else gathered.profile
-    path = write_report(gathered, results / ("" if profile == "real" else profile), title=TITLE)
+    folder = folder_of(results, profile)
+    studies = find_studies(folder, config)
+    path = write_report(gathered, folder, title=TITLE, studies=studies)
     say(f"written: {path}")
-    return _complain(gathered)
+    return _complain(gathered, studies)
 
 
-def _complain(gathered: Gathered) -> int:
+def _complain(gathered: Gathered, studies: Studies) -> int:
     """Say what the page says; 1 for a problem. For failed and missing rows the status of `scripts.tables` answers."""
-    for problem in gathered.problems:
+    problems = (*gathered.problems, *studies.problems)
+    for problem in problems:
         say(f"the report says: {problem}")
     for entry in gathered.not_whole:
         say(f"the report says: {entry.name} is {entry.line.status}")
-    return int(bool(gathered.problems))
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

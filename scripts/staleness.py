@@ -1,4 +1,4 @@
-"""How stale a kept choice is: `python -m scripts.staleness model=tiny_random`; results/staleness.csv.
+"""How stale a kept choice is: `python -m scripts.staleness model=tiny_random`; results/staleness_<name>.csv.
 
 ReToM runs as it would with its period, but measures at every step beside that, and counts the windows whose
 representative would now be another one. The choice in force, not the new one, is what images are made with.
@@ -6,7 +6,6 @@ representative would now be another one. The choice in force, not the new one, i
 
 import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import pandas
@@ -14,11 +13,14 @@ import torch
 from omegaconf import DictConfig
 
 import retom
-from eval.atomic import write_text
 from eval.errors import RunError
+from eval.pipelines import pipe_identity
+from eval.provenance import collect
+from eval.report.page import folder_of
+from eval.report.staleness import Staleness, write_staleness
 from eval.sampler import call_pipeline
 from retom.windows import tile
-from scripts.entry import say, work_on_each
+from scripts.entry import ROOT, say, work_on_each
 from scripts.row import Row, read_row
 from scripts.session import Session
 
@@ -32,10 +34,13 @@ def main() -> int:
         row, session = read_row(composed, choices), Session()
         session.join(row.sampler.device)
         table = staleness(row, session)
-        path = Path(row.results) / f"staleness_{row.model.name}_{row.hash}.csv"
-        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        config = {key: row.config[key] for key in ("model", "sampler", "method", "backend", "prompts")}
+        run = {"model": pipe_identity(session.pipeline(row.model, row.sampler))}
+        provenance = collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=run)
+        found = Staleness(f"{row.model.name}_{row.hash}", config, provenance, table)
+        paths = write_staleness(found, folder_of(row.results, row.metrics.profile))
         print(table.groupby(["age", "layer_type"])["share"].mean().unstack().to_string(), flush=True)
-        say(f"written: {path}")
+        say(f"written: {', '.join(map(str, paths))}")
 
     return work_on_each(work)
 

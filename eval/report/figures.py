@@ -1,64 +1,46 @@
 """The figures: drawn once, kept as PNG and PDF beside the page and as SVG inside it."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eval import atomic
+from eval.report.drawing import MARKERS, STYLE, Drawing, keep, legend, panels, plain, svg_uri
 from eval.report.gather import QUALITY, Entry, Gathered
 from eval.report.points import LOWER_IS_BETTER, Point, front, interval, points
 from eval.report.sweeps import Curve, curves
 from eval.table_spec import SECONDS, metric_name
 
-_STYLE = {"svg.hashsalt": "report", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
-_MARKERS = "osD^vP*X<>"
-_PANEL = (5.2, 4.0)  # inches
-_DPI = 160
 _HEADINGS = {"fid": "FID", "clip": "CLIP score", "ssim": "SSIM to unmerged", SECONDS: "seconds per image"}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure in the page: `uri` is its SVG as a data URI, `alt` says it in words, `files` lie beside the page."""
-
-    name: str
-    title: str
-    uri: str
-    alt: str
-    files: tuple[Path, ...]
 
 
 def draw_all(gathered: Gathered, folder: Path) -> list[Drawing]:
     """Every figure that the records have numbers for, written into `folder`; none without numbers."""
     by_option = curves(gathered)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         drawings = [_quality_speed(gathered, by_option.get("ratio", []), folder)]
         drawings += [_sweep(gathered, option, found, folder) for option, found in sorted(by_option.items())]
     return [drawing for drawing in drawings if drawing is not None]
 
 
 def _quality_speed(gathered: Gathered, over_ratio: Sequence[Curve], folder: Path) -> Drawing | None:
-    panels = {metric: found for metric in QUALITY if (found := points(gathered, metric))}
-    if not panels:
+    shown = {metric: found for metric in QUALITY if (found := points(gathered, metric))}
+    if not shown:
         return None
-    figure, axes = _panels(len(panels))
+    figure, axes = panels(len(shown))
     said = []
-    for axis, (metric, found) in zip(axes, panels.items(), strict=True):
+    for axis, (metric, found) in zip(axes, shown.items(), strict=True):
         best = front(found, metric)
         _draw_points(axis, found, gathered.entries)
         axis.plot([p.x for p in best], [p.y for p in best], color="0.35", linestyle="--", linewidth=1, label="_front")
         _connect(axis, found, over_ratio)
         axis.set(xlabel=_HEADINGS[SECONDS], ylabel=_axis(metric, gathered.profile))
         said.append(f"{_heading(metric, gathered.profile)}: {', '.join(p.entry.name for p in best)}")
-    _legend(figure, axes)
+    legend(figure, axes)
     alt = f"One point per row with 95% intervals. On the Pareto front, the fastest first: {'; '.join(said)}."
-    return _keep(figure, "quality_speed", "Quality against speed", alt, folder)
+    return _drawing(figure, "quality_speed", "Quality against speed", alt, folder)
 
 
 def _draw_points(axis: Axes, found: Sequence[Point], entries: Sequence[Entry]) -> None:
@@ -70,11 +52,11 @@ def _draw_points(axis: Axes, found: Sequence[Point], entries: Sequence[Entry]) -
             xerr=_error([point.x], [point.x_interval]),
             yerr=_error([point.y], [point.y_interval]),
             # Ten colours of ten marks: the eleventh row takes the first colour again, with the second mark.
-            fmt=_MARKERS[(index + index // 10) % len(_MARKERS)],
+            fmt=MARKERS[(index + index // 10) % len(MARKERS)],
             color=f"C{index % 10}",
             capsize=2,
             elinewidth=0.8,
-            label=_plain(point.entry.name),
+            label=plain(point.entry.name),
         )
 
 
@@ -95,15 +77,15 @@ def _sweep(gathered: Gathered, option: str, found: Sequence[Curve], folder: Path
     ]
     if not shown:
         return None
-    figure, axes = _panels(len(shown))
+    figure, axes = panels(len(shown))
     for axis, metric in zip(axes, shown, strict=True):
         for index, curve in enumerate(found):
             _draw_curve(axis, curve, names[metric], index)
         axis.set(xlabel=option, ylabel=_axis(metric, gathered.profile))
-    _legend(figure, axes)
+    legend(figure, axes)
     rows = "; ".join(f"{curve.name} at {', '.join(f'{value:g}' for value in curve.values)}" for curve in found)
     alt = f"{', '.join(_axis(metric, gathered.profile) for metric in shown)} over {option}, 95% intervals: {rows}."
-    return _keep(figure, f"sweep_{option.replace('.', '_')}", f"Sweep over {option}", alt, folder)
+    return _drawing(figure, f"sweep_{option.replace('.', '_')}", f"Sweep over {option}", alt, folder)
 
 
 def _draw_curve(axis: Axes, curve: Curve, name: str, index: int) -> None:
@@ -116,11 +98,11 @@ def _draw_curve(axis: Axes, curve: Curve, name: str, index: int) -> None:
         [curve.values[i] for i in kept],
         values,
         yerr=_error(values, [interval(cells[i], name) for i in kept]),
-        marker=_MARKERS[index % len(_MARKERS)],
+        marker=MARKERS[index % len(MARKERS)],
         color=f"C{index % 10}",
         capsize=2,
         linewidth=1,
-        label=_plain(curve.name),
+        label=plain(curve.name),
     )
 
 
@@ -134,21 +116,6 @@ def _error(values: Sequence[float], intervals: Sequence[tuple[float, float] | No
     return [below, above]
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(_PANEL[0] * count, _PANEL[1] + 0.6), layout="constrained", facecolor="white")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
-
-
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels: each label once."""
-    marks = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            marks.setdefault(label, handle)
-    labels = list(marks)
-    figure.legend(list(marks.values()), labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
-
-
 def _heading(metric: str, profile: str) -> str:
     name = metric_name(metric, profile)
     return _HEADINGS[metric] if name == metric else name
@@ -159,19 +126,5 @@ def _axis(metric: str, profile: str) -> str:
     return _heading(metric, profile) + better.get(LOWER_IS_BETTER.get(metric), "")
 
 
-def _plain(text: str) -> str:
-    """A label as it is: a dollar sign would start matplotlib's mathematics, a leading underscore would hide it."""
-    return text.replace("$", r"\$").lstrip("_")
-
-
-def _keep(figure: Figure, name: str, title: str, alt: str, folder: Path) -> Drawing:
-    files = tuple(Path(folder) / f"{name}.{kind}" for kind in ("png", "pdf"))
-    dates: Mapping[str, dict] = {"png": {}, "pdf": {"CreationDate": None}}
-    for path in files:
-        kind = path.suffix[1:]
-        with atomic.replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, dpi=_DPI, metadata=dates[kind])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    uri = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Drawing(name, title, uri, alt, files)
+def _drawing(figure: Figure, name: str, title: str, alt: str, folder: Path) -> Drawing:
+    return Drawing(name, title, svg_uri(figure), alt, keep(figure, name, folder))

@@ -33,6 +33,8 @@ class Gathered:
     """`overview`: every row of every table once, with quality and seconds; None where no table could be built.
 
     problems: sentences for the reader: what could not be read or built, and why.
+    swept: the overview's rows and, after them, those of other experiments under the same protocol, for the curves.
+    notes: sentences on what of these was left out.
     """
 
     runs: Path
@@ -40,6 +42,8 @@ class Gathered:
     overview: Table | None
     entries: tuple[Entry, ...]
     problems: tuple[str, ...]
+    swept: tuple[Entry, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def profile(self) -> str:
@@ -69,8 +73,12 @@ def gather(
     runs: Path,
     *,
     select: Mapping[str, Any] | None = None,
+    everywhere: Callable[[], list[dict]] | None = None,
 ) -> Gathered:
-    """Build what can be built. `load` gives the records; what it or a table refuses (RunError) becomes a problem."""
+    """Build what can be built. `load` gives the records; what it or a table refuses (RunError) becomes a problem.
+
+    everywhere: gives the records of all experiments, of which those under the tables' protocol join the curves.
+    """
     problems: list[str] = []
     records = _or_told(load, problems) or []
     tables = [_or_told(lambda spec=spec: build_table(spec, records, select=select), problems) for spec in specs]
@@ -80,7 +88,36 @@ def gather(
         spec = _overview_spec([table.spec for table in built])
         overview = _or_told(lambda: build_table(spec, records, select=select), problems)
     entries = () if overview is None else _entries(overview)
-    return Gathered(Path(runs), built, overview, entries, tuple(dict.fromkeys(problems)))
+    swept, notes = entries, ()
+    if overview is not None and everywhere is not None:
+        found = _or_told(everywhere, problems) or []
+        swept, notes = _or_told(lambda: _swept(overview, entries, found), problems) or (entries, ())
+    return Gathered(Path(runs), built, overview, entries, tuple(dict.fromkeys(problems)), swept, notes)
+
+
+def _swept(overview: Table, entries: tuple[Entry, ...], records: Sequence[dict]) -> tuple[tuple[Entry, ...], tuple]:
+    """The overview's rows and those of other experiments that may be compared with them; sentences on the others."""
+    own = {entry.line.record["protocol_hash"] for entry in entries if entry.line.record and not _failed(entry)}
+    runs = {entry.run for entry in entries}
+    others = [record for record in records if run_id(record) not in runs and record["status"] != "failed"]
+    fitting = [record for record in others if record["protocol_hash"] in own]
+    notes = ()
+    if len(fitting) < len(others):
+        homes = sorted({record["experiment"] for record in others if record["protocol_hash"] not in own})
+        notes = (
+            f"Finished runs under another protocol are not among the curves (in {', '.join(homes)}): "
+            "the report of their own experiment shows them.",
+        )
+    if not fitting:
+        return entries, notes
+    mine = [entry.line.record for entry in entries if entry.line.record is not None]
+    table = build_table(dataclasses.replace(overview.spec, extra_rows="all"), [*mine, *fitting])
+    known = {entry.run: entry for entry in entries}
+    return (*entries, *(entry for entry in _entries(table) if entry.run not in known)), notes
+
+
+def _failed(entry: Entry) -> bool:
+    return entry.line.status == "failed"
 
 
 def _or_told(make: Callable[[], Any], problems: list[str]) -> Any:

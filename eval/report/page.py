@@ -9,19 +9,25 @@ from eval import atomic
 from eval.report.figures import draw_all
 from eval.report.gallery import gallery
 from eval.report.gather import Gathered
-from eval.report.provenance import origins
+from eval.report.provenance import origins, study_origins
+from eval.report.studies import Studies, draw_studies
 from eval.report.tables_view import view
 
 HERE = Path(__file__).parent
 FIGURES = "figures"
 
 
-def write_report(gathered: Gathered, folder: Path, *, title: str) -> Path:
+def folder_of(results: Path, profile: str) -> Path:
+    """Where the page of a profile lies, its figures below it and the measurements beside it."""
+    return Path(results) / ("" if profile == "real" else profile)
+
+
+def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studies | None = None) -> Path:
     """Write `<folder>/report.html` and the figures into `<folder>/figures/`; the page's path.
 
-    Whatever the records lack is said on the page.
+    Whatever the records lack is said on the page. studies: what was measured beside the runs.
     """
-    folder = Path(folder)
+    folder, studies = Path(folder), studies or Studies()
     views = [view(table) for table in gathered.tables]
     page = _template().render(
         title=title,
@@ -29,10 +35,12 @@ def write_report(gathered: Gathered, folder: Path, *, title: str) -> Path:
         gathered=gathered,
         views=views,
         exports={shown.name: {"header": shown.csv_header, "rows": [row.csv for row in shown.rows]} for shown in views},
-        drawings=draw_all(gathered, folder / FIGURES),
+        drawings=[*draw_all(gathered, folder / FIGURES), *draw_studies(studies, folder / FIGURES)],
+        problems=(*gathered.problems, *studies.problems),
+        notes=(*gathered.notes, *studies.notes),
         figures=FIGURES,
         gallery=gallery(gathered),
-        origins=origins(gathered),
+        origins=[*origins(gathered), *study_origins(studies)],
         style=(HERE / "report.css").read_text(encoding="utf-8"),
         script=(HERE / "report.js").read_text(encoding="utf-8"),
     )

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eval.report import recording, staleness
 from eval.report.gather import Entry, Gathered
+from eval.report.studies import Studies
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,31 @@ class Origin:
 
 
 def origins(gathered: Gathered) -> list[Origin]:
-    """One for each row that has a record, in the order of the rows."""
-    return [_origin(entry) for entry in gathered.entries if entry.line.record is not None]
+    """One for each row that has a record, in the order of the rows; those that are in the curves alone come last."""
+    entries = dict.fromkeys([*gathered.entries, *gathered.swept])
+    return [_origin(entry) for entry in entries if entry.line.record is not None]
+
+
+def study_origins(studies: Studies) -> list[Origin]:
+    """One for each measurement beside the runs that the page shows."""
+    found = [
+        (recording.PREFIX, study, f"Figure 3, {study.method}: {study.prompt}, seed {study.seed}")
+        for study in studies.recordings
+    ]
+    found += [(staleness.PREFIX, study, "staleness of a kept choice") for study in studies.measured]
+    return [_study(f"{prefix}{study.name}", label, study.config, study.provenance) for prefix, study, label in found]
+
+
+def _study(name: str, label: str, config: Mapping, provenance: Mapping) -> Origin:
+    parts = (("config", _json(config)), ("provenance", _json(provenance)))
+    return Origin(name, label, "ok", None, tuple(_made(provenance)), (), (), parts)
+
+
+def _made(provenance: Mapping) -> list[tuple[str, str]]:
+    git = provenance.get("git") or {}
+    commit = str(git.get("sha") or f"unknown ({git.get('reason')})")
+    dirty = " with uncommitted changes" if git.get("dirty") else ""
+    return [("date", str(provenance["date"])), ("commit", commit + dirty)]
 
 
 def _origin(entry: Entry) -> Origin:
@@ -44,12 +69,9 @@ def _origin(entry: Entry) -> Origin:
 
 def _facts(record: Mapping) -> list[tuple[str, str]]:
     provenance, protocol, timing = record["provenance"], record["protocol"], record["timing"]
-    git = provenance["git"]
-    commit = git["sha"] or f"unknown ({git.get('reason')})"
     merging = sum(site.get("merged", 0) < site.get("tokens", 0) for site in record["merges"])
     facts = [
-        ("date", provenance["date"]),
-        ("commit", commit + (" with uncommitted changes" if git.get("dirty") else "")),
+        *_made(provenance),
         ("device", f"{protocol['device_name']}, {protocol['dtype']}, attention {protocol['attention']}"),
         (
             "protocol",

@@ -21,7 +21,7 @@ class Curve:
 def curves(gathered: Gathered) -> dict[str, list[Curve]]:
     """By option, every set of two or more finished rows that differ in it alone."""
     sets: dict[tuple[str, str], dict[float, Entry]] = {}
-    for entry in gathered.entries:
+    for entry in gathered.swept:
         record = entry.line.record
         if record is None or record["status"] == "failed":
             continue

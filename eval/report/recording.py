@@ -1,0 +1,195 @@
+"""What happened inside one generation, as Figure 3 shows it: plain arrays in an .npz file, words in a .json beside it.
+
+A recording looks at some sites at some steps: the cosine similarities between the tokens of one window, and what each
+token of the whole grid was, a token left alone, a destination, or one that was merged into another.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval import atomic
+from eval.errors import RunError
+
+RECORDING_VERSION = 1
+PREFIX = "figure3_"
+ALONE, DESTINATION, MERGED = 0, 1, 2  # what a token of `Panel.state` is
+MAX_PANELS, MAX_SIDE = 4096, 1024  # beyond any model of today; a damaged file is not to fill the memory
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """One site at one step.
+
+    site, layer, layer_type: as in `retom.report`. grid: (H, W) in tokens. asked: the step asked for, of `Recording.of`;
+    step: the denoiser call looked at; planned: the call at which the plan in force was made. window: (top, left,
+    height, width) in tokens of the window looked into. side: that of the site's windows.
+    similarity: cosine between its tokens, [n, n], row-major. state: `ALONE`, `DESTINATION` or `MERGED`, [H, W] uint8.
+    """
+
+    site: str
+    layer: int
+    layer_type: str
+    grid: tuple[int, int]
+    asked: int
+    step: int
+    planned: int
+    side: int
+    window: tuple[int, int, int, int]
+    similarity: np.ndarray
+    state: np.ndarray
+
+    @property
+    def mean(self) -> float | None:
+        """Mean similarity of two different tokens of the window; None where it has one token."""
+        n = len(self.similarity)
+        return float((self.similarity.sum() - np.trace(self.similarity)) / (n * (n - 1))) if n > 1 else None
+
+    @property
+    def removed(self) -> float:
+        """Share of the grid's tokens that were merged into another."""
+        return float((self.state == MERGED).mean())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """One generation. `of`: what the steps asked for are of; steps: the sampler's own; picture: [H, W, 3] uint8.
+
+    config: model, sampler, method, backend. provenance: as in records. measured: on what, in which
+    row of the batch.
+    """
+
+    name: str
+    method: str
+    prompt: str
+    seed: int
+    of: int
+    steps: int
+    measured: str
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    picture: np.ndarray
+    panels: tuple[Panel, ...]
+
+    @property
+    def sites(self) -> list[str]:
+        """Names of the sites in the order they run."""
+        return list(dict.fromkeys(panel.site for panel in self.panels))
+
+    @property
+    def calls(self) -> list[tuple[int, int]]:
+        """(asked, step) of every step looked at, in order."""
+        return sorted({(panel.asked, panel.step) for panel in self.panels})
+
+
+def scaled_steps(asked: list[int], of: int, steps: int) -> dict[int, int]:
+    """Which denoiser call shows each step asked for: 300 of 1,000 is call 15 of 50; the first of those that coincide.
+
+    Returns {call: step asked for}. ValueError: a step is not in [0, of).
+    """
+    wrong = [step for step in asked if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < of]
+    if wrong or not asked:
+        told = repr(wrong[0]) if wrong else "none"
+        raise ValueError(f"figure3.steps must be at least one whole number in [0, {of - 1}], got {told}")
+    found: dict[int, int] = {}
+    for step in sorted(asked):
+        found.setdefault(step * steps // of, step)
+    return found
+
+
+def write_recording(recording: Recording, folder: Path) -> tuple[Path, Path]:
+    """Write `figure3_<name>.npz` and, when that is whole, `figure3_<name>.json` into `folder`; the paths."""
+    arrays = {"picture": recording.picture}
+    for index, panel in enumerate(recording.panels):
+        arrays |= {f"similarity_{index}": panel.similarity.astype(np.float16), f"state_{index}": panel.state}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    data, words = (Path(folder) / f"{PREFIX}{recording.name}.{kind}" for kind in ("npz", "json"))
+    with atomic.replacing(data) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    plain = {field.name: getattr(recording, field.name) for field in dataclasses.fields(recording)}
+    plain["panels"] = [_words(panel) for panel in recording.panels]
+    del plain["picture"]
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    atomic.write_json(words, {"recording_version": RECORDING_VERSION, "arrays_sha256": digest, **plain})
+    return data, words
+
+
+def _words(panel: Panel) -> dict[str, Any]:
+    fields = [field.name for field in dataclasses.fields(panel)]
+    plain = {name: getattr(panel, name) for name in fields if name not in ("similarity", "state")}
+    return plain | {"mean": panel.mean, "removed": panel.removed}
+
+
+def read_recording(path: Path) -> Recording:
+    """The recording whose words are at `path`. RunError: a file is absent, damaged, or they are of different runs."""
+    path = Path(path)
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+        if words["recording_version"] != RECORDING_VERSION:
+            raise ValueError(f"it is of version {words['recording_version']}, not {RECORDING_VERSION}")
+        data = path.with_suffix(".npz").read_bytes()
+        if hashlib.sha256(data).hexdigest() != words["arrays_sha256"]:
+            raise ValueError("the arrays beside it are not those it was written with")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return _checked(words, arrays)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
+        why = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RunError(f"{path} is no recording ({why}); make it again: python -m scripts.figure3") from error
+
+
+def _checked(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Recording:
+    listed = words["panels"]
+    if not 0 < len(listed) <= MAX_PANELS:
+        raise ValueError(f"it has {len(listed)} panels")
+    panels = tuple(_panel(panel, arrays, index) for index, panel in enumerate(listed))
+    picture = arrays["picture"]
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"its picture is {picture.dtype} of shape {list(picture.shape)}")
+    names = [field.name for field in dataclasses.fields(Recording) if field.name not in ("picture", "panels")]
+    found = {name: words[name] for name in names}
+    for name in ("of", "steps", "seed"):
+        _whole(name, found[name])
+    for name in ("name", "method", "prompt", "measured"):
+        _text(name, found[name])
+    for name in ("config", "provenance"):
+        found[name]["date" if name == "provenance" else "model"]
+    return Recording(**found, picture=picture, panels=panels)
+
+
+def _panel(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], index: int) -> Panel:
+    names = [field.name for field in dataclasses.fields(Panel) if field.name not in ("similarity", "state")]
+    found = {name: words[name] for name in names}
+    for name in ("layer", "asked", "step", "planned", "side"):
+        _whole(name, found[name])
+    for name in ("site", "layer_type"):
+        _text(name, found[name])
+    for name, count in (("grid", 2), ("window", 4)):
+        found[name] = tuple(_whole(name, side) for side in found[name])
+        if len(found[name]) != count or max(found[name]) > MAX_SIDE:
+            raise ValueError(f"{name} of panel {index} is {words[name]!r}")
+    similarity, state = arrays[f"similarity_{index}"].astype(np.float32), arrays[f"state_{index}"]
+    tokens = math.prod(found["window"][2:])
+    if similarity.shape != (tokens, tokens) or state.shape != found["grid"] or not np.isfinite(similarity).all():
+        raise ValueError(f"the arrays of panel {index} do not fit its grid and window")
+    return Panel(**found, similarity=similarity, state=state)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}")
+    return value
