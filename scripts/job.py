@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from eval.errors import RunError
-from eval.metrics import score
+from eval.metrics import check_reference, score
 from eval.prompts import PromptItem
 from eval.provenance import collect, cpu, gpu
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
@@ -68,6 +68,7 @@ def preflight(row: Row, session: Session) -> Checked:
     reference = None
     if row.metrics.profile != "none":
         reference = session.reference(row.reference, row.prompts.selected(), row.cache, load_reference)
+        check_reference(reference, row.metrics)
     protocol = make_protocol(
         row.config,
         prompts_hash=row.prompts.hash,

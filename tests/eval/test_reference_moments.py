@@ -16,7 +16,7 @@ from eval.smoke_networks import SmokeFeatures
 from eval.stats import Bootstrap
 from eval.weights import file_sha256
 
-CLASSES = PromptSet(template="a {class}", classes=4).selected()
+CLASSES = PromptSet(template="a {class}", classes=6).selected()
 DIGEST = "ab" * 32
 
 
@@ -31,7 +31,7 @@ METRICS = SmokeMetrics(features=Known())
 
 @pytest.fixture
 def pictures(tmp_path):
-    return load_reference(ReferenceConfig(kind="synthetic", per_class=6, size=32), CLASSES, tmp_path / "cache")
+    return load_reference(ReferenceConfig(kind="synthetic", per_class=4, size=32), CLASSES, tmp_path / "cache")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_statistics_give_the_distances_of_their_pictures(tmp_path, pictures, wri
     for name in ("fid_smoke", "kid_smoke"):
         assert by_statistics[name]["n_reference"] == 24
         assert by_statistics[name]["value"] == pytest.approx(by_pictures[name]["value"], rel=1e-6)
-        assert by_statistics[name]["interval"] == pytest.approx(by_pictures[name]["interval"], rel=1e-4)
+        assert by_statistics[name]["interval"] == pytest.approx(by_pictures[name]["interval"], rel=1e-3)
     assert f"reference {statistics.hash[:12]}" in by_statistics["fid_smoke"]["protocol"]
 
 
@@ -96,8 +96,8 @@ def test_pictures_go_with_any_network(pictures):
     ("change", "message"),
     [
         ({"drop": ("covariance",)}, "lacks covariance, so it holds no statistics of a reference"),
-        ({"metadata": {"n": "23"}}, r"features of 23 pictures do not fit \(\[64\], \[64, 64\], \[24, 64\]\)"),
-        ({"mean": torch.zeros(3)}, r"do not fit \(\[3\], "),
+        ({"metadata": {"n": "23"}}, r"features of 23 pictures do not fit together \(\[64\], \[64, 64\], \[24, 64\]\)"),
+        ({"mean": torch.zeros(3)}, r"do not fit together \(\[3\], "),
         ({"mean": torch.full((64,), float("nan"))}, "statistics must be finite and of 10 pictures or more"),
     ],
 )

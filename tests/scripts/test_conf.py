@@ -7,7 +7,9 @@ import hydra.utils
 import pytest
 from omegaconf import OmegaConf
 
+from eval.metrics import SmokeMetrics
 from eval.table_spec import TableSpec
+from eval.tiny_networks import TinyClip, TinyFeatures
 from scripts.entry import CONF
 from scripts.row import BUILT, build
 from tests.scripts.conftest import composed
@@ -43,10 +45,20 @@ def test_a_method_lists_every_option_it_has(path: Path) -> None:
         assert set(options) == {field.name for field in dataclasses.fields(target) if field.init}
 
 
-def test_the_tiny_model_brings_what_fits_it() -> None:
-    made = built("model=tiny_random")
+def test_the_trained_tiny_model_brings_what_fits_it() -> None:
+    made = built("model=tiny")
+    assert (made["model"].kind, made["reference"].kind) == ("shipped", "moments")
     assert (made["sampler"].height, made["sampler"].device, made["sampler"].dtype) == (64, "cpu", "float32")
     assert made["metrics"].profile == "smoke"
+    assert isinstance(made["metrics"].features, TinyFeatures)
+    assert isinstance(made["metrics"].clip, TinyClip)
+    assert len(made["prompts"].selected()) == 20
+
+
+def test_the_tiny_random_model_brings_what_fits_it() -> None:
+    made = built("model=tiny_random")
+    assert (made["sampler"].height, made["sampler"].device, made["sampler"].dtype) == (64, "cpu", "float32")
+    assert made["metrics"] == SmokeMetrics()
     assert made["reference"].kind == "synthetic"
     assert len(made["prompts"].items()) <= 16
 
