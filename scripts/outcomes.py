@@ -65,14 +65,18 @@ class Outcomes:
         if (socket.gethostname(), os.getpid()) == self._home:
             self._told[outcome.number] = outcome
         else:
-            write_json(self._files(folder) / f"{outcome.number}.json", dataclasses.asdict(outcome))
+            path = self._files(folder) / f"{outcome.number}.json"
+            write_json(path, dataclasses.asdict(_after(_read(path), outcome) if path.is_file() else outcome))
 
     def collect(self, plan: Plan | None = None) -> list[Outcome]:
         """All outcomes by number; a job of `plan` of which nothing was heard is "not ended"."""
         if plan is None:
             return [self._told[number] for number in sorted(self._told)]
         found = {number: Outcome(number, "", NOT_ENDED, job) for number, job in enumerate(plan.jobs)}
-        found |= {outcome.number: outcome for outcome in map(_read, self._files(plan.folder).glob("*.json"))}
+        for elsewhere in map(_read, self._files(plan.folder).glob("*.json")):
+            # Its own overrides also say which part of the run it was (Slurm's shards, the closing job).
+            number = elsewhere.number
+            found[number] = dataclasses.replace(elsewhere, overrides=plan.jobs[number])
         found |= self._told
         return [found[number] for number in sorted(found)]
 
@@ -119,6 +123,15 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         head = f"{outcome.status:<17} {outcome.name}".rstrip() if outcome.name else f"{outcome.status:<17}"
         lines.append("  ".join(part for part in (head, own, outcome.sentence) if part))
     return "\n".join(lines)
+
+
+def _after(before: Outcome, outcome: Outcome) -> Outcome:
+    """What is kept of a run that several jobs worked on: that it was drawn, and the first reason why it failed."""
+    if before.status == outcome.status == FAILED:
+        return before
+    if before.status == "done" and outcome.status in ("rescored", "already finished"):
+        return dataclasses.replace(outcome, status=before.status)
+    return outcome
 
 
 def _read(path: Path) -> Outcome:

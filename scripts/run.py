@@ -5,9 +5,11 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from eval.errors import RunError
 from scripts.entry import CONF, INTERRUPTED, compose_and_call, is_sentence, say, tell
 from scripts.job import run_job
 from scripts.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
@@ -47,6 +49,8 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     overrides, name = tuple(hydra.overrides.task), choices["method"]
     try:
+        if hydra.mode == RunMode.RUN and hydra.runtime.choices["hydra/launcher"] == "slurm":
+            raise RunError("hydra/launcher=slurm submits the jobs of a sweep; add --multirun, also for a single job")
         session.join(composed.sampler.device)
         with session.team.phase():
             row = read_row(composed, choices)

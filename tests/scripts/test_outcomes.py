@@ -78,3 +78,25 @@ def test_the_summary_tells_jobs_apart_by_what_differs() -> None:
         "failed            sweep/retom-b  method.period=5  no space",
     ]
     assert summary([two]) == "failed            sweep/retom-b  no space"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [("done", "rescored", "done"), ("done", "already finished", "done"), ("done", "failed", "failed")],
+)
+def test_of_a_run_that_several_jobs_worked_on_the_outcome_says_what_became_of_it(first, then, kept, tmp_path) -> None:
+    plan = Plan((("method=retom",),), tmp_path)
+    outcomes = Outcomes()
+    for status, part in ((first, "shard.index=0"), (then, "shard.index=close")):
+        outcome = Outcome(0, "table1/retom-2", status, (*plan.jobs[0], part))
+        assert in_a_child(lambda outcome=outcome: outcomes.add(outcome, plan.folder)) == 0
+    assert outcomes.collect(plan) == [Outcome(0, "table1/retom-2", kept, plan.jobs[0])]
+
+
+def test_the_first_reason_of_a_failure_stands(tmp_path: Path) -> None:
+    plan = Plan((("method=retom",),), tmp_path)
+    outcomes = Outcomes()
+    for why in ("it merged nothing", "its images are not there"):
+        outcome = Outcome(0, "table1/retom-2", "failed", plan.jobs[0], why)
+        assert in_a_child(lambda outcome=outcome: outcomes.add(outcome, plan.folder)) == 0
+    assert outcomes.collect(plan)[0].sentence == "it merged nothing"
