@@ -4,9 +4,14 @@ import abc
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 
 class Adapter(abc.ABC):
     """A method that patches a pipeline by itself: a frozen dataclass; what it did is kept on the model."""
+
+    def check_model(self, denoiser: nn.Module) -> None:  # noqa: B027 - what touches no denoiser serves all of them
+        """ValueError for a denoiser that the method cannot serve: what `apply` refuses, known without weights."""
 
     @abc.abstractmethod
     def apply(self, pipe) -> int:

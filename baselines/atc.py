@@ -76,7 +76,7 @@ class ATC(TokenMerger):
         with torch.no_grad():
             pairs = [number(self._labels(tokens, clusters)) for tokens in metric]
         assign, first = (torch.from_numpy(np.stack(part)).to(metric.device) for part in zip(*pairs, strict=True))
-        return MergePlan.from_clusters(assign, None, first)
+        return MergePlan.from_clusters(assign, None, first, backend=context.backend)
 
     def _labels(self, tokens: Tensor, clusters: int) -> np.ndarray:
         if self.implementation == "reciprocal":

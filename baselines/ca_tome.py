@@ -84,24 +84,19 @@ class CAToMe(TokenMerger):
         """Images of one call up to which an image is a function of its own seed alone; None: any number."""
         return 1 if self.ratio is None and self.merges else None
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
-        """Plan one site, or take the pairs of the last listed step; None below `max_downsample`."""
-        if self.max_downsample is not None and context.downsample > self.max_downsample:
-            return None
-        if "plan" in context.memory and not self._listed(context.step):
-            return MergePlan(*context.memory["plan"])
-        with torch.no_grad():
-            plan = self._find(metric, grid, context).on(context.backend)
-        if self.steps is not None:
-            context.memory["plan"] = plan.parts()
-        return plan
-
-    def _listed(self, step: int) -> bool:
+    def due(self, step: int) -> bool:
         """Whether pairs are found at a step, as one condition: a compiled model has one graph for all listed steps."""
         distance = 1
         for listed in self.steps or (step,):
             distance *= step - listed
         return distance == 0
+
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """Plan one site; None below `max_downsample`."""
+        if self.max_downsample is not None and context.downsample > self.max_downsample:
+            return None
+        with torch.no_grad():
+            return self._find(metric, grid, context)
 
     def _find(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan:
         batch, num_tokens, _ = metric.shape
@@ -115,7 +110,9 @@ class CAToMe(TokenMerger):
             removed, similar = int(similar.sum(dim=1).min()) // bucket * bucket, None
         else:
             removed = min(num_sources(self.ratio, num_tokens), similar.shape[1])
-        return first_merged(matching, matching.similarity, removed, similar) if removed else identity
+        if not removed:
+            return identity
+        return first_merged(matching, matching.similarity, removed, similar, context.backend)
 
 
 def _check_steps(steps) -> tuple[int, ...]:

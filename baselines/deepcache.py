@@ -6,7 +6,7 @@ calls of one timestep (PNDM repeats its second) count as one step for it. Its Py
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from DeepCache import DeepCacheSDHelper
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from baselines.adapter import Adapter
 from baselines.checks import check_integers
+from baselines.traces import Traces, state_of
 from retom.sites import Site, find_denoiser, find_sites
 
 _STATE = "_deepcache_package"
@@ -44,17 +45,25 @@ class DeepCache(Adapter):
         """Never: what is left out are layers, and the report says at how many steps."""
         return False
 
+    def check_model(self, denoiser: nn.Module) -> None:
+        """ValueError for what the package cannot wrap: a transformer, or a compiled U-Net."""
+        if not isinstance(denoiser, UNet2DConditionModel):
+            raise ValueError(f"DeepCache wraps the blocks of a UNet2DConditionModel, got {type(denoiser).__name__}")
+        if denoiser._compiled_call_impl is not None:
+            raise ValueError("DeepCache cannot run in a compiled U-Net; set sampler.compile=false")
+
     def apply(self, pipe) -> int:
         """Wrap the U-Net's blocks by the package; the number of transformer blocks among them."""
-        unet = _unet(pipe)
+        unet = getattr(pipe, "unet", None)
+        if unet is None or not hasattr(pipe, "scheduler"):
+            raise ValueError(f"DeepCache needs a pipeline with a UNet2DConditionModel, got {type(pipe).__name__}")
+        self.check_model(unet)
         if _STATE in vars(unet):
             raise ValueError("the U-Net is patched by DeepCache already; remove that patch first")
-        before = {module: set(vars(module)) for module in unet.modules()}
         helper = DeepCacheSDHelper(pipe)
         helper.set_params(cache_interval=self.interval, cache_branch_id=self.branch)
-        helper.enable()
-        added = {module: set(vars(module)) - names for module, names in before.items()}
-        state = _State(helper, added, [_SiteRecord(site) for site in find_sites(unet)])
+        traces = Traces.of(unet, helper.enable)
+        state = _State(helper, traces, [_SiteRecord(site) for site in find_sites(unet)])
         setattr(unet, _STATE, state)
         state.listen(unet)
         return len(state.records)
@@ -63,25 +72,20 @@ class DeepCache(Adapter):
         """The package's own `disable`, and what that leaves behind as well; an unpatched model is left as it is."""
         unet = find_denoiser(pipe)
         state = vars(unet).pop(_STATE, None)
-        if state is None:
-            return
-        for handle in state.handles:
-            handle.remove()
-        state.helper.disable()
-        for module, names in state.added.items():
-            for name in names:
-                vars(module).pop(name, None)
+        if state is not None:
+            state.helper.disable()
+            state.traces.clear()
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
         """Nothing is random; the cache of the last generation is dropped."""
-        helper = _state(pipe).helper
+        helper = state_of(pipe, _STATE, "DeepCache").helper
         helper.cached_output.clear()
         helper.start_timestep = None
 
     def report(self, pipe) -> list[dict[str, Any]]:
         """The keys of `retom.report`: nothing is merged; plans_computed are the calls at which the block ran, and
         plans_reused those at which it was left out."""
-        state = _state(pipe)
+        state = state_of(pipe, _STATE, "DeepCache")
         return [record.report(state.calls) for record in state.records]
 
 
@@ -108,24 +112,23 @@ class _SiteRecord:
 
 @dataclass(eq=False)
 class _State:
-    """What `remove`, `set_seeds` and `report` need; kept on the U-Net. added: names the package put into `vars`."""
+    """What `remove`, `set_seeds` and `report` need; kept on the U-Net."""
 
     helper: DeepCacheSDHelper
-    added: dict[nn.Module, set[str]]
+    traces: Traces
     records: list[_SiteRecord]
-    handles: list = field(default_factory=list)
     calls: int = 0
 
     def listen(self, unet: nn.Module) -> None:
         """Count calls of the U-Net and of its transformer blocks; the listeners change nothing that passes."""
 
-        def count(_module, _args):
+        def count(_module, _args, _kwargs):
             self.calls += 1
 
-        self.handles.append(unet.register_forward_pre_hook(count))
+        self.traces.listen(unet, count)
         for record in self.records:
-            for module, listener in ((record.site.parent, _see_grid(record)), (record.site.block, _see_run(record))):
-                self.handles.append(module.register_forward_pre_hook(listener, with_kwargs=True))
+            self.traces.listen(record.site.parent, _see_grid(record))
+            self.traces.listen(record.site.block, _see_run(record))
 
 
 def _see_grid(record: _SiteRecord):
@@ -145,21 +148,3 @@ def _see_run(record: _SiteRecord):
 
 def _states(args: tuple, kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
-
-
-def _unet(pipe) -> nn.Module:
-    """The U-Net of a pipeline; ValueError for what the package cannot wrap."""
-    unet = getattr(pipe, "unet", None)
-    if not isinstance(unet, UNet2DConditionModel) or not hasattr(pipe, "scheduler"):
-        raise ValueError(f"DeepCache needs a pipeline with a UNet2DConditionModel, got {type(pipe).__name__}")
-    if unet._compiled_call_impl is not None:
-        raise ValueError("DeepCache cannot run in a compiled U-Net; set sampler.compile=false")
-    return unet
-
-
-def _state(pipe) -> _State:
-    unet = find_denoiser(pipe)
-    state = vars(unet).get(_STATE)
-    if state is None:
-        raise ValueError(f"the {type(unet).__name__} is not patched by DeepCache; call apply first")
-    return state

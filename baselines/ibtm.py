@@ -8,9 +8,10 @@ important sources only as far as the ratio asks for it, so that those without a 
 No code is released and the full text was not at hand; this follows the abstract and the project page. Left open there
 and chosen here:
 * Importance comes from the denoiser call before, the last one that has finished. At step 0 there is none, and without
-  guidance (an odd number of rows, rows that are not two halves of the same seeds, a denoiser that returns tokens, as
-  Flux) there never is: all tokens are then equally important, the pool is the whole grid, and what is left is ToMeSD
-  with destinations drawn from anywhere. No value is read from the device to find out.
+  guidance (an odd number of rows, or rows that are not two halves of the same seeds) there never is: all tokens are
+  then equally important, the pool is the whole grid, and what is left is ToMeSD with destinations drawn from anywhere.
+  No value is read from the device to find out. SD 3 stacks the halves as U-Nets do. Flux is refused: guidance is one of
+  its inputs, and its predictions have no halves to compare.
 * Magnitude is the norm over the channels of the output, averaged over the latent pixels of a token's grid cell. With
   learned variance (PixArt) its channels count as well.
 * The pool holds `pool` of all tokens and `destinations` of all tokens are drawn from it, anew at every step and site,
@@ -27,7 +28,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
 
 from baselines.checks import check_max_downsample
 from baselines.matching import first_merged, match
@@ -76,6 +78,14 @@ class IBTM(TokenMerger):
                 f"pool must be in [{self.destinations}, 1], since destinations are drawn from it, got {self.pool}"
             )
 
+    def check_model(self, denoiser: nn.Module) -> None:
+        """ValueError for Flux, on which no token is ever more important than another."""
+        if isinstance(denoiser, FluxTransformer2DModel):
+            raise ValueError(
+                "ibtm ranks tokens by what guidance changes, and a FluxTransformer2DModel makes one guided prediction "
+                "without halves to compare; take tomesd_plan, which is what would be left of it"
+            )
+
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""
         if self.max_downsample is not None and context.downsample > self.max_downsample:
@@ -93,7 +103,7 @@ class IBTM(TokenMerger):
             matching = match(metric, drawn[:, :count])
             # Similarities lie in [-1, 1], so adding 4 puts all unimportant sources first.
             score = matching.similarity + 4.0 * ~important.gather(1, matching.sources)
-            return first_merged(matching, score, removed)
+            return first_merged(matching, score, removed, backend=context.backend)
 
     def _important(self, grid: tuple[int, int], num_tokens: int, context: SiteContext) -> Tensor:
         """Which tokens are in the pool, [B, N] bool; all of them where importance is undefined."""

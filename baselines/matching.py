@@ -53,7 +53,9 @@ def match(metric: Tensor, destinations: Tensor) -> Matching:
     return Matching(sources, destinations, nearest, similarity)
 
 
-def first_merged(matching: Matching, score: Tensor, removed: int, averaged: Tensor | None = None) -> MergePlan:
+def first_merged(
+    matching: Matching, score: Tensor, removed: int, averaged: Tensor | None = None, backend: str = "gather"
+) -> MergePlan:
     """Merge the `removed` sources of the highest score into their destinations; the others keep slots of their own.
 
     Args:
@@ -61,6 +63,7 @@ def first_merged(matching: Matching, score: Tensor, removed: int, averaged: Tens
         score: [B, S]; ties go to the lower token number.
         removed: in [1, S].
         averaged: [B, S] bool, the sources whose values enter the mean of their slot; all of them when None.
+        backend: how the plan is executed.
     """
     sources, destinations, nearest, _ = matching
     rank = score.sort(dim=1, descending=True, stable=True).indices
@@ -76,4 +79,4 @@ def first_merged(matching: Matching, score: Tensor, removed: int, averaged: Tens
         count = torch.zeros_like(own).scatter_add_(1, slots, enters)  # [B, M]
         share = enters / count.gather(1, slots)
         weight = torch.zeros(share.shape, device=share.device).scatter_(1, tokens, share)
-    return MergePlan.from_clusters(assign, weight, tokens[:, :kept])
+    return MergePlan.from_clusters(assign, weight, tokens[:, :kept], backend=backend)

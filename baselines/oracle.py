@@ -13,7 +13,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from baselines.adapter import Adapter
-from retom.hooks import Grid, GridHook
+from retom.hooks import Grid, GridHook, remove_hooks
 from retom.representative import num_sources
 from retom.sites import Site, find_denoiser, find_sites
 from retom.windows import check_window, tile
@@ -48,14 +48,18 @@ class Oracle(Adapter):
             region.num_windows * (region.size - num_sources(self.ratio, region.size)) for region in tile(grid, side)
         )
 
-    def apply(self, pipe) -> int:
-        """Patch every self-attention; ValueError for a model without a site, or patched already."""
-        denoiser = find_denoiser(pipe)
-        sites = [site for site in _plain_sites(denoiser) if site.sublayers(("self",))]
-        if not sites:
+    def check_model(self, denoiser: nn.Module) -> None:
+        """ValueError for a model without a self-attention over image tokens alone."""
+        if not _plain_sites(denoiser):
             raise ValueError(
                 f"{type(denoiser).__name__} has no self-attention the oracle knows: it serves U-Nets and PixArt"
             )
+
+    def apply(self, pipe) -> int:
+        """Patch every self-attention; ValueError for a model without a site, or patched already."""
+        denoiser = find_denoiser(pipe)
+        self.check_model(denoiser)
+        sites = _plain_sites(denoiser)
         if _hooks(denoiser):
             raise ValueError(f"the {type(denoiser).__name__} is patched by the oracle already; remove that patch first")
         grids = {site.parent: Grid() for site in sites}
@@ -68,14 +72,7 @@ class Oracle(Adapter):
 
     def remove(self, pipe) -> None:
         """Take the patch off; every module's `vars` are again what they were."""
-        for module in find_denoiser(pipe).modules():
-            registry = vars(module).get("_diffusers_hook")
-            names = [name for name in registry.hooks if name in (_GRID, _MERGE)] if registry else []
-            for name in names:
-                registry.remove_hook(name, recurse=False)
-            if names and not registry.hooks:
-                vars(module).pop("forward", None)
-                vars(module).pop("_diffusers_hook", None)
+        remove_hooks(find_denoiser(pipe), (_GRID, _MERGE))
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
         """Nothing is random."""
@@ -139,11 +136,10 @@ def lengthen(y: Tensor, tokens: int) -> Tensor:
 
 def _plain_sites(denoiser: nn.Module) -> list[Site]:
     """The sites whose self-attention is of the image's tokens alone."""
-    return [site for site in find_sites(denoiser) if not site.joint]
+    return [site for site in find_sites(denoiser) if not site.joint and site.sublayers(("self",))]
 
 
 def _hooks(denoiser: nn.Module) -> list[StrideHook]:
-    attentions = [site.block.attn1 for site in _plain_sites(denoiser) if site.block.attn1]
-    registries = [vars(attention).get("_diffusers_hook") for attention in attentions]
+    registries = [vars(site.block.attn1).get("_diffusers_hook") for site in _plain_sites(denoiser)]
     hooks = [registry.get_hook(_MERGE) for registry in registries if registry is not None]
     return [hook for hook in hooks if hook is not None]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from baselines.checks import check_integers, check_max_downsample, check_ratio
 from baselines.selection import SelectionPlan
-from baselines.tomesd import bipartite_plan
+from baselines.tomesd import bipartite
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.representative import inverse_norms
 from retom.rng import uniform_index
@@ -74,8 +74,8 @@ class SiTo(TokenMerger):
             pruned = min(int(num_tokens * self.ratio), num_tokens - base.shape[1])
             if pruned == 0:
                 return None
-            plan = bipartite_plan(metric.float(), base, pruned)
-        return SelectionPlan(plan.assign, plan.dst_index, plan.num_merged)
+            assign, kept, _ = bipartite(metric.float(), base, pruned)
+        return SelectionPlan(assign, kept, kept.shape[1])
 
     def _base(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> Tensor:
         """The base token of every whole window, [B, windows]."""

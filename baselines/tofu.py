@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from baselines.selection import SelectionPlan
-from baselines.tomesd import ToMeSD
+from baselines.tomesd import Clusters, ToMeSD
 from retom.method import SiteContext
 from retom.plan import MergePlan
 from retom.windows import LAYER_TYPES
@@ -61,14 +61,12 @@ class ToFu(ToMeSD):
             if isinstance(place, bool) or not (place in LAYER_TYPES or (isinstance(place, int) and place >= 0)):
                 raise ValueError(f"prune must hold {', '.join(LAYER_TYPES)} or numbers of sites, got {place!r}")
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | SelectionPlan | None:
-        """Plan one site; None below `max_downsample`."""
-        plan = super().plan(metric, grid, context)
-        if plan is None or plan.is_identity:
-            return plan
+    def _made(self, clusters: Clusters, context: SiteContext) -> MergePlan | SelectionPlan:
+        """The plan of what was matched: pruned, or merged by MLERP."""
+        assign, kept, order = clusters
         if context.layer_type in self.prune or context.layer in self.prune:
-            return SelectionPlan(plan.assign, plan.dst_index, plan.num_merged)
-        return MlerpPlan(*plan.parts())
+            return SelectionPlan(assign, kept, kept.shape[1])
+        return MlerpPlan.from_clusters(assign, None, kept, order=order, backend=context.backend)
 
 
 def linearity(layer: Callable[[Tensor], Tensor], left: Tensor, right: Tensor, points: int = 5) -> float:

@@ -9,6 +9,7 @@ its randomness, and the choice of destinations is drawn for every image from its
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,7 +73,12 @@ class ToMeSD(TokenMerger):
         if removed == 0:
             return MergePlan.identity(batch, num_tokens, metric.device)
         with torch.no_grad():
-            return bipartite_plan(metric, places, removed)
+            return self._made(bipartite(metric, places, removed), context)
+
+    def _made(self, clusters: "Clusters", context: SiteContext) -> MergePlan:
+        """The plan of what was matched: means."""
+        assign, kept, order = clusters
+        return MergePlan.from_clusters(assign, None, kept, order=order, backend=context.backend)
 
     def _areas(self) -> dict[str, int]:
         """Tokens of a window, by what an error calls it."""
@@ -102,8 +108,16 @@ class ToMeSD(TokenMerger):
         return row * grid[1] + column
 
 
-def bipartite_plan(metric: Tensor, destinations: Tensor, removed: int) -> MergePlan:
-    """Merge the sources that are most similar to their nearest destination into it, as one mean.
+class Clusters(NamedTuple):
+    """Each token's slot [B, N]; the token each slot keeps [B, M]; tokens in the order they are summed in [B, N]."""
+
+    assign: Tensor
+    kept: Tensor
+    order: Tensor
+
+
+def bipartite(metric: Tensor, destinations: Tensor, removed: int) -> Clusters:
+    """Put the sources that are most similar to their nearest destination into its slot.
 
     Args:
         metric: [B, N, C].
@@ -124,10 +138,9 @@ def bipartite_plan(metric: Tensor, destinations: Tensor, removed: int) -> MergeP
     tokens = torch.cat([kept, sources.gather(1, merged)], dim=1)  # [B, N]
     own = torch.arange(kept.shape[1], device=metric.device).expand(batch, -1)
     slots = torch.cat([own, first + nearest.gather(1, merged)], dim=1)
-    return MergePlan.from_clusters(
+    return Clusters(
         assign=torch.empty_like(slots).scatter_(1, tokens, slots),
-        weight=None,
-        dst_index=kept,
+        kept=kept,
         order=tokens.gather(1, slots.argsort(dim=1, stable=True)),
     )
 

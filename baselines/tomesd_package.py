@@ -9,7 +9,7 @@ images, which the package never makes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import tomesd
@@ -19,6 +19,7 @@ from torch import nn
 
 from baselines.adapter import Adapter
 from baselines.checks import check_integers, check_ratio
+from baselines.traces import Traces, state_of
 from retom.sites import Site, find_denoiser, find_sites
 
 _STATE = "_tomesd_package"
@@ -61,18 +62,25 @@ class ToMeSDPackage(Adapter):
         """1 while destinations are random: the package shares one draw among all images of a call."""
         return 1 if self.use_rand and self.merges else None
 
+    def check_model(self, denoiser: nn.Module) -> None:
+        """ValueError for what the package cannot patch, or patches and then computes something else."""
+        sites = find_sites(denoiser)
+        if not isinstance(denoiser, UNet2DConditionModel) or not sites:
+            raise ValueError(f"tomesd patches U-Nets with transformer blocks, got {type(denoiser).__name__}")
+        if any(getattr(site.block, "fuser", None) is not None for site in sites):
+            raise ValueError("tomesd drops GLIGEN's layers silently; use baselines.tomesd.ToMeSD on this U-Net")
+
     def apply(self, pipe) -> int:
         """Patch the U-Net by `tomesd.apply_patch` and listen to what its sites then do."""
-        unet = _unet(pipe)
+        unet = find_denoiser(pipe)
+        self.check_model(unet)
         if "_tome_info" in vars(unet):
             raise ValueError("the U-Net is patched by tomesd already; remove that patch first")
         sites = [site for site in find_sites(unet) if site.sublayers(self.targets)]
-        before = {module: set(vars(module)) for module in unet.modules()}
         arguments = {argument: target in self.targets for target, argument in _ARGUMENTS.items()}
         options = {name: getattr(self, name) for name in ("ratio", "sx", "sy", "use_rand", "max_downsample")}
-        tomesd.apply_patch(unet, **options, **arguments)
-        added = {module: set(vars(module)) - names for module, names in before.items()}
-        state = _State(unet._tome_info["args"], added, [_SiteRecord(site) for site in sites])
+        traces = Traces.of(unet, lambda: tomesd.apply_patch(unet, **options, **arguments))
+        state = _State(unet._tome_info["args"], traces, [_SiteRecord(site) for site in sites])
         setattr(unet, _STATE, state)
         state.listen(unet, self.targets)
         return len(sites)
@@ -81,14 +89,9 @@ class ToMeSDPackage(Adapter):
         """`tomesd.remove_patch`, and what it leaves behind as well; an unpatched model is left as it is."""
         unet = find_denoiser(pipe)
         state = vars(unet).pop(_STATE, None)
-        if state is None:
-            return
-        for handle in state.handles:
-            handle.remove()
-        tomesd.remove_patch(unet)
-        for module, names in state.added.items():
-            for name in names:
-                vars(module).pop(name, None)
+        if state is not None:
+            tomesd.remove_patch(unet)
+            state.traces.clear()
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
         """Seed the package's generator for the next pipeline call.
@@ -98,11 +101,11 @@ class ToMeSDPackage(Adapter):
         """
         if not len(seeds):
             raise ValueError("seeds must hold one integer per image, got none")
-        _state(pipe).seed = int(seeds[0])
+        state_of(pipe, _STATE, "ToMeSDPackage").seed = int(seeds[0])
 
     def report(self, pipe) -> list[dict[str, Any]]:
         """See `retom.report`; token counts are those the sub-layers were really called with."""
-        return [record.report() for record in _state(pipe).records]
+        return [record.report() for record in state_of(pipe, _STATE, "ToMeSDPackage").records]
 
 
 @dataclass(eq=False)
@@ -131,14 +134,13 @@ class _SiteRecord:
 class _State:
     """What `remove`, `set_seeds` and `report` need; kept on the U-Net.
 
-    arguments: the package's own, with its generator. added: names the package put into each module's `vars`.
-    seed: of the next call, until its generator is made; the first call of all has 0.
+    arguments: the package's own, with its generator. seed: of the next call, until its generator is made; the first
+    call of all has 0.
     """
 
     arguments: dict[str, Any]
-    added: dict[nn.Module, set[str]]
+    traces: Traces
     records: list[_SiteRecord]
-    handles: list = field(default_factory=list)
     seed: int | None = 0
 
     def listen(self, unet: nn.Module, targets: tuple[str, ...]) -> None:
@@ -147,10 +149,10 @@ class _State:
         def begin(_module, args, kwargs):
             self._begin(_states(args, kwargs, "sample"))
 
-        self.handles.append(unet.register_forward_pre_hook(begin, with_kwargs=True))
+        self.traces.listen(unet, begin)
         for record in self.records:
             for module, listener in _listeners(record, targets):
-                self.handles.append(module.register_forward_pre_hook(listener, with_kwargs=True))
+                self.traces.listen(module, listener)
 
     def _begin(self, sample: torch.Tensor) -> None:
         """Before a U-Net call: refuse what the package would silently do otherwise, and seed where it is due."""
@@ -184,21 +186,3 @@ def _listeners(record: _SiteRecord, targets: tuple[str, ...]):
 
 def _states(args: tuple, kwargs: dict[str, Any], name: str) -> torch.Tensor:
     return args[0] if args else kwargs[name]
-
-
-def _unet(pipe) -> nn.Module:
-    """The U-Net; ValueError for what the package cannot patch, or patches and then computes something else."""
-    unet = find_denoiser(pipe)
-    if not isinstance(unet, UNet2DConditionModel) or not find_sites(unet):
-        raise ValueError(f"tomesd patches U-Nets with transformer blocks, got {type(unet).__name__}")
-    if any(getattr(site.block, "fuser", None) is not None for site in find_sites(unet)):
-        raise ValueError("tomesd drops GLIGEN's layers silently; use baselines.tomesd.ToMeSD on this U-Net")
-    return unet
-
-
-def _state(pipe) -> _State:
-    unet = find_denoiser(pipe)
-    state = vars(unet).get(_STATE)
-    if state is None:
-        raise ValueError(f"the {type(unet).__name__} is not patched by ToMeSDPackage; call apply first")
-    return state

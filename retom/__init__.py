@@ -6,16 +6,19 @@ with retom.patched(pipe, retom.ReToM(ratio=0.5, window=8)): ...
 retom.remove_patch(pipe)
 """
 
+from retom.dense import DensePlan
 from retom.method import ReToM, SiteContext, TokenMerger
-from retom.patch import apply_patch, patched, remove_patch, report, reset, set_seeds
+from retom.patch import apply_patch, check_model, patched, remove_patch, report, reset, set_seeds
 from retom.plan import MergePlan, merge_plan
 
 __all__ = [
+    "DensePlan",
     "MergePlan",
     "ReToM",
     "SiteContext",
     "TokenMerger",
     "apply_patch",
+    "check_model",
     "merge_plan",
     "patched",
     "remove_patch",

@@ -1,5 +1,6 @@
 """Counting steps: which denoiser call belongs to which generation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ class Generation:
     begins a generation with every call, so that plans are always made anew.
     """
 
-    def __init__(self, period: int):
-        self.period = period
+    def __init__(self, due: Callable[[int], bool]):
+        self.due = due  # whether plans are made anew at a step
         self.seeds: tuple[int, ...] = (0,)
         self.plans_computed = 0
         self.plans_reused = 0
@@ -47,7 +48,7 @@ class Generation:
             self.text, self.ids, self.size = text, ids, size
             self._turned(timestep)
         self.step += 1
-        self.refresh = self.step % self.period == 0
+        self.refresh = self.step == 0 or self.due(self.step)
         if self.refresh:
             self.plans_computed += 1
         else:

@@ -141,6 +141,19 @@ class GridHook(ModelHook):
         return args, kwargs
 
 
+def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Take the diffusers hooks of these names off every module; its `vars` are again what they were."""
+    for module in model.modules():
+        registry = vars(module).get("_diffusers_hook")
+        present = [] if registry is None else [name for name in registry.hooks if name in names]
+        for name in present:
+            registry.remove_hook(name, recurse=False)
+        if present and not registry.hooks:
+            # `remove_hook` leaves the original bound method on the instance and the registry behind.
+            vars(module).pop("forward", None)
+            vars(module).pop("_diffusers_hook", None)
+
+
 def _fixed(height: int, width: int) -> tuple[int, int]:
     """The grid as plain integers, a graph for each: sizes `torch.compile` leaves open cannot be cut into windows."""
     return operator.index(height), operator.index(width)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from retom.plan import MergePlan, check_options, merge_plan
 from retom.windows import check_window
@@ -51,7 +51,7 @@ class TokenMerger(abc.ABC):
         metric: what `plan` is given, "attn_input" (after the norm), "block_input" (before it) or "keys" (the attention
             input through the self-attention's key projection, which then runs once more).
         targets: the sub-layers that run on merged tokens: "self", or "self_kv" (keys and values alone), "cross", "ff".
-        period: `plan` is asked every so many denoiser calls, and its answer reused in between.
+        period: `plan` is asked every so many denoiser calls, and its answer reused in between; or see `due`.
         share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
         needs_output: keep the denoiser's last output for `SiteContext.output`.
         batch_limit: images of one call up to which an image is a function of its own seed alone; None: any number.
@@ -67,6 +67,16 @@ class TokenMerger(abc.ABC):
     @abc.abstractmethod
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site at one step from metric [B, N, C] over grid (H, W); None leaves the site alone."""
+
+    def due(self, step: int) -> bool:
+        """Whether `plan` is asked at a denoiser call (from 0, of its generation); it is asked at 0 whatever this says.
+
+        `torch.compile` traces it: one condition makes one graph for all steps at which it holds.
+        """
+        return step % self.period == 0
+
+    def check_model(self, denoiser: nn.Module) -> None:  # noqa: B027 - most methods serve every model with sites
+        """ValueError for a denoiser, which has sites for all targets, that the method still cannot serve."""
 
     @property
     def merges(self) -> bool:

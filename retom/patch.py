@@ -9,7 +9,7 @@ from torch import nn
 
 from retom.backends import get_backend
 from retom.generation import Generation
-from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook
+from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook, remove_hooks
 from retom.joint import JointMergeHook
 from retom.method import ReToM, TokenMerger, check_merger
 from retom.sites import Site, check_targets, find_denoiser, find_sites
@@ -35,31 +35,32 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     if method is not None and options:
         raise ValueError(f"give method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
     method = _retom(options) if method is None else method
-    check_merger(method)
     get_backend(backend)
     denoiser = find_denoiser(model)
     if _step_hook(denoiser) is not None:
         raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
-    sites = find_sites(denoiser)
-    check_targets(denoiser, sites, tuple(method.targets))
-    sites = [site for site in sites if site.sublayers(tuple(method.targets))]
+    sites = _served(denoiser, method)
     _register(denoiser, sites, method, backend)
     return len(sites)
 
 
+def check_model(model, method: TokenMerger) -> int:
+    """Whether `apply_patch` would take this method on this model; nothing is patched and no weights are needed.
+
+    A model on the meta device will do, so that a run is refused before its weights are loaded.
+
+    Returns:
+        The number of sites that would be patched.
+
+    Raises:
+        ValueError: where `apply_patch` would refuse model or method.
+    """
+    return len(_served(find_denoiser(model), method))
+
+
 def remove_patch(model) -> None:
     """Take the patch off; every module's `vars` are again what they were. A model without a patch is left as it is."""
-    for module in find_denoiser(model).modules():
-        registry = vars(module).get("_diffusers_hook")
-        if registry is None:
-            continue
-        names = [name for name in registry.hooks if name in (_STEP, _GRID, _PLAN, _MERGE)]
-        for name in names:
-            registry.remove_hook(name, recurse=False)
-        if names and not registry.hooks:
-            # `remove_hook` leaves the original bound method on the instance and the registry behind.
-            vars(module).pop("forward", None)
-            vars(module).pop("_diffusers_hook", None)
+    remove_hooks(find_denoiser(model), (_STEP, _GRID, _PLAN, _MERGE))
 
 
 @contextlib.contextmanager
@@ -114,8 +115,17 @@ def _retom(options: dict[str, Any]) -> ReToM:
     return ReToM(**options)
 
 
+def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
+    """The sites that have a sub-layer for a target of the method; ValueError where the two do not fit."""
+    check_merger(method)
+    sites = find_sites(denoiser)
+    check_targets(denoiser, sites, tuple(method.targets))
+    method.check_model(denoiser)
+    return [site for site in sites if site.sublayers(tuple(method.targets))]
+
+
 def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
-    generation, top = Generation(method.period), Grid()
+    generation, top = Generation(method.due), Grid()
     grids: dict[nn.Module, Grid] = {denoiser: top}
     patches = []
     for site in sites:

@@ -68,7 +68,13 @@ class MergePlan:
 
     @classmethod
     def from_clusters(
-        cls, assign: Tensor, weight: Tensor | None, dst_index: Tensor, *, order: Tensor | None = None
+        cls,
+        assign: Tensor,
+        weight: Tensor | None,
+        dst_index: Tensor,
+        *,
+        order: Tensor | None = None,
+        backend: str = "gather",
     ) -> "MergePlan":
         """A plan from each token's slot, for methods whose clusters differ in size from image to image.
 
@@ -77,6 +83,7 @@ class MergePlan:
             weight: [B, N], or None for the mean of each cluster.
             dst_index: [B, M] int64, a token of each slot.
             order: [B, N] tokens grouped by slot, if the order of summation matters.
+            backend: how it is executed. `SiteContext.backend`, where that is at hand, spares preparing it twice.
         """
         if assign.shape[1] == dst_index.shape[1]:
             return cls.identity(*assign.shape, device=assign.device)
@@ -86,7 +93,8 @@ class MergePlan:
             weight = count.gather(1, assign).float().reciprocal()
         starts = count.cumsum(1) - count
         order = assign.sort(dim=1, stable=True).indices if order is None else order
-        return cls(assign, weight, dst_index.shape[1], dst_index, order=order, starts=starts, mean=mean)
+        slots = dst_index.shape[1]
+        return cls(assign, weight, slots, dst_index, order=order, starts=starts, mean=mean, backend=backend)
 
     def parts(self) -> tuple:
         """The values of all fields in their order, so that `MergePlan(*plan.parts())` is the same plan.

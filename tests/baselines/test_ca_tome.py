@@ -1,5 +1,7 @@
 """CA-ToMe against a plain-loop reading of its paper, its cache, and how many tokens it leaves."""
 
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -83,27 +85,34 @@ def test_a_fixed_ratio_keeps_images_apart_and_a_counted_one_says_it_does_not():
     assert CAToMe().batch_limit == 1
 
 
-def test_pairs_are_found_at_the_listed_steps_of_a_generation_alone():
-    method, memory, plans = CAToMe(threshold=0.1, steps=(0, 2, 3)), {}, {}
-    for step in range(6):
-        x = tokens(1, (8, 8), seed=step)
-        plans[step] = method.plan(x, (8, 8), context(step=step, memory=memory))
-        fresh = method.plan(x, (8, 8), context(step=step))
-        assert torch.equal(plans[step].dst_index, fresh.dst_index) == (step in (0, 2, 3))
-    assert torch.equal(plans[1].assign, plans[0].assign)
-    assert torch.equal(plans[5].assign, plans[3].assign)
-    every = CAToMe(threshold=0.1, steps=None)
-    plans = [every.plan(tokens(1, (8, 8), seed=s), (8, 8), context(step=s, memory=memory)) for s in (1, 4)]
-    assert not torch.equal(plans[0].dst_index, plans[1].dst_index)
+@dataclass(frozen=True)
+class Watched(CAToMe):
+    """CA-ToMe that notes the steps at which pairs of the first site are found."""
+
+    found: list = field(default_factory=list)
+
+    def plan(self, metric, grid, context):
+        if context.layer == 0:
+            self.found.append(context.step)
+        return super().plan(metric, grid, context)
 
 
-def test_the_plan_that_is_kept_is_made_for_the_sites_backend():
-    x, memory = tokens(1, (8, 8)), {}
-    method = CAToMe(threshold=0.0)
-    for step in (0, 1):
-        plan = method.plan(x, (8, 8), context(step=step, memory=memory, backend="matmul"))
-        assert plan.backend == "matmul"
-        torch.testing.assert_close(plan.merge(x), plan.on("gather").merge(x))
+@pytest.mark.parametrize(("steps", "listed"), [((0, 2, 3), [0, 2, 3]), (None, [0, 1, 2, 3, 4])])
+def test_pairs_are_found_at_the_listed_steps_of_a_generation_alone_and_counted(tiny_pipe, steps, listed):
+    method = Watched(threshold=0.1, steps=steps)
+    with retom.patched(tiny_pipe, method):
+        for _ in range(2):
+            tiny_pipe(["a cat"], num_inference_steps=4, height=64, width=64, output_type="latent")
+        rows = [row for row in retom.report(tiny_pipe) if row["merged"] < row["tokens"]]
+    assert method.found == listed * 2  # PNDM makes five calls for four steps
+    assert {(row["plans_computed"], row["plans_reused"]) for row in rows} == {(2 * len(listed), 10 - 2 * len(listed))}
+
+
+def test_a_plan_is_made_for_the_sites_backend():
+    x = tokens(1, (8, 8))
+    plan = CAToMe(threshold=0.0).plan(x, (8, 8), context(backend="matmul"))
+    assert plan.backend == "matmul"
+    torch.testing.assert_close(plan.merge(x), plan.on("gather").merge(x))
 
 
 def test_a_threshold_of_one_and_a_ratio_of_zero_merge_nothing():
