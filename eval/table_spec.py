@@ -32,6 +32,7 @@ class TableSpec:
     backend: the shipped backend options; a record with another one is an extra row. None: any, if all agree.
     extra_rows: which records beyond the paper's rows follow them: "all", other "options" of its methods, or "none".
     profile: names the columns while there is no record to tell ("smoke" gives fid_smoke and clip_smoke).
+    kept: the files lie in results/ itself whatever the profile, to be kept in git.
     ValueError: a name is unknown or twice there.
     """
 
@@ -44,6 +45,7 @@ class TableSpec:
     extra_rows: str = "all"
     profile: str = "real"
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kept: bool = False
 
     def __post_init__(self) -> None:
         for kind, value, allowed in (("extra_rows", self.extra_rows, EXTRA_ROWS), ("profile", self.profile, PROFILES)):
@@ -63,10 +65,10 @@ class TableSpec:
         """Read plain data: {name, title, rows: [{method, model, <label>: ..., paper: {<metric>: value}}]}.
 
         Label columns and metrics are those of the rows in their order of appearance, unless `labels` and `metrics`
-        list them; `extra_rows` and `profile` may be given. `methods` maps method names to their shipped options,
-        for methods beyond the table's rows too. ValueError: a key is unknown or absent.
+        list them; `extra_rows`, `profile` and `kept` may be given. `methods` maps method names to their shipped
+        options, for methods beyond the table's rows too. ValueError: a key is unknown or absent.
         """
-        known = ("name", "title", "labels", "metrics", "rows", "extra_rows", "profile")
+        known = ("name", "title", "labels", "metrics", "rows", "extra_rows", "profile", "kept")
         for key in data:
             if key not in known:
                 raise ValueError(f"a table has no key {key!r}; allowed: {', '.join(known)}")
@@ -85,6 +87,7 @@ class TableSpec:
             extra_rows=data.get("extra_rows", "all"),
             profile=data.get("profile", "real"),
             methods=methods,
+            kept=data.get("kept", False),
         )
 
 

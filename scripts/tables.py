@@ -42,7 +42,7 @@ def _build_all(composed: DictConfig) -> int:
         specs, records = table_specs(config), fitting(loaded, config)
         for spec in specs:
             table = build_table(spec, records, select=config["select"])
-            paths = write_table(table, _folder(config, table.profile))
+            paths = write_table(table, _folder(config, "real" if spec.kept else table.profile))
             print(render(table), flush=True)
             say(f"written: {', '.join(map(str, paths))}")
             bad += _complain(table)
