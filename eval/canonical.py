@@ -78,7 +78,7 @@ def pixel_hash(config: Mapping) -> str:
         raise ValueError(f"config.sampler must be a mapping, got {config['sampler']!r}")
     chosen = {key: config[key] for key in PIXEL_KEYS}
     chosen["sampler"] = without_batch_size(config["sampler"])
-    return _digest(canonical_json(chosen))
+    return digest(canonical_json(chosen))
 
 
 def make_protocol(config: Mapping, **facts: Any) -> dict:
@@ -104,8 +104,9 @@ def make_protocol(config: Mapping, **facts: Any) -> dict:
 
 def protocol_hash(protocol: Mapping) -> str:
     """12 hexadecimal digits of the SHA-256 of the whole protocol. ValueError: a value is not plain data."""
-    return _digest(canonical_json(protocol, "protocol"))
+    return digest(canonical_json(protocol, "protocol"))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """12 hexadecimal digits of the SHA-256 of `text`."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

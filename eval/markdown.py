@@ -19,20 +19,24 @@ _HEADINGS = {
     "clip": "CLIP",
     "ssim": "SSIM",
     "s_per_im": "s/im",
+    "kid": "KID x 1000",
+    "kid_smoke": "kid_smoke x 1000",
 }
+_ENDINGS = {"_minus_none": " - none", "_half": " at n/2", "_infinite": " at infinity"}
+_SEEDS = "_over_seeds"  # a column of the page alone: mean and standard deviation
 _NO_NUMBERS = ("failed", "missing")
 
 
 def render(table: "Table") -> str:
-    """The whole page, ending in a newline. Numbers have 2 decimals; a value's 95% interval stands in brackets."""
-    columns = [*table.spec.labels, *table.metrics, *(f"paper_{metric}" for metric in table.spec.metrics)]
-    paired = [f"{name}_minus_none" for name in table.metrics if name not in UNPAIRED]
-    headings = [heading(column) for column in [*columns, *paired, "n", "status"]]
+    """The whole page, ending in a newline. A value's 95% interval stands in brackets; decimals are `number`'s."""
+    columns = shown(table)
+    headings = [heading(column) for column in columns]
     words = len(table.spec.labels)
     rule = ["---"] * words + ["---:"] * (len(headings) - words - 1) + ["---"]
-    body = [_row(table, line, columns, paired) for line in table.lines]
+    body = [[_cell(table, line, column) for column in columns] for line in table.lines]
     parts = [f"# {_escape(table.spec.title)}", "\n".join(_join(cells) for cells in [headings, rule, *body])]
-    parts += ["\n".join(f"- {text}" for text in notes) for notes in (_claims(table), _problems(table)) if notes]
+    told = ([_escape(text) for text in gates_told(table)], _claims(table), _problems(table))
+    parts += ["\n".join(f"- {text}" for text in notes) for notes in told if notes]
     parts.append("\n".join(f"- {text}" for text in _footnotes(table)))
     return "\n\n".join(parts) + "\n"
 
@@ -41,31 +45,68 @@ def heading(column: str) -> str:
     """The words over a column of the CSV file: "FID (paper)" for paper_fid."""
     if column.startswith("paper_"):
         return f"{heading(column.removeprefix('paper_'))} (paper)"
-    if column.endswith("_minus_none"):
-        return f"{heading(column.removesuffix('_minus_none'))} - none"
+    if column.endswith(_SEEDS):
+        return f"{heading(column.removesuffix(_SEEDS))} over seeds"
+    for ending, words in _ENDINGS.items():
+        if column.endswith(ending):
+            return heading(column.removesuffix(ending)) + words
     return _HEADINGS.get(column, column)
 
 
-def _row(table: "Table", line: "Line", columns: Iterable[str], paired: Iterable[str]) -> list[str]:
-    cells = []
-    for column in columns:
-        if column in table.spec.labels:
-            cells.append(_escape(line.cells[column] or ""))
-        elif column in table.metrics:
-            cells.append(line.status if line.status in _NO_NUMBERS else _value(line, column))
-        else:
-            cells.append(_round(line.cells[column]))
-    cells += [_value(line, column, sign="+") for column in paired]
-    return [*cells, str(line.cells["n"] if line.cells["n"] is not None else ""), line.status]
+def shown(table: "Table") -> list[str]:
+    """The columns of the page, in order: the paper's first. Each is one of the CSV file, or stands for two of it."""
+    paired = [f"{name}_minus_none" for name in table.metrics if name not in UNPAIRED]
+    beside = [*table.beside, *(column for column in table.columns if column.endswith(("_half", "_infinite")))]
+    seeds = [f"{name}{_SEEDS}" for name in [*table.metrics, *paired]] if table.seeds else []
+    papers = [f"paper_{metric}" for metric in table.spec.metrics]
+    return [*table.spec.labels, *table.metrics, *papers, *paired, *beside, *seeds, "n", "status"]
 
 
-def _value(line: "Line", column: str, sign: str = "") -> str:
-    text, low, high = (_round(line.cells[f"{column}{end}"], sign) for end in ("", "_low", "_high"))
+def number(column: str, value: float | None, sign: str = "") -> str:
+    """A number of `column` as the page shows it: 2 decimals as in the paper, 4 in the smoke profile, KID x 1000."""
+    if value is None:
+        return ""
+    if column.startswith("kid"):
+        return f"{1000 * value:{sign}.3f}"
+    return f"{value:{sign}.4f}" if "_smoke" in column else f"{value:{sign}.2f}"
+
+
+def over_seeds(line: "Line", column: str) -> str:
+    """Mean and standard deviation over the seeds, of a page's column that ends so; "" for any other."""
+    if not column.endswith(_SEEDS):
+        return ""
+    name = column.removesuffix(_SEEDS)
+    mean, sd = (number(name, line.cells[f"{name}_seed_{what}"]) for what in ("mean", "sd"))
+    return f"{mean}{f' +- {sd}' if sd else ''} ({line.cells['seeds']})" if mean else ""
+
+
+def gates_told(table: "Table") -> list[str]:
+    """What the page says of the gates: the failed ones, the unchecked, then one sentence for those that passed."""
+    told = [
+        f"Gate {gate.name} {'FAILED, no row of this table may be quoted' if status == 'failed' else status}: "
+        f"{gate.sentence}."
+        for status in ("failed", "unchecked")
+        for gate in table.gates
+        if gate.status == status
+    ]
+    passed = [f"{gate.name} ({gate.sentence})" for gate in table.gates if gate.status == "passed"]
+    return [*told, f"Gates passed: {'; '.join(passed)}."] if passed else told
+
+
+def _cell(table: "Table", line: "Line", column: str) -> str:
+    if column.endswith(_SEEDS):
+        return over_seeds(line, column)
+    value = line.cells[column]
+    if column in table.spec.labels:
+        return _escape(value or "")
+    if column in ("n", "status"):
+        return "" if value is None else str(value)
+    if column in table.metrics and line.status in _NO_NUMBERS:
+        return line.status
+    sign = "+" if column.endswith("_minus_none") else ""
+    ends = (line.cells.get(f"{column}_low"), line.cells.get(f"{column}_high"))
+    text, low, high = (number(column, each, sign) for each in (value, *ends))
     return f"{text} [{low}, {high}]" if text and low and high else text
-
-
-def _round(number: float | None, sign: str = "") -> str:
-    return "" if number is None else f"{number:{sign}.2f}"
 
 
 def _claims(table: "Table") -> list[str]:
@@ -102,6 +143,16 @@ def _footnotes(table: "Table") -> list[str]:
     if records:
         notes += _facts(records)
     notes.append("Values in brackets are 95% intervals; `- none` is the paired difference to the unmerged model.")
+    if table.beside:
+        notes.append(
+            "FID falls as pictures are added: `at n/2` is its value with half of them, `at infinity` is extrapolated "
+            "in 1/n; KID has no such bias (docs/statistics.md)."
+        )
+    if table.seeds:
+        notes.append(
+            f"`over seeds`: mean +- standard deviation over the run seeds {', '.join(map(str, table.seeds))} and how "
+            f"many of them there are; every other number is that of seed {table.seeds[0]}."
+        )
     notes.append(
         "Absolute numbers of other papers are not comparable with these: reference pictures, their preparation, "
         "networks, image counts and machines differ. Compare rows of one table only."

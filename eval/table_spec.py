@@ -9,6 +9,9 @@ PROFILES = ("real", "smoke", "none")
 SECONDS = "s_per_im"
 # SSIM is itself a comparison with the unmerged image of the same seed, and seconds are not paired.
 UNPAIRED = (SECONDS, "ssim")
+# Metrics whose values follow, beside those that the table is about.
+BESIDE = {"fid": ("kid",)}
+SMOKE = ("fid", "kid", "clip")
 
 
 @dataclass(frozen=True)
@@ -108,5 +111,5 @@ def _union(mappings: Any) -> Sequence[str]:
 
 
 def metric_name(metric: str, profile: str) -> str:
-    """The metric's name in records and columns: the smoke profile's FID and CLIP are not FID and CLIP."""
-    return f"{metric}_smoke" if profile == "smoke" and metric in ("fid", "clip") else metric
+    """The metric's name in records and columns: the smoke profile's FID, KID and CLIP are not FID, KID and CLIP."""
+    return f"{metric}_smoke" if profile == "smoke" and metric in SMOKE else metric

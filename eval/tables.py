@@ -10,13 +10,15 @@ import pandas
 import scipy.stats
 
 from eval import atomic
+from eval.gates import Gate, check_gates, verdict
 from eval.markdown import render
 from eval.records import run_id
+from eval.seeds import by_row, spread
 from eval.selection import Extra, assign, choose, refuse_mixed
-from eval.table_spec import SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
+from eval.table_spec import BESIDE, SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
 
 BASELINE = "none"
-_TAIL = ("n", "n_reference", "protocol", "run_id", "status")
+_TAIL = ("n", "n_reference", "protocol", "run_id", "status", "gates")
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,27 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A built table. `profile` is that of its records: "smoke" tables belong under results/smoke/."""
+    """A built table. `profile` is that of its records: "smoke" tables belong under results/smoke/.
+
+    seeds: of several, those that the rows' spread is over; gates: what must hold before the table may be believed.
+    """
 
     spec: TableSpec
     profile: str
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
+    seeds: tuple[int, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics' columns in order, as the profile names them."""
         return tuple(metric_name(metric, self.profile) for metric in self.spec.metrics)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Values that stand beside these metrics, such as KID beside FID, as the profile names them."""
+        return tuple(metric_name(name, self.profile) for metric in self.spec.metrics for name in BESIDE.get(metric, ()))
 
     def line(self, method: str) -> Line | None:
         """The paper's row of `method`, or None if the table has none."""
@@ -56,21 +68,44 @@ class Table:
         return [line for line in self.lines if line.status in statuses]
 
 
-def build_table(spec: TableSpec, records: Sequence[dict], *, select: Mapping[str, Any] | None = None) -> Table:
+def build_table(
+    spec: TableSpec,
+    records: Sequence[dict],
+    *,
+    select: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (),
+    references: Sequence[Mapping] = (),
+) -> Table:
     """The paper's rows in its order, each with its record's numbers, then the other records.
 
-    `select` chooses among protocols, e.g. {"model": "tiny"} or {"protocol": "3fa2"}.
+    `select` chooses among protocols, e.g. {"model": "tiny"} or {"protocol": "3fa2"}. Of several `seeds` (of the
+    prompts) the first gives the numbers, and the spread over all stands beside them. `references`: eval.gates.
     RunError: the records are of several protocols (they are listed), or `select` fits none.
     """
+    records, groups = by_row(records, seeds) if seeds else (records, {})
     records = choose(records, select)
     refuse_mixed(records, spec.name)
     profile = records[0]["protocol"]["metrics"].get("profile", spec.profile) if records else spec.profile
     found, extras = assign(spec, records)
-    columns = _columns(spec, profile)
-    lines = [_line(spec, profile, columns, row.labels, row.paper, found.get(row.method)) for row in spec.rows]
-    for extra in extras:
-        lines.append(_line(spec, profile, columns, {"model": _label(spec, extra)}, {}, extra.record))
-    return Table(spec, profile, columns, tuple(lines))
+    used = [*found.values(), *(extra.record for extra in extras)]
+    gates = check_gates(_with_baseline(used, records), references)
+    columns = _columns(spec, profile, seeds)
+    rows = [(row.labels, row.paper, found.get(row.method)) for row in spec.rows]
+    rows += [({"model": _label(spec, extra)}, {}, extra.record) for extra in extras]
+    lines = []
+    for labels, paper, record in rows:
+        line = _line(spec, profile, columns, labels, paper, record)
+        group = [] if record is None else groups.get(run_id(record), [])
+        more = _seed_cells(spec, profile, group) if seeds else {}
+        lines.append(Line({**line.cells, **more, "gates": verdict(gates)}, record))
+    return Table(spec, profile, columns, tuple(lines), tuple(seeds), gates)
+
+
+def _with_baseline(used: Sequence[dict], records: Sequence[dict]) -> list[dict]:
+    """The records of the rows, and the baseline's where the table has no row of it (as Table II)."""
+    if any(record["method"] == BASELINE for record in used):
+        return list(used)
+    return [*used, *(record for record in records if record["method"] == BASELINE)]
 
 
 def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
@@ -87,13 +122,37 @@ def csv_text(table: Table) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def _columns(spec: TableSpec, profile: str) -> tuple[str, ...]:
+def _columns(spec: TableSpec, profile: str, seeds: Sequence[int]) -> tuple[str, ...]:
     names = [metric_name(metric, profile) for metric in spec.metrics]
     intervals = [f"{name}_{end}" for name in names for end in ("low", "high")]
     paired = [f"{name}_minus_{BASELINE}" for name in names if name not in UNPAIRED]
     differences = [f"{name}{end}" for name in paired for end in ("", "_low", "_high")]
     paper = [f"paper_{metric}" for metric in spec.metrics]
-    return (*spec.labels, *names, *paper, *intervals, *differences, *_TAIL)
+    beside = [column for metric in spec.metrics for column in _beside_columns(metric, profile)]
+    over_seeds = ["seeds", *(f"{name}_seed_{what}" for name in [*names, *paired] for what in ("mean", "sd"))]
+    return (*spec.labels, *names, *paper, *intervals, *differences, *beside, *(over_seeds if seeds else ()), *_TAIL)
+
+
+def _beside_columns(metric: str, profile: str) -> list[str]:
+    """Of FID: what says how much of it is bias, and KID, which has none."""
+    if metric not in BESIDE:
+        return []
+    name = metric_name(metric, profile)
+    columns = [f"{name}_half", f"{name}_infinite", f"{name}_infinite_minus_{BASELINE}"]
+    for other in (metric_name(other, profile) for other in BESIDE[metric]):
+        columns += [f"{other}{what}{end}" for what in ("", f"_minus_{BASELINE}") for end in ("", "_low", "_high")]
+    return columns
+
+
+def _seed_cells(spec: TableSpec, profile: str, group: Sequence[Mapping]) -> dict[str, Any]:
+    """How many of the seeds have a record, and the spread of every number over them."""
+    cells: dict[str, Any] = {"seeds": len(group)}
+    for name in (metric_name(metric, profile) for metric in spec.metrics):
+        numbers = [_numbers(record, name) for record in group]
+        for column in (name,) if name in UNPAIRED else (name, f"{name}_minus_{BASELINE}"):
+            mean, sd = spread([cells.get(column) for cells in numbers])
+            cells |= {f"{column}_seed_mean": mean, f"{column}_seed_sd": sd}
+    return cells
 
 
 def _line(
@@ -112,7 +171,8 @@ def _line(
         cells["run_id"] = run_id(record)
     if record is not None and record["status"] != "failed":
         for metric in spec.metrics:
-            cells |= _numbers(record, metric_name(metric, profile))
+            for name in (metric, *BESIDE.get(metric, ())):
+                cells |= _numbers(record, metric_name(name, profile))
         cells |= {key: record["protocol"][key] for key in ("n", "n_reference")}
         # A failed run's own hash may lack the reference that it never came to know.
         cells["protocol"] = record["protocol_hash"]
@@ -130,6 +190,10 @@ def _numbers(record: dict, name: str) -> dict[str, Any]:
     cells = _estimate(name, metric)
     if name not in UNPAIRED:
         cells |= _estimate(f"{name}_minus_{BASELINE}", metric["differences"].get(BASELINE, {}))
+    if "infinite" in metric:
+        paired = metric["differences"].get(BASELINE, {}).get("infinite")
+        cells |= {f"{name}_half": metric["half"]["value"], f"{name}_infinite": metric["infinite"]}
+        cells |= {f"{name}_infinite_minus_{BASELINE}": paired}
     return cells
 
 

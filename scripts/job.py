@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from eval.errors import RunError
+from eval.gates import BASELINE
 from eval.metrics import check_reference, score
 from eval.prompts import PromptItem
 from eval.provenance import collect, cpu, gpu
@@ -149,14 +150,16 @@ def _drawn_before(finished: dict) -> Drawn:
 def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
     if checked.reference is None:
         return {}
+    own = image_set(folder, checked.items)
     return score(
-        image_set(folder, checked.items),
+        own,
         checked.reference,
         row.metrics,
         cache=row.cache,
         device=row.sampler.device,
         bootstrap=row.bootstrap,
-        against={name: sibling_images(row, record, checked.items) for name, record in against.items()},
+        against={name: sibling_images(row, record, checked.items) for name, record in against.items()}
+        | ({BASELINE: own} if row.name == BASELINE else {}),  # to itself: exactly 1, which a gate asks for
     )
 
 

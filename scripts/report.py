@@ -13,7 +13,7 @@ from eval.report.page import folder_of, write_report
 from eval.report.studies import Studies, find_studies
 from scripts.entry import say, work_on_each
 from scripts.row import resolve
-from scripts.tables import fitting, table_specs
+from scripts.tables import fitting, table_options, table_specs
 
 TITLE = "Token merging: the report"
 
@@ -38,7 +38,7 @@ def _report(config: dict) -> int:
         specs,
         lambda: fitting(load_records(runs, config["runs"], tell=unread.append), config),
         runs,
-        select=config["select"],
+        options=table_options(config),
         everywhere=lambda: load_records(runs, tell=unread.append),
     )
     gathered = dataclasses.replace(gathered, problems=(*gathered.problems, *dict.fromkeys(unread)))

@@ -12,12 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.canonical import canonical_json
 from eval.errors import RunError
+from eval.gates import FAILED, read_references
 from eval.markdown import render
 from eval.records import load_records
 from eval.table_spec import TableSpec
 from eval.tables import Table, build_table, write_table
 from eval.tidy import tidy, unfinished_runs, write_tidy
-from scripts.entry import CONF, say, work_on_each
+from scripts.entry import CONF, ROOT, say, work_on_each
 from scripts.row import build, resolve
 
 # What the command line chooses among the records of one folder; what is left mixed after that is refused.
@@ -26,7 +27,7 @@ GOOD = ("ok",)
 
 
 def main() -> int:
-    """Build and print every table of the experiment. Returns 1 where a row is missing, failed or invalid."""
+    """Build and print every table of the experiment. Returns 1 where a row is not whole or a gate failed."""
     return work_on_each(lambda composed, choices: _build_all(composed))
 
 
@@ -41,12 +42,18 @@ def _build_all(composed: DictConfig) -> int:
     if config["tables"]:
         specs, records = table_specs(config), fitting(loaded, config)
         for spec in specs:
-            table = build_table(spec, records, select=config["select"])
+            table = build_table(spec, records, **table_options(config))
             paths = write_table(table, _folder(config, "real" if spec.kept else table.profile))
             print(render(table), flush=True)
             say(f"written: {', '.join(map(str, paths))}")
             bad += _complain(table)
     return int(bad > 0)
+
+
+def table_options(config: dict) -> dict:
+    """What a resolved configuration asks of `eval.tables.build_table`. RunError: the reference runs cannot be read."""
+    references = read_references(ROOT / config["gates"])
+    return {"select": config["select"], "seeds": tuple(config["seeds"]), "references": references}
 
 
 def _folder(config: dict, profile: str) -> Path:
@@ -87,6 +94,7 @@ def table_specs(config: dict) -> list[TableSpec]:
 def fitting(records: list[dict], config: dict) -> list[dict]:
     """The records of the composed model, sampler and prompts; all of them where `select` chooses instead.
 
+    With `seeds`, prompts of any seed fit.
     RunError: there is none, which would turn a table that stands into an empty one.
     """
     where = Path(config["results"]) / "runs" / config["runs"]
@@ -94,7 +102,8 @@ def fitting(records: list[dict], config: dict) -> list[dict]:
         raise _nothing(config)
     if config["select"]:
         return records
-    fitting = [record for record in records if _choice(record["config"]) == _choice(config)]
+    several = bool(config["seeds"])
+    fitting = [record for record in records if _choice(record["config"], several) == _choice(config, several)]
     if not fitting:
         kept = sorted({record["config"]["model"]["name"] for record in records})
         raise RunError(
@@ -109,8 +118,10 @@ def _nothing(config: dict) -> RunError:
     return RunError(f"there is no record in {where}; run the rows first: python -m scripts.run --multirun ...")
 
 
-def _choice(config: dict) -> dict:
+def _choice(config: dict, several_seeds: bool) -> dict:
     chosen = {key: config[key] for key in CHOSEN_BY}
+    if several_seeds:
+        chosen["prompts"] = {key: value for key, value in config["prompts"].items() if key != "seed"}
     chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
     return chosen
 
@@ -128,13 +139,19 @@ def shipped_methods(sampler: dict) -> dict[str, dict]:
 
 
 def _complain(table: Table) -> int:
-    """Say which rows hold no good number; their count."""
+    """Say which rows hold no good number, which seeds are missing and which gates failed; their count."""
     bad = [line for line in table.lines if line.status not in GOOD]
     for line in bad:
         error = (line.record or {}).get("error") or {}
         why = f": {error['sentence']}" if error else ""
         say(f"{table.spec.name}: {line.cells['model']} is {line.status}{why}")
-    return len(bad)
+    failed = [gate for gate in table.gates if gate.status == FAILED]
+    for gate in failed:
+        say(f"{table.spec.name}: gate {gate.name} failed: {gate.sentence}; no row of this table may be quoted")
+    fewer = [line for line in table.lines if line.cells.get("seeds", len(table.seeds)) < len(table.seeds)]
+    for line in fewer:
+        say(f"{table.spec.name}: {line.cells['model']} has {line.cells['seeds']} of {len(table.seeds)} seeds")
+    return len(bad) + len(failed) + len(fewer)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
+from eval.gates import FAILED, Gate
 from eval.records import run_id
 from eval.table_spec import SECONDS, TableRow, TableSpec
 from eval.tables import Line, Table, build_table
@@ -72,21 +73,23 @@ def gather(
     load: Callable[[], list[dict]],
     runs: Path,
     *,
-    select: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     everywhere: Callable[[], list[dict]] | None = None,
 ) -> Gathered:
     """Build what can be built. `load` gives the records; what it or a table refuses (RunError) becomes a problem.
 
+    options: those of `build_table` (select, seeds, references). A failed gate of a table becomes a problem too.
     everywhere: gives the records of all experiments, of which those under the tables' protocol join the curves.
     """
     problems: list[str] = []
-    records = _or_told(load, problems) or []
-    tables = [_or_told(lambda spec=spec: build_table(spec, records, select=select), problems) for spec in specs]
+    records, options = _or_told(load, problems) or [], options or {}
+    tables = [_or_told(lambda spec=spec: build_table(spec, records, **options), problems) for spec in specs]
     built = tuple(table for table in tables if table is not None)
+    problems += [_refusal(table, gate) for table in built for gate in table.gates if gate.status == FAILED]
     overview = None
     if built:
         spec = _overview_spec([table.spec for table in built])
-        overview = _or_told(lambda: build_table(spec, records, select=select), problems)
+        overview = _or_told(lambda: build_table(spec, records, **options), problems)
     entries = () if overview is None else _entries(overview)
     swept, notes = entries, ()
     if overview is not None and everywhere is not None:
@@ -114,6 +117,10 @@ def _swept(overview: Table, entries: tuple[Entry, ...], records: Sequence[dict])
     table = build_table(dataclasses.replace(overview.spec, extra_rows="all"), [*mine, *fitting])
     known = {entry.run: entry for entry in entries}
     return (*entries, *(entry for entry in _entries(table) if entry.run not in known)), notes
+
+
+def _refusal(table: Table, gate: Gate) -> str:
+    return f"{table.spec.name}: gate {gate.name} failed: {gate.sentence}; no row of this table may be quoted"
 
 
 def _failed(entry: Entry) -> bool:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.claims import claims, sentence
-from eval.markdown import heading
+from eval.markdown import gates_told, heading, number, over_seeds, shown
 from eval.records import run_id
-from eval.table_spec import UNPAIRED
 from eval.tables import Line, Table, csv_text
 
 
@@ -49,11 +48,9 @@ class View:
 def view(table: Table) -> View:
     """The columns of the Markdown file, with the CSV's fields beside every row."""
     header, *fields = csv.reader(io.StringIO(csv_text(table)))
-    columns = [*table.spec.labels, *table.metrics, *(f"paper_{metric}" for metric in table.spec.metrics)]
-    columns += [f"{name}_minus_none" for name in table.metrics if name not in UNPAIRED]
-    columns += ["n", "status"]
+    columns = shown(table)
     rows = tuple(_row(table, line, columns, field) for line, field in zip(table.lines, fields, strict=True))
-    said = tuple(sentence(claim) for claim in claims(table))
+    said = (*gates_told(table), *(sentence(claim) for claim in claims(table)))
     headings = tuple(heading(column) for column in columns)
     return View(table.spec.name, table.spec.title, headings, rows, tuple(header), said)
 
@@ -64,6 +61,8 @@ def _row(table: Table, line: Line, columns: Iterable[str], fields: Iterable[str]
 
 
 def _cell(table: Table, line: Line, column: str) -> Cell:
+    if column not in line.cells:
+        return Cell(over_seeds(line, column), number=True)
     value: Any = line.cells[column]
     if column in table.spec.labels or column == "status":
         return Cell(value or "")
@@ -73,5 +72,5 @@ def _cell(table: Table, line: Line, column: str) -> Cell:
         return Cell(line.status if column in table.metrics and line.status != "ok" else "", number=True)
     sign = "+" if column.endswith("_minus_none") else ""
     low, high = line.cells.get(f"{column}_low"), line.cells.get(f"{column}_high")
-    interval = "" if low is None or high is None else f"[{low:{sign}.2f}, {high:{sign}.2f}]"
-    return Cell(f"{value:{sign}.2f}", interval, value, number=True, measured=not column.startswith("paper_"))
+    interval = "" if low is None or high is None else f"[{number(column, low, sign)}, {number(column, high, sign)}]"
+    return Cell(number(column, value, sign), interval, value, number=True, measured=not column.startswith("paper_"))

@@ -26,18 +26,26 @@ def make_config(method: str = "retom", model: str = "tiny", **options) -> dict:
     }
 
 
-def make_metric(value: float | None, n_reference: int | None = 200, **differences: float) -> dict:
+def make_metric(value: float | None, n_reference: int | None = 200, width: float = 1, **differences: float) -> dict:
     metric = {
         "value": value,
         "n": 100,
         "n_reference": n_reference,
-        "interval": None if value is None else [value - 1, value + 1.25],
+        "interval": None if value is None else [value - width, value + 1.25 * width],
         "protocol": "features of a test",
         "differences": {
-            name: {"value": change, "interval": [change - 0.5, change + 0.5]} for name, change in differences.items()
+            name: {"value": change, "interval": [change - width / 2, change + width / 2]}
+            for name, change in differences.items()
         },
     }
     return metric if value is not None else metric | {"reason": "the pictures are all one colour"}
+
+
+def make_distance(fid: float) -> dict:
+    metric = make_metric(fid, none=fid - NUMBERS["none"], tomesd=fid - NUMBERS["tomesd"])
+    for name, difference in metric["differences"].items():
+        difference["infinite"] = 0.9 * (fid - NUMBERS[name])
+    return metric | {"half": {"value": fid + 4, "n": 50}, "infinite": fid - 4}
 
 
 def make_timing(seconds: float, resumed: bool = False) -> dict:
@@ -71,9 +79,10 @@ def make_record(
         device_name="AMD EPYC",
     )
     metrics = {
-        f"fid{suffix}": make_metric(fid, none=fid - NUMBERS["none"], tomesd=fid - NUMBERS["tomesd"]),
+        f"fid{suffix}": make_distance(fid),
+        f"kid{suffix}": make_metric(fid / 10000, width=0.001, none=(fid - NUMBERS["none"]) / 10000),
         f"clip{suffix}": make_metric(fid + 2.123456789, None, none=0.5),
-        "ssim": make_metric(0.74, None),
+        "ssim": make_metric(1.0 if method == "none" else 0.74, None),
     }
     failed = status == "failed"
     return {
@@ -86,7 +95,7 @@ def make_record(
         "provenance": {"date": date, "git": {"sha": "c" * 40, "dirty": False, "reason": None}},
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
-        "merges": [{"site": "down.0", "grid": [32, 32], "tokens": 1024, "merged": 512}],
+        "merges": [{"site": "down.0", "grid": [32, 32], "tokens": 1024, "merged": 1024 if method == "none" else 512}],
         "metrics": {} if failed else metrics,
         "timing": None if failed else make_timing(seconds),
         "images": {

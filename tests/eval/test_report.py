@@ -208,7 +208,7 @@ def test_no_runs_unreadable_records_and_mixed_protocols_become_pages(runs: Path,
     mixed = gathered(runs)
     assert mixed.tables == ()
     assert "would mix 2 protocols" in Page(written(runs)).text
-    assert len(gathered(runs, select={"model": "tiny"}).tables) == 2
+    assert len(gathered(runs, options={"select": {"model": "tiny"}}).tables) == 2
 
 
 @pytest.mark.parametrize(

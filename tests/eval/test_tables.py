@@ -62,7 +62,7 @@ def test_columns_are_those_of_the_design() -> None:
     )
     second = build_table(make_spec(TABLE2), []).columns
     assert second[:6] == ("model", "destination", "fid", "ssim", "paper_fid", "paper_ssim")
-    assert first[-5:] == second[-5:] == ("n", "n_reference", "protocol", "run_id", "status")
+    assert first[-6:] == second[-6:] == ("n", "n_reference", "protocol", "run_id", "status", "gates")
 
 
 def test_smoke_numbers_never_stand_under_fid() -> None:

@@ -1,0 +1,41 @@
+"""Record the finished baseline of these choices as a reference run: `python -m scripts.gates experiment=table1`.
+
+Tables then hold every baseline under the same protocol against it, on whatever machine (eval/gates.py).
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from eval.atomic import write_json
+from eval.errors import RunError
+from eval.gates import BASELINE, read_references, reference_entry
+from eval.records import load_records
+from scripts.entry import ROOT, say, work_on_each
+from scripts.row import resolve
+from scripts.tables import fitting
+
+
+def main() -> int:
+    """Write the entry into the file that `gates` names. Returns 1 where there is no finished baseline."""
+    return work_on_each(lambda composed, choices: _record(composed))
+
+
+def _record(composed: DictConfig) -> int:
+    config = resolve(composed)
+    records = fitting(load_records(Path(config["results"]) / "runs", config["runs"]), config)
+    baselines = [record for record in records if record["method"] == BASELINE]
+    if len(baselines) != 1:
+        raise RunError(
+            f"there are {len(baselines)} runs of {BASELINE} among the {len(records)} of these choices, not 1"
+        )
+    entry, path = reference_entry(baselines[0]), ROOT / config["gates"]
+    kept = [other for other in read_references(path) if other["key"] != entry["key"]]
+    write_json(path, {"references": sorted([*kept, entry], key=lambda each: (each["run_id"], each["key"]))})
+    say(f"written: {path}: {entry['run_id']} is the reference run of {entry['key']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
