@@ -11,14 +11,21 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 # Runs every row of $(1) even when one fails, builds its tables and the report of $(2) from what there is, and fails if
-# anything did.
+# anything did. $(3) comes before the report.
 define run_and_tabulate
 status=0; \
 $(BIN)/python -m scripts.run --multirun experiment=$(1) $(ARGS) || status=$$?; \
 if [ $$status -eq 130 ]; then exit 130; fi; \
 $(BIN)/python -m scripts.tables experiment=$(1) $(ARGS) || status=$$?; \
+$(3) \
 $(BIN)/python -m scripts.report experiment=$(2) $(ARGS) || status=$$?; \
 exit $$status
+endef
+
+# Figure 3 and staleness, which the report shows: one image, and one for each class.
+define LOOK_INSIDE
+$(BIN)/python -m scripts.figure3 experiment=smoke $(ARGS) || status=$$?; \
+$(BIN)/python -m scripts.staleness experiment=smoke prompts.images_per_class=1 $(ARGS) || status=$$?;
 endef
 
 # Both tables' runs lie in one folder, and one page shows them all.
@@ -42,10 +49,10 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model; results/smoke/
-	@$(call run_and_tabulate,smoke,smoke)
+	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
 test-slow: $(STAMP) ## the tests marked slow: simulations of the intervals' coverage
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -16,6 +16,11 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str 
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"unknown {group} {choice!r}{_nearest(choice, list(error.options))}"
+    listed = re.search(r"Could not load '([\w/]+)/([\w-]+)'", str(error))  # one of GROUP=[CHOICE,CHOICE]
+    if isinstance(error, MissingConfigException) and listed:
+        group, choice = listed.groups()
+        known = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        return f"unknown {group} {choice!r}{_nearest(choice, known)}"
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override!r}: {_first_line(error)}"
     key = _key_of(str(error), arguments)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 import retom
 from eval.errors import RunError
@@ -111,6 +112,6 @@ def test_a_bad_option_is_told_with_its_name(wrong, sentence) -> None:
 
 def test_the_configuration_composes_with_what_the_code_has_as_default() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("figure3", overrides=["figure3.steps=[0,500]"])
-    assert Look(**composed.figure3) == Look(steps=(0, 500))
+        composed = compose("figure3", overrides=["model=tiny_random", "figure3.steps=[0,500]"])
+    assert Look(**OmegaConf.to_container(composed.figure3)) == Look(steps=(0, 500))
     assert composed.sampler.height == 64
