@@ -18,7 +18,7 @@ def lines_of(frame) -> list[dict[str, str]]:
 def test_one_line_for_each_run_and_metric_with_the_options_that_differ() -> None:
     records = [make_record(ratio=ratio, alpha=0.5, fid=30 + ratio) for ratio in (0.25, 0.5)]
     lines = lines_of(tidy(records))
-    assert [line["metric"] for line in lines] == ["fid", "clip", "ssim", "s_per_im"] * 2
+    assert [line["metric"] for line in lines] == ["fid", "kid", "clip", "ssim", "s_per_im"] * 2
     assert set(lines[0]) >= {"run_id", "method", "status", "method.ratio", "metric", "value", "low", "high", "n"}
     assert "method.alpha" not in lines[0]
     first = next(line for line in lines if line["metric"] == "fid" and line["method.ratio"] == "0.25")
