@@ -32,9 +32,9 @@ endef
 REAL := '[table1,table2]'
 
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
-smoke test test-slow: export OMP_NUM_THREADS ?= 1
+smoke test test-slow test-slurm: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-slow lint format table1 table2 tables report bench clean-venv
+.PHONY: help install smoke test test-slow test-slurm lint format table1 table2 tables report bench clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +52,13 @@ smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model;
 	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not slurm'
 
 test-slow: $(STAMP) ## the tests marked slow: simulations of the intervals' coverage
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-slurm: $(STAMP) ## sweeps on a Slurm of one node that the test starts here (apt-get install slurm-wlm munge; as root)
+	$(BIN)/python -m pytest -m slurm
 
 lint: $(STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check .
