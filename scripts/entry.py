@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
-FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "scripts"))
+FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "training", "scripts"))
 
 Job = Callable[[DictConfig, dict[str, str]], object]
 Work = Callable[[DictConfig, dict[str, str]], int | None]
@@ -104,6 +104,17 @@ def is_sentence(error: Exception) -> bool:
 def say(text: str) -> None:
     """Print to the error stream, at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
+    """Let Hydra read `arguments` in place of the command line: flags of ours are none of Hydra's."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 @contextlib.contextmanager

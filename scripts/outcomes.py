@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import math
 import os
 import shutil
 import socket
@@ -28,7 +29,8 @@ class Outcome:
     """How one job ended: "done", "rescored", "already finished", "failed", or "not ended" where nothing was heard of.
 
     number: its place in the sweep, from 0. name: its run, or its method where it did not come that far. overrides: what
-    the command line or the sweep set for it. sentence: why it failed. loss: what a search minimises, None without one.
+    the command line or the sweep set for it. sentence: why it failed, or what a search makes of it. loss: what a search
+    minimises, infinite for a row that failed; None where nothing is searched.
     """
 
     number: int
@@ -122,6 +124,10 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         own = " ".join(override for override in outcome.overrides if override not in shared)
         head = f"{outcome.status:<17} {outcome.name}".rstrip() if outcome.name else f"{outcome.status:<17}"
         lines.append("  ".join(part for part in (head, own, outcome.sentence) if part))
+    judged = [index for index, outcome in enumerate(outcomes) if outcome.loss not in (None, math.inf)]
+    if judged and len(outcomes) > 1:
+        best = min(judged, key=lambda index: outcomes[index].loss)
+        lines.append(f"best so far: {lines[best].removeprefix(outcomes[best].status).strip()}")
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """The main job: `python -m scripts.run model=sd15 method=retom`, and with --multirun one job per row of a table."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -10,15 +11,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError
+from eval.objective import Objective
+from eval.records import RunFolder
+from scripts import dry_run
 from scripts.entry import CONF, INTERRUPTED, compose_and_call, is_sentence, say, tell
 from scripts.job import run_job
 from scripts.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
-from scripts.row import read_row
+from scripts.row import Row, build, read_row
 from scripts.session import Session
 
 
 def main() -> int:
-    """Run every job of the command line; a failing one does not stop the others. Returns the exit status."""
+    """Run every job of the command line; a failing one does not stop the others. Returns the exit status.
+
+    With --dry-run nothing is run: `scripts.dry_run` tells what the rows would take.
+    """
+    if dry_run.FLAG in sys.argv[1:]:
+        return dry_run.main()
     session, outcomes = Session(), Outcomes()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float | None:
@@ -57,7 +66,9 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
         name = f"{row.runs}/{row.name}-{row.hash}"
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
-        return Outcome(number, name, run_job(row, session), overrides)
+        objective = _objective(composed)
+        status = run_job(row, session)
+        return Outcome(number, name, status, overrides, *_judged(objective, row, session))
     except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
         if not is_sentence(error):
             session.forget()  # nobody knows in what state a bug left the pipeline
@@ -65,7 +76,20 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
             tell(error)
         lines = str(error).splitlines() or [""]
         sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
-        return Outcome(number, name, FAILED, overrides, sentence)
+        return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)
+
+
+def _objective(composed: DictConfig) -> Objective | None:
+    return None if composed.objective is None else build("objective", OmegaConf.to_container(composed.objective))
+
+
+def _judged(objective: Objective | None, row: Row, session: Session) -> tuple[str, float | None]:
+    """What a search makes of the row, in words and as the number that it minimises."""
+    if objective is None or row.shard.is_part:  # only the job that closes the run has its numbers
+        return "", None
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    loss = session.team.from_main(lambda: objective.loss(folder.read_record()))
+    return objective.words(loss), loss
 
 
 if __name__ == "__main__":

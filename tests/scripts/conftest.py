@@ -1,10 +1,14 @@
 """What the tests of the front share: rows composed as the command line composes them, at the smallest size."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scripts.entry import CONF
@@ -39,6 +43,41 @@ def smallest_row(tmp_path: Path) -> Callable[..., Row]:
         return read_row(*composed(*SMALLEST, "timing=off", f"results={tmp_path}", *overrides))
 
     return make
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path: Path) -> Callable[..., int]:
+    """A function that runs an entry point's main with arguments, results in the test's own folder; the exit status."""
+
+    def call(module: ModuleType, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={tmp_path}"])
+        GlobalHydra.instance().clear()
+        try:
+            return module.main()
+        finally:
+            GlobalHydra.instance().clear()
+
+    return call
+
+
+class SmallMemory:
+    """While it is entered, `unet` has room for so many `images` at once, and notices in the middle of a generation."""
+
+    def __init__(self, unet: torch.nn.Module, images: int) -> None:
+        self.images, self.calls = images, 0
+        self._handle = unet.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        self.calls += 1
+        batch = (args[0] if args else kwargs["sample"]).shape[0] // 2  # both halves of guidance
+        if batch > self.images and self.calls > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def __enter__(self) -> "SmallMemory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
 
 
 @pytest.fixture(scope="session")

@@ -3,32 +3,14 @@
 import csv
 import errno
 import os
-import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 import scripts.run
 import scripts.tables
 from scripts.entry import tell
 from tests.scripts.conftest import SMALLEST
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path: Path):
-    """A function that runs an entry point's main with arguments, results in the test's own folder; the exit status."""
-
-    def call(module, *arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={tmp_path}"])
-        GlobalHydra.instance().clear()
-        try:
-            return module.main()
-        finally:
-            GlobalHydra.instance().clear()
-
-    return call
-
 
 TIMING = ("timing=smoke", "timing.warmup=0", "timing.images=1")
 
