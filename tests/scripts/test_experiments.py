@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from eval.table_spec import TableSpec
@@ -21,6 +22,10 @@ SWEEPS = (
     "ablate_source",
     "ablate_metric",
     "similarity",
+    "sweep_p",
+    "sweep_alpha",
+    "sweep_ratio",
+    "sweep_grid",
 )
 
 
@@ -31,13 +36,16 @@ def jobs(experiment: str) -> list[tuple[str, ...]]:
             "config", overrides=[f"experiment={experiment}"], return_hydra_config=True
         ).hydra.sweeper.params
     overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    lists = [
-        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        if one.is_sweep_override()
-        else [one.input_line]
-        for one in overrides
-    ]
-    return list(itertools.product(*lists))
+    return list(itertools.product(*map(values, overrides)))
+
+
+def values(override: Override) -> list[str]:
+    """The overrides that a sweep makes of a parameter; of an interval, which a search draws from, the ends."""
+    if override.is_interval_sweep():
+        return [f"{override.get_key_element()}={end}" for end in (override.value().start, override.value().end)]
+    if override.is_sweep_override():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [override.input_line]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
