@@ -89,7 +89,11 @@ def launch(options: dict, given: dict, jobs: Sequence[Numbered]) -> list[JobRetu
     submitted = _submit(work, queue, [[job] for job in _cut(jobs, shards)])
     ids = [submitted[0].id.split("_")[0]]
     if options["close"] or shards > 1:
-        submitted += _submit(work, _after(queue, ids[0]), [_closing(jobs, shards)])
+        try:
+            submitted += _submit(work, _after(queue, ids[0]), [_closing(jobs, shards)])
+        except RunError:
+            subprocess.run(["scancel", *ids], check=False)  # without its last job the array would go on unseen
+            raise
         ids.append(submitted[-1].id)
     logs = Path(str(queue["submitit_folder"]).replace("%j", "JOB"))
     say(f"submitted {len(submitted)} jobs to Slurm as {' and '.join(ids)}; their logs: {logs}")
