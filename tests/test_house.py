@@ -6,18 +6,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("retom", "baselines", "eval", "scripts", "hydra_plugins")
+FOLDERS = ("retom", "baselines", "eval", "training", "scripts", "hydra_plugins")
 ALLOWED = {
     "retom": {"retom"},
     "baselines": {"baselines", "retom"},
     "eval": {"eval"},
-    "scripts": {"scripts", "baselines", "eval", "retom", "hydra_plugins"},
+    "training": {"training", "eval"},
+    "scripts": {"scripts", "baselines", "eval", "retom", "training", "hydra_plugins"},
     "hydra_plugins": {"hydra_plugins", "scripts"},
 }
 FOREIGN = {
     "retom": {"hydra", "omegaconf", "torchmetrics", "open_clip", "cleanfid", "datasets", "pandas", "transformers"},
     "baselines": {"hydra", "omegaconf"},
     "eval": {"hydra", "omegaconf"},
+    "training": {"hydra", "omegaconf"},
     "scripts": set(),
     "hydra_plugins": set(),
 }

@@ -1,0 +1,63 @@
+"""The classifier: a small residual network whose pooled features are what the smoke profile measures distances in."""
+
+import torch
+from torch.nn import functional
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from training import augment
+from training.data import Pictures, to_signed
+from training.loop import Loop, LoopConfig, Setting
+
+WIDTHS, DEPTHS = (48, 96, 192), (2, 2, 2)
+SMOOTHING = 0.05
+
+
+def build(pictures: Pictures, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS):
+    """A ResNet for pictures [B, 3, 64, 64] in [-1, 1] and the classes of `pictures`; features [B, widths[-1]].
+
+    Its config names the classes and holds their ImageNet indices (`imagenet_indices`) and WordNet ids (`wnids`).
+    """
+    names = {number: chosen.name for number, chosen in enumerate(pictures.classes)}
+    config = ResNetConfig(
+        num_channels=3,
+        embedding_size=widths[0],
+        hidden_sizes=list(widths),
+        depths=list(depths),
+        layer_type="basic",
+        id2label=names,
+        label2id={name: number for number, name in names.items()},
+        imagenet_indices=[chosen.index for chosen in pictures.classes],
+        wnids=[chosen.wnid for chosen in pictures.classes],
+    )
+    return ResNetForImageClassification(config)
+
+
+def train(model: torch.nn.Module, train: Pictures, val: Pictures, config: LoopConfig, setting: Setting):
+    """Train with flips, shifts, zooms, colours and CutMix; returns the model in evaluation mode."""
+    loop = Loop("classifier", model.to(memory_format=torch.channels_last), config, setting, len(train))
+    if config.compile:
+        loop.model.compile()
+
+    def loss_of(indices: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        images = to_signed(train.pixels[indices].to(setting.device))  # [B, 3, 64, 64]
+        targets = functional.one_hot(train.labels[indices], len(train.classes)).float().to(setting.device)
+        images = augment.colour(augment.shift_and_scale(augment.flip(images, generator), generator), generator)
+        images, targets = augment.cutmix(images, targets, generator)
+        logits = loop.model(images.contiguous(memory_format=torch.channels_last)).logits
+        return {"loss": functional.cross_entropy(logits.float(), targets, label_smoothing=SMOOTHING)}
+
+    return loop.run(loss_of, evaluate=lambda: {"top1": top1(loop.model, val, setting)}, every=500)
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, images: torch.Tensor, batch: int = 250) -> torch.Tensor:
+    """The class [N] of images [N, 3, 64, 64] in [-1, 1]."""
+    device = next(model.parameters()).device
+    return torch.cat([model(part.to(device)).logits.argmax(1).cpu() for part in images.split(batch)])
+
+
+def top1(model: torch.nn.Module, pictures: Pictures, setting: Setting) -> float:
+    """The share of `pictures` whose class the model finds."""
+    with setting.accelerator.autocast():
+        found = predict(model, to_signed(pictures.pixels))
+    return float((found == pictures.labels).float().mean())

@@ -1,0 +1,125 @@
+"""The stages of the tiny model in their order, and what each needs from those before it."""
+
+import dataclasses
+import json
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderTiny
+from transformers import CLIPModel, CLIPTokenizer
+
+from eval.atomic import write_json
+from eval.errors import RunError
+from eval.weights import file_sha256
+from training import autoencoder, checkpoint, classifier, clip, denoiser
+from training.data import Pictures, load_pictures
+from training.loop import LoopConfig, Setting
+
+STAGES = ("classifier", "autoencoder", "clip", "denoiser")
+PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Everything a training is a function of, besides the code.
+
+    data: folder with train.parquet and val.parquet. out: folder of checkpoints and curves. seed: of weights, order and
+    noise. device: "cpu" | "cuda". dtype: what matrix products are computed in; weights stay float32. classifier,
+    autoencoder, clip, denoiser: how long and how fast each stage learns.
+    """
+
+    data: str
+    out: str
+    classifier: LoopConfig
+    autoencoder: LoopConfig
+    clip: LoopConfig
+    denoiser: LoopConfig
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in PRECISIONS:
+            raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}, got {self.dtype!r}")
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be an integer of at least 0, got {self.seed!r}")
+
+
+class Training:
+    """One training: its pictures, read once, and its stages, each trained or taken up where its checkpoint ends."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        """RunError when the device is not there."""
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise RunError("device=cuda was asked for but torch finds no CUDA device; use device=cpu")
+        self.config = config
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=PRECISIONS[config.dtype])
+        self.setting = Setting(Path(config.out), config.seed, accelerator)
+
+    @cached_property
+    def train(self) -> Pictures:
+        """The pictures that are learned from."""
+        return load_pictures(self.config.data, "train")
+
+    @cached_property
+    def val(self) -> Pictures:
+        """The held-out pictures."""
+        return load_pictures(self.config.data, "val")
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The prompts' tokenizer."""
+        return clip.tokenizer()
+
+    def run(self, stage: str) -> torch.nn.Module:
+        """Train `stage` to its last step. RunError when a stage it builds on has no checkpoint."""
+        model, config = self.build(stage), getattr(self.config, stage)
+        if stage == "classifier":
+            return classifier.train(model, self.train, self.val, config, self.setting)
+        if stage == "autoencoder":
+            return autoencoder.train(model, self.train, self.val, config, self.setting)
+        if stage == "clip":
+            return clip.train(model, self.tokenizer, self.train, self.val, config, self.setting)
+        return denoiser.train(model, self._cached(), config, self.setting)
+
+    def build(self, stage: str) -> torch.nn.Module:
+        """The model of `stage` with first weights drawn from the seed; the global random state stays as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            if stage == "classifier":
+                return classifier.build(self.train)
+            if stage == "autoencoder":
+                return autoencoder.build()
+            if stage == "clip":
+                return clip.build(self.tokenizer)
+            return denoiser.build(autoencoder.CHANNELS, clip.TEXT["hidden_size"])
+
+    def trained(self, stage: str) -> torch.nn.Module:
+        """The model of `stage` as its checkpoint has it, averaged where there is an average; finished or not."""
+        model = checkpoint.restore(self.build(stage), self.setting.out / f"{stage}.pt").to(self.setting.device).eval()
+        if stage == "autoencoder":
+            model.register_to_config(scaling_factor=self._scale(model))
+        return model
+
+    def steps(self, stage: str) -> tuple[int, float]:
+        """Steps done, and seconds they took."""
+        found = checkpoint.read(self.setting.out / f"{stage}.pt")
+        return found.step, found.state["seconds"]
+
+    def _scale(self, vae: AutoencoderTiny) -> float:
+        """The latents' scaling factor, computed once for each autoencoder: it takes a pass over all pictures."""
+        path, digest = self.setting.out / "scale.json", file_sha256(self.setting.out / "autoencoder.pt")
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if known.get("autoencoder") != digest:
+            known = {"autoencoder": digest, "scaling_factor": autoencoder.latent_scale(vae, self.train)}
+            write_json(path, known)
+        return known["scaling_factor"]
+
+    def _cached(self) -> denoiser.Cached:
+        vae: AutoencoderTiny = self.trained("autoencoder")
+        model: CLIPModel = self.trained("clip")
+        return denoiser.cache(vae, model.text_model, self.tokenizer, self.train)
