@@ -1,9 +1,12 @@
 """A small U-Net with one site, eager and compiled, under one method."""
 
+import contextlib
+
 import torch
 from diffusers import UNet2DConditionModel
 
 import retom
+from baselines.adapter import Adapter
 
 SMALL = {
     "sample_size": 16,
@@ -45,9 +48,9 @@ def check_one_graph_per_kind_of_step(method, steps: int, most: int) -> None:
         torch.manual_seed(0)
         model = UNet2DConditionModel(**SMALL).eval()
     texts = [torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    with retom.patched(model, method):
+    with on(model, method) as report:
         eager = [loop(model, text, steps) for text in texts]
-        assert any(site["merged"] < site["tokens"] for site in retom.report(model))
+        assert any(site["merged"] < site["tokens"] for site in report())
         counter = Counter()
         compiled = torch.compile(model, fullgraph=True, backend=counter)
         ours = [loop(compiled, text, steps) for text in texts[:2]]
@@ -56,3 +59,17 @@ def check_one_graph_per_kind_of_step(method, steps: int, most: int) -> None:
     assert counter.graphs == graphs <= most
     for left, right in zip(ours, eager, strict=True):
         torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-3)
+
+
+@contextlib.contextmanager
+def on(model, method):
+    """Either kind of method on a model; gives its report."""
+    if not isinstance(method, Adapter):
+        with retom.patched(model, method):
+            yield lambda: retom.report(model)
+        return
+    method.apply(model)
+    try:
+        yield lambda: method.report(model)
+    finally:
+        method.remove(model)

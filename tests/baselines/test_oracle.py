@@ -5,6 +5,7 @@ import torch
 
 import retom
 from baselines.oracle import Oracle, lengthen, shorten
+from tests.baselines.compiling import check_one_graph_per_kind_of_step
 from tests.baselines.drawing import denoise, snapshot
 from tests.retom.tiny_joint import flux
 
@@ -73,3 +74,9 @@ def test_bad_values_are_named():
 def test_a_joint_attention_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match="FluxTransformer2DModel has no self-attention the oracle knows"):
         Oracle().apply(flux())
+
+
+@pytest.mark.parametrize("ratio", [0.29, 0.5])
+def test_it_compiles_as_one_graph(ratio):
+    """Counts are exact fractions, worked out while tracing."""
+    check_one_graph_per_kind_of_step(Oracle(ratio=ratio, window=8), steps=3, most=1)

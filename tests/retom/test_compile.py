@@ -5,37 +5,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import retom
+from tests.baselines.compiling import Counter, loop
 from tests.retom.tiny_joint import MODELS, flux, inputs
-
-TINY = {
-    "sample_size": 16,
-    "block_out_channels": (16, 32),
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-    "attention_head_dim": 2,
-    "cross_attention_dim": 32,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-}
-
-
-class Counter:
-    """A compiler backend that counts graphs and runs them as they are."""
-
-    def __init__(self):
-        self.graphs = 0
-
-    def __call__(self, graph, inputs):
-        self.graphs += 1
-        return graph.forward
-
-
-def loop(model, text, steps, seed=0):
-    x = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        for step in range(steps):
-            x = x - 0.1 * model(x, torch.tensor(900 - 10 * step), encoder_hidden_states=text, return_dict=False)[0]
-    return x
+from tests.retom.tiny_unet import TINY
 
 
 @pytest.mark.parametrize(

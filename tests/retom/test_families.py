@@ -4,17 +4,7 @@ import torch
 from diffusers import ControlNetModel, PixArtTransformer2DModel, UNet2DConditionModel
 
 import retom
-
-TINY = {
-    "sample_size": 16,
-    "block_out_channels": (16, 32),
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-    "attention_head_dim": 2,
-    "cross_attention_dim": 32,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-}
+from tests.retom.tiny_unet import TINY
 
 
 def run(model, *, batch=2, size=16, channels=4, seed=0, **options):
