@@ -1,8 +1,10 @@
-"""Published architectures at full size with seeded random weights: the real model's cost and token grids, no download.
+"""Published architectures around a U-Net at full size: the real model's cost and token grids, without its weights.
 
 The numbers are those of the models' own config files (stable-diffusion-v1-5, stable-diffusion-2-1,
-stable-diffusion-xl-base-1.0). Transformers are in `diffusion_transformers.py`.
+stable-diffusion-xl-base-1.0). Transformers: `diffusion_transformers.py`; whole pipelines: `random_pipelines.py`.
 """
+
+from collections.abc import Callable
 
 import torch
 from diffusers import (
@@ -87,17 +89,7 @@ CLIP_BIG_G = {
 }
 
 
-def random_pipeline(architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> DiffusionPipeline:
-    """The `architecture` ("sd15" | "sd21" | "sdxl") at full size, weights drawn from `seed`. fp32: 4.3 | 5.2 | 14 GB.
-
-    The global random state is left as it was. Pictures are noise; cost, shapes and token grids are the model's own.
-    """
-    builders = {"sd15": _sd15, "sd21": _sd21, "sdxl": _sdxl}
-    if architecture not in builders:
-        raise ValueError(f"architecture must be one of {', '.join(builders)}, got {architecture!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return builders[architecture](dtype)
+UNETS = {"sd15": SD15_UNET, "sd21": SD21_UNET, "sdxl": SDXL_UNET}
 
 
 def _sd15(dtype: torch.dtype) -> StableDiffusionPipeline:
@@ -105,9 +97,9 @@ def _sd15(dtype: torch.dtype) -> StableDiffusionPipeline:
     return assemble(
         StableDiffusionPipeline,
         tokenizer=tokenizer,
-        unet=_cast(UNet2DConditionModel(**SD15_UNET), dtype),
-        vae=_cast(AutoencoderKL(**KL_F8, sample_size=512), dtype),
-        text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
+        unet=cast(UNet2DConditionModel(**SD15_UNET), dtype),
+        vae=cast(AutoencoderKL(**KL_F8, sample_size=512), dtype),
+        text_encoder=cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
     )
 
 
@@ -117,9 +109,9 @@ def _sd21(dtype: torch.dtype) -> StableDiffusionPipeline:
         StableDiffusionPipeline,
         scheduler=PNDMScheduler(**SD_SCHEDULER, prediction_type="v_prediction"),
         tokenizer=tokenizer,
-        unet=_cast(UNet2DConditionModel(**SD21_UNET), dtype),
-        vae=_cast(AutoencoderKL(**KL_F8, sample_size=768), dtype),
-        text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_H)), dtype),
+        unet=cast(UNet2DConditionModel(**SD21_UNET), dtype),
+        vae=cast(AutoencoderKL(**KL_F8, sample_size=768), dtype),
+        text_encoder=cast(CLIPTextModel(text_config(tokenizer, **CLIP_H)), dtype),
     )
 
 
@@ -130,14 +122,17 @@ def _sdxl(dtype: torch.dtype) -> StableDiffusionXLPipeline:
         scheduler=EulerDiscreteScheduler(**SDXL_SCHEDULER),
         tokenizer=tokenizer,
         tokenizer_2=second,
-        unet=_cast(UNet2DConditionModel(**SDXL_UNET), dtype),
-        vae=_cast(AutoencoderKL(**KL_F8, sample_size=1024, scaling_factor=0.13025, force_upcast=True), dtype),
-        text_encoder=_cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
-        text_encoder_2=_cast(CLIPTextModelWithProjection(text_config(second, **CLIP_BIG_G)), dtype),
+        unet=cast(UNet2DConditionModel(**SDXL_UNET), dtype),
+        vae=cast(AutoencoderKL(**KL_F8, sample_size=1024, scaling_factor=0.13025, force_upcast=True), dtype),
+        text_encoder=cast(CLIPTextModel(text_config(tokenizer, **CLIP_L)), dtype),
+        text_encoder_2=cast(CLIPTextModelWithProjection(text_config(second, **CLIP_BIG_G)), dtype),
         add_watermarker=False,
     )
 
 
-def _cast(part: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    # torch's own `to`: diffusers' warns of modules to keep in fp32, and these models have none
+def cast(part: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """The network in `dtype`, by torch's own `to`: the libraries' warn of parts to keep in float32."""
     return torch.nn.Module.to(part, dtype)
+
+
+UNET_PIPELINES: dict[str, Callable[[torch.dtype], DiffusionPipeline]] = {"sd15": _sd15, "sd21": _sd21, "sdxl": _sdxl}

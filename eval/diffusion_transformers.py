@@ -6,7 +6,7 @@ image, so that a speed bench gives random embeddings of the real shape instead.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -86,10 +86,16 @@ def random_transformer(
         raise ValueError(f"architecture must be one of {', '.join(TRANSFORMERS)}, got {architecture!r}")
     kind, options = TRANSFORMERS[architecture]
     forked = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(forked), torch.device(device), _default_dtype(dtype):
+    with torch.random.fork_rng(forked), torch.device(device):
         torch.manual_seed(seed)
+        return made_in(dtype, kind, options).eval()
+
+
+def made_in(dtype: torch.dtype, kind: type[nn.Module], options: Mapping[str, Any]) -> nn.Module:
+    """A network made in `dtype` at once: a large one in float32 first would need twice its memory."""
+    with _default_dtype(dtype):
         # tables of positions are made in float32 whatever the default
-        return nn.Module.to(kind(**options), dtype).eval()
+        return nn.Module.to(kind(**options), dtype)
 
 
 def transformer_inputs(
@@ -153,7 +159,6 @@ def _flux_inputs(model, draw, grid: tuple[int, int], length: int, dtype: torch.d
 
 @contextlib.contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make parameters in `dtype` at once: a large model in float32 first would need twice its memory."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

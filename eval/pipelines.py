@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from eval.architectures import random_pipeline
 from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.errors import RunError
+from eval.random_pipelines import PIPELINES, random_pipeline
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
 from eval.silence import silent_loading
 from eval.tiny import tiny_pipeline
 
 KINDS = ("hub", "shipped", "random", "tiny")
-ARCHITECTURES = ("sd15", "sd21", "sdxl")
+ARCHITECTURES = tuple(PIPELINES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,8 @@ class ModelConfig:
     `save_pretrained` or a hub snapshot), which then stands for it; safetensors only. `variant`: such as "fp16".
     kind "shipped": the folder `path` below eval/assets; `revision` is the sha256 over its files (`folder_sha256`), so
     that a run is named by the weights it was made with.
-    kind "random": `architecture` ("sd15" | "sd21" | "sdxl") at full size, weights drawn from `seed`, no download.
+    kind "random": `architecture` ("sd15" | "sd21" | "sdxl" | "pixart" | "sd3" | "sd35_medium" | "sd35_large" | "flux")
+    at full size (but for T5, see `eval.random_pipelines`), weights drawn from `seed`, no download.
     kind "tiny": the embedded 64 px pipeline, weights drawn from `seed`.
     """
 
@@ -100,15 +101,8 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
 
 def _folder(model: ModelConfig) -> Path:
     """The folder that holds the pipeline: shipped, local, or the hub's snapshot, downloaded where needed."""
-    if model.kind == "shipped":
-        return _shipped_folder(model)
-    if model.path:
-        folder = Path(model.path).expanduser()
-        if not (folder / "model_index.json").is_file():
-            raise RunError(
-                f"model {model.name}: {folder} is not a diffusers pipeline folder (no model_index.json in it); "
-                "give one made by save_pretrained or downloaded from the hub with model.path=FOLDER"
-            )
+    folder = local_folder(model)
+    if folder is not None:
         return folder
     try:
         return Path(
@@ -117,11 +111,31 @@ def _folder(model: ModelConfig) -> Path:
             )
         )
     except OSError as error:  # what diffusers and huggingface_hub raise for no network, no such repository, no access
+        raise unreachable(model, error) from error
+
+
+def local_folder(model: ModelConfig) -> Path | None:
+    """The folder on this machine that stands for `model`; None where it comes from the hub. RunError: there is none."""
+    if model.kind == "shipped":
+        return _shipped_folder(model)
+    if not model.path:
+        return None
+    folder = Path(model.path).expanduser()
+    if not (folder / "model_index.json").is_file():
         raise RunError(
-            f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub "
-            f"({_first_line(error)}); connect this machine, or copy the pipeline's folder here and give it with "
-            "model.path=FOLDER"
-        ) from error
+            f"model {model.name}: {folder} is not a diffusers pipeline folder (no model_index.json in it); "
+            "give one made by save_pretrained or downloaded from the hub with model.path=FOLDER"
+        )
+    return folder
+
+
+def unreachable(model: ModelConfig, error: OSError) -> RunError:
+    """The sentence for a model that neither the hub nor its cache gives."""
+    return RunError(
+        f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub "
+        f"({_first_line(error)}); connect this machine, or copy the pipeline's folder here and give it with "
+        "model.path=FOLDER"
+    )
 
 
 def _shipped_folder(model: ModelConfig) -> Path:

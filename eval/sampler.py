@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FluxTransformer2DModel, PixArtAlphaPipeline, PixArtSigmaPipeline
 
 from eval.errors import RunError
 
@@ -89,6 +89,8 @@ def denoiser(pipe: DiffusionPipeline) -> torch.nn.Module:
 def size_multiple(pipe: DiffusionPipeline) -> int:
     """What height and width must be multiples of: the VAE's factor times the denoiser's patch, and diffusers' own 8."""
     patch = getattr(denoiser(pipe).config, "patch_size", None) or 1
+    if isinstance(denoiser(pipe), FluxTransformer2DModel):
+        patch = 2  # made by the pipeline, which by itself takes another size without a word
     return math.lcm(PIPELINE_MULTIPLE, pipe.vae_scale_factor * patch)
 
 
@@ -97,20 +99,31 @@ def configure(pipe: DiffusionPipeline, sampler: SamplerConfig) -> None:
     for name in ("height", "width"):
         check_multiple(name, getattr(sampler, name), size_multiple(pipe))
     pipe.scheduler = _scheduler(pipe, sampler.scheduler)
+    check_attention(denoiser(pipe), sampler.attention)
     if sampler.attention == "naive":
-        if not hasattr(denoiser(pipe), "set_default_attn_processor"):
-            raise ValueError(f"attention=naive is for U-Nets, got {type(denoiser(pipe)).__name__}; use attention=sdpa")
         denoiser(pipe).set_default_attn_processor()
     pipe.set_progress_bar_config(disable=True)
     if sampler.compile:
         denoiser(pipe).compile()  # in place: names of modules and parameters stay
 
 
+def check_attention(module: torch.nn.Module, attention: str) -> None:
+    """ValueError for "naive" attention in a denoiser other than a U-Net or PixArt."""
+    if attention == "naive" and not hasattr(module, "set_default_attn_processor"):
+        raise ValueError(f"attention=naive is for U-Nets and PixArt, got {type(module).__name__}; use attention=sdpa")
+
+
 def call_pipeline(
     pipe: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], sampler: SamplerConfig, **extra: object
 ):
-    """One pipeline call for `len(prompts)` images, each with its own CPU generator, so that batches change no noise."""
+    """One pipeline call for `len(prompts)` images, each with its own CPU generator, so that batches change no noise.
+
+    PixArt is asked for the very size and the very words: by itself it draws the nearest of its trained sizes, resizes
+    that, and rewrites prompts where a package for it is installed.
+    """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    if isinstance(pipe, PixArtAlphaPipeline | PixArtSigmaPipeline):
+        extra = {"use_resolution_binning": False, "clean_caption": False, **extra}
     return pipe(
         prompt=list(prompts),
         height=sampler.height,

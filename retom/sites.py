@@ -113,6 +113,11 @@ def check_targets(denoiser: nn.Module, sites: list[Site], targets: tuple[str, ..
         )
 
 
+def is_flux(denoiser: nn.Module) -> bool:
+    """Whether all images of a call share one table of positions, and so must share their destinations."""
+    return isinstance(denoiser, FluxTransformer2DModel)
+
+
 def patch_size(module: nn.Module) -> int:
     """Side in latent pixels of one token of a module whose input is a feature map."""
     return module.config.patch_size if isinstance(module, PixArtTransformer2DModel | SD3Transformer2DModel) else 1

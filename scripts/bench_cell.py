@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from eval.bench.cells import Cell
-from eval.bench.denoisers import denoiser_inputs, random_denoiser, random_pipe, sharing_copy
+from eval.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
 from eval.bench.figures import ratios, spread, time_per_call
 from eval.bench.interleave import Case, Samples, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
-from eval.sampler import DTYPES
 from eval.quiet import other_gpu_processes
+from eval.sampler import DTYPES
 from scripts.bench_denoiser import denoiser_case, pipeline_case
 from scripts.bench_methods import Contender, contender
 from scripts.bench_site import GivenAttention, site_case, site_inputs, site_model
@@ -84,9 +84,9 @@ def _builder(cell: Cell) -> Build:
         site, inputs = site_model(cell), site_inputs(cell)
         return lambda contender: site_case(cell, contender, sharing_copy(site), inputs)
     if cell.level == "denoiser":
-        unet = random_denoiser(cell)
-        inputs = denoiser_inputs(cell, unet)
-        return lambda contender: denoiser_case(cell, contender, sharing_copy(unet), inputs)
+        denoiser = random_denoiser(cell)
+        inputs = denoiser_inputs(cell, denoiser)
+        return lambda contender: denoiser_case(cell, contender, sharing_copy(denoiser), inputs)
     pipe = random_pipe(cell)
     return lambda contender: pipeline_case(cell, contender, pipe)
 
@@ -106,7 +106,7 @@ def _check_naive_fits(cell: Cell) -> None:
     if cell.attention != "naive" or cell.device != "cpu":
         return
     needed = 2 * cell.batch * cell.heads * cell.tokens**2 * DTYPES[cell.dtype].itemsize
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    free = free_bytes(cell.device)
     if needed > free:
         raise RunError(
             f"naive attention over {cell.tokens} tokens needs {needed / 1e9:.0f} GB for its scores and their softmax, "

@@ -12,33 +12,35 @@ import retom
 from baselines.adapter import Adapter
 from eval.bench.cells import Cell
 from eval.bench.compiling import compile_in_place
-from eval.bench.denoisers import sharing_copy
+from eval.bench.denoisers import sharing_copy, timestep
 from eval.bench.interleave import Case
 from eval.sampler import SamplerConfig, call_pipeline
 from scripts.bench_methods import Clock, Contender, clocked
 
-TIMESTEPS = 1000
 PROMPT = "A high quality photograph of a tabby cat."
 
 
-def denoiser_case(cell: Cell, contender: Contender, unet: nn.Module, inputs: dict[str, Any]) -> tuple[Case, Callable]:
-    """The contender on `unet`, which it patches, as a case of single calls; and a function for its list of reports.
+def denoiser_case(
+    cell: Cell, contender: Contender, denoiser: nn.Module, inputs: dict[str, Any]
+) -> tuple[Case, Callable]:
+    """The contender on `denoiser`, which it patches, as a case of single calls; and a function for its reports.
 
-    The timestep falls from call to call, as within one generation; `begin` starts another one.
+    The timestep falls from call to call, as within one generation; `begin` starts another one. ValueError for a method
+    that cannot serve the denoiser, or that is for whole pipelines alone.
     """
     clock = Clock(cell.device)
-    begin, report = _put_on(cell, contender, unet, clock)
-    others = {name: value for name, value in inputs.items() if name != "sample"}
-    sample, step = inputs["sample"], 0
+    begin, report = _put_on(cell, contender, denoiser, denoiser, clock)
+    (_, latents), *others = inputs.items()
+    step = 0
 
     def call() -> torch.Tensor:
         nonlocal step
-        timestep = torch.tensor(TIMESTEPS - 1 - step % TIMESTEPS)
+        now = timestep(denoiser, step, cell.batch).to(cell.device)
         step += 1
         if cell.mode == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()
         # latents by position: the tomesd package looks for them there
-        return unet(sample, timestep.to(cell.device), **others, return_dict=False)[0]
+        return denoiser(latents, timestep=now, **dict(others), return_dict=False)[0]
 
     def restart() -> None:
         nonlocal step
@@ -54,7 +56,10 @@ def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> 
     Every call is a generation of its own, so the period runs inside of it.
     """
     own = copy.copy(pipe)
-    own.unet = sharing_copy(pipe.unet)
+    own.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    name = "unet" if hasattr(pipe, "unet") else "transformer"
+    denoiser = sharing_copy(getattr(pipe, name))
+    setattr(own, name, denoiser)
     sampler = SamplerConfig(
         scheduler=type(pipe.scheduler).__name__,
         steps=cell.steps,
@@ -66,7 +71,7 @@ def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> 
         batch_size=cell.batch,
     )
     clock = Clock(cell.device)
-    _, report = _put_on(cell, contender, own.unet, clock)
+    _, report = _put_on(cell, contender, own, denoiser, clock)
     call = 0
 
     def generate() -> object:
@@ -82,17 +87,23 @@ def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> 
     return Case(contender.name, generate, planned=_planned(cell, contender, clock)), report
 
 
-def _put_on(cell: Cell, contender: Contender, unet: nn.Module, clock: Clock) -> tuple[Callable, Callable]:
-    """Patch and, where asked for, compile `unet`; how a generation is begun, and what was merged."""
+def _put_on(
+    cell: Cell, contender: Contender, model: DiffusionPipeline | nn.Module, denoiser: nn.Module, clock: Clock
+) -> tuple[Callable, Callable]:
+    """Patch `model` (the denoiser, or its pipeline) and, where asked for, compile the denoiser.
+
+    Returns how a generation is begun, and what was merged.
+    """
     method = contender.method
     if isinstance(method, Adapter):
-        method.apply(unet)
-        begin, report = _nothing, lambda: method.report(unet)
+        method.check_model(denoiser)
+        method.apply(model)
+        begin, report = _nothing, lambda: method.report(model)
     else:
         method = clocked(method, clock) if cell.mode == "eager" else method
-        retom.apply_patch(unet, method, backend=contender.backend)
-        begin, report = lambda: retom.reset(unet), lambda: retom.report(unet)
-    compile_in_place(unet, cell.mode)
+        retom.apply_patch(model, method, backend=contender.backend)
+        begin, report = lambda: retom.reset(model), lambda: retom.report(model)
+    compile_in_place(denoiser, cell.mode)
     return begin, report
 
 

@@ -17,6 +17,7 @@ from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import measure
 from scripts.patching import Applied, applied
 from scripts.row import Row
+from scripts.serving import check_served
 from scripts.session import Session
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
     team = session.team
     resumed = team.from_main(lambda: _begun_before(items, folder, row.sampler))
     with team.phase():
-        pipe = session.pipeline(row.model, row.sampler)
+        pipe = _pipeline(row, session)
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
             if row.shard.closes:
@@ -60,11 +61,17 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
 def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
     """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`."""
     with session.team.phase():
-        pipe = session.pipeline(row.model, row.sampler)
+        pipe = _pipeline(row, session)
     with applied(pipe, row.method, row.backend) as on_pipe, session.team.phase():
         _generate(row, session, folder, items, pipe, on_pipe)
         if _has_worked(on_pipe):
             on_pipe.check(row.name)
+
+
+def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
+    """The row's pipeline, loaded only if the method can serve it."""
+    check_served(row)
+    return session.pipeline(row.model, row.sampler)
 
 
 def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.random_pipelines import PIPELINES
 from eval.sampler import ATTENTIONS, DTYPES
 
 LEVELS = ("site", "denoiser", "pipeline")
-MODELS = ("sd15", "sdxl", "tiny")
+TINY = "tiny"
+MODELS = (*PIPELINES, TINY)
 MODES = ("eager", "default", "reduce-overhead", "max-autotune")
 AXES = ("attention", "mode", "dtype", "batch", "ratio")
 NAMED = {"site": ("shapes",), "denoiser": ("models", "pixels"), "pipeline": ("models", "pixels", "steps")}

@@ -1,44 +1,82 @@
 """A denoiser at full size with random weights, copies of it that share them, and what it is called with."""
 
 import copy
+import os
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, FluxTransformer2DModel, UNet2DConditionModel
 from torch import nn
 
-from eval.architectures import SD15_UNET, SDXL_UNET, random_pipeline
-from eval.bench.cells import Cell
-from eval.sampler import DTYPES
+from eval.architectures import UNETS
+from eval.bench.cells import TINY, Cell
+from eval.diffusion_transformers import TRANSFORMERS, random_transformer, transformer_inputs
+from eval.errors import RunError
+from eval.pipelines import ModelConfig
+from eval.random_pipelines import random_pipeline
+from eval.sampler import DTYPES, check_attention
+from eval.skeleton import denoiser_skeleton
 from eval.tiny import TINY_UNET, tiny_pipeline
 
-UNETS = {"sd15": (SD15_UNET, 8), "sdxl": (SDXL_UNET, 8), "tiny": (TINY_UNET, 2)}  # and pixels per latent
 TEXT_LENGTH = 77
+TIMESTEPS = 1000
 
 
-def random_denoiser(cell: Cell, seed: int = 0) -> UNet2DConditionModel:
-    """The U-Net of `cell.model` on the cell's device, dtype and attention; the global random state stays as it was."""
-    options, _ = UNETS[cell.model]
+def random_denoiser(cell: Cell, seed: int = 0) -> nn.Module:
+    """The denoiser of `cell.model` on the cell's device, dtype and attention; the global random state stays as it was.
+
+    RunError where its weights do not fit into memory, ValueError where it has no such attention.
+    """
+    check_fits(cell)
+    if cell.model in TRANSFORMERS:
+        model = random_transformer(cell.model, dtype=DTYPES[cell.dtype], device=cell.device, seed=seed)
+        return prepare(model, cell)
     forked = [] if cell.device == "cpu" else [torch.device(cell.device)]
     with torch.random.fork_rng(forked), torch.device(cell.device):
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel(**options)
+        unet = UNet2DConditionModel(**(TINY_UNET if cell.model == TINY else UNETS[cell.model]))
     return prepare(nn.Module.to(unet, DTYPES[cell.dtype]), cell)
 
 
 def random_pipe(cell: Cell) -> DiffusionPipeline:
-    """The whole pipeline of `cell.model` on the cell's device, dtype and attention."""
-    pipe = tiny_pipeline() if cell.model == "tiny" else random_pipeline(cell.model, DTYPES[cell.dtype])
+    """The whole pipeline of `cell.model` on the cell's device, dtype and attention. Errors as `random_denoiser`."""
+    check_fits(cell)
+    pipe = tiny_pipeline() if cell.model == TINY else random_pipeline(cell.model, DTYPES[cell.dtype])
     pipe = pipe.to(cell.device)
-    prepare(pipe.unet, cell)
+    prepare(pipe.unet if hasattr(pipe, "unet") else pipe.transformer, cell)
     return pipe
 
 
-def prepare(unet: UNet2DConditionModel, cell: Cell) -> UNet2DConditionModel:
+def prepare(denoiser: nn.Module, cell: Cell) -> nn.Module:
     """Evaluation mode, and the cell's attention. SDPA is what diffusers takes by itself."""
+    check_attention(denoiser, cell.attention)
     if cell.attention == "naive":
-        unet.set_default_attn_processor()
-    return unet.eval()
+        denoiser.set_default_attn_processor()
+    return denoiser.eval()
+
+
+def check_fits(cell: Cell) -> None:
+    """RunError where the denoiser's weights alone exceed what is free: the system would end the whole process."""
+    kind = {"kind": "tiny"} if cell.model == TINY else {"kind": "random", "architecture": cell.model}
+    skeleton = denoiser_skeleton(ModelConfig(cell.model, **kind))
+    needed = sum(weight.numel() for weight in skeleton.parameters()) * DTYPES[cell.dtype].itemsize
+    free = free_bytes(cell.device)
+    if needed > free:
+        raise RunError(
+            f"the weights of {cell.model} in {cell.dtype} take {needed / 1e9:.0f} GB and {free / 1e9:.0f} GB are free; "
+            "take a smaller dtype, or a machine with more memory"
+        )
+
+
+def free_bytes(device: str) -> int:
+    """Memory that can still be had on the device; of the host, what the system could free for it."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
+    return 1024 * int(found[1]) if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def sharing_copy(module: nn.Module) -> nn.Module:
@@ -47,20 +85,33 @@ def sharing_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
-def denoiser_inputs(cell: Cell, unet: UNet2DConditionModel, seed: int = 0) -> dict[str, Any]:
-    """Keyword arguments of a call, without the timestep: latents [B, 4, H, W], text [B, 77, D], SDXL's conditions."""
-    side = cell.pixels // UNETS[cell.model][1]
+def denoiser_inputs(cell: Cell, denoiser: nn.Module, seed: int = 0) -> dict[str, Any]:
+    """Keyword arguments of a call, without the timestep and with the latents first.
+
+    U-Nets: latents [B, 4, H, W], text [B, 77, D], SDXL's conditions. Transformers: `transformer_inputs`.
+    """
+    dtype = DTYPES[cell.dtype]
+    if not isinstance(denoiser, UNet2DConditionModel):
+        size = {"height": cell.pixels, "width": cell.pixels}
+        return transformer_inputs(denoiser, **size, batch=cell.batch, dtype=dtype, device=cell.device, seed=seed)
+    side = cell.pixels // (2 if cell.model == TINY else 8)  # pixels per latent
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator).to(cell.device, DTYPES[cell.dtype])
+        return torch.randn(*shape, generator=generator).to(cell.device, dtype)
 
     inputs: dict[str, Any] = {
         "sample": draw(cell.batch, 4, side, side),
-        "encoder_hidden_states": draw(cell.batch, TEXT_LENGTH, unet.config.cross_attention_dim),
+        "encoder_hidden_states": draw(cell.batch, TEXT_LENGTH, denoiser.config.cross_attention_dim),
     }
-    if unet.config.addition_embed_type == "text_time":
+    if denoiser.config.addition_embed_type == "text_time":
         size = torch.tensor([cell.pixels, cell.pixels, 0, 0, cell.pixels, cell.pixels], device=cell.device)
-        time_ids = size.to(DTYPES[cell.dtype]).repeat(cell.batch, 1)
+        time_ids = size.to(dtype).repeat(cell.batch, 1)
         inputs["added_cond_kwargs"] = {"text_embeds": draw(cell.batch, 1280), "time_ids": time_ids}
     return inputs
+
+
+def timestep(denoiser: nn.Module, step: int, batch: int) -> torch.Tensor:
+    """The timestep of call `step` of a generation, falling, on the host: [B] of 0 to 1000, for Flux of 0 to 1."""
+    value = TIMESTEPS - 1 - step % TIMESTEPS
+    return torch.full((batch,), value / TIMESTEPS if isinstance(denoiser, FluxTransformer2DModel) else value)

@@ -6,7 +6,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from eval.architectures import CLIP_BIG_G, CLIP_H, CLIP_L, KL_F8, SD15_UNET, SD21_UNET, SDXL_UNET, random_pipeline
+from eval.architectures import CLIP_BIG_G, CLIP_H, CLIP_L, KL_F8, SD15_UNET, SD21_UNET, SDXL_UNET
+from eval.random_pipelines import random_pipeline
 from eval.tiny import clip_tokenizer, text_config
 
 
@@ -44,5 +45,5 @@ def test_the_text_encoders_are_full_size(kind, config, parameters):
 
 
 def test_an_unknown_architecture_is_named():
-    with pytest.raises(ValueError, match="architecture must be one of sd15, sd21, sdxl, got 'sd3'"):
-        random_pipeline("sd3")
+    with pytest.raises(ValueError, match=r"architecture must be one of sd15, sd21, sdxl, pixart, .*, got 'sd4'"):
+        random_pipeline("sd4")

@@ -138,7 +138,7 @@ def test_the_hash_of_a_folder_follows_names_and_bytes(tmp_path):
         ({"kind": "local"}, "model.kind must be one of hub, shipped, random, tiny, got 'local'"),
         ({"repo": "a/b"}, "needs repo and revision, or path, got repo='a/b', revision=None"),
         ({"kind": "shipped", "path": "tiny"}, "needs path and revision, got path='tiny', revision=None"),
-        ({"kind": "random"}, "model.architecture must be one of sd15, sd21, sdxl, got None"),
+        ({"kind": "random"}, r"model.architecture must be one of sd15, sd21, sdxl, pixart, .*, got None"),
         ({"kind": "tiny", "seed": -1}, r"model.seed must be an integer in \[0, 2\*\*32\), got -1"),
     ],
 )
