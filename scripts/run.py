@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -19,6 +20,7 @@ from scripts.job import run_job
 from scripts.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
 from scripts.row import Row, build, read_row
 from scripts.session import Session
+from scripts.track import track
 
 
 def main() -> int:
@@ -66,8 +68,10 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
         name = f"{row.runs}/{row.name}-{row.hash}"
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
-        objective = _objective(composed)
+        objective, tracker = _aside("objective", composed), _aside("tracker", composed)
         status = run_job(row, session)
+        if session.speaks and not row.shard.is_part:
+            track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))
     except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
         if not is_sentence(error):
@@ -79,8 +83,10 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
         return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)
 
 
-def _objective(composed: DictConfig) -> Objective | None:
-    return None if composed.objective is None else build("objective", OmegaConf.to_container(composed.objective))
+def _aside(group: str, composed: DictConfig) -> Any:
+    """What is chosen beside the row itself; None where nothing is."""
+    options = OmegaConf.to_container(composed[group], resolve=True) if composed[group] is not None else None
+    return None if options is None else build(group, options, list(composed.trusted))
 
 
 def _judged(objective: Objective | None, row: Row, session: Session) -> tuple[str, float | None]:

@@ -17,7 +17,7 @@ from tests.scripts.conftest import composed
 # The bench starts from conf/bench.yaml; its choices are composed in test_bench.py.
 CHOICES = sorted(
     path.relative_to(CONF).with_suffix("")
-    for group in (*BUILT, "backend", "experiment")
+    for group in (*BUILT, "backend", "experiment", "tracker")
     for path in CONF.glob(f"{group}/*.yaml")
 )
 
@@ -27,7 +27,7 @@ def built(*overrides: str) -> dict:
     plain = OmegaConf.to_container(config, resolve=True)
     if plain["reference"].get("path", "") is None:
         plain["reference"]["path"] = "given"  # the shipped choices leave it to the user
-    return {group: build(group, plain[group]) for group in BUILT}
+    return {group: build(group, plain[group]) for group in (*BUILT, "tracker")}
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)

@@ -1,0 +1,82 @@
+"""The curves a tracker is given: seconds of the timed calls, and every number over an option that runs vary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.canonical import canonical_json
+from eval.table_spec import SECONDS
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of `y` over `x`, by rising x; `title` tells the curves of a run apart."""
+
+    title: str
+    x: str
+    y: str
+    points: tuple[tuple[float, float], ...]
+
+
+def numbers(record: Mapping) -> dict[str, float]:
+    """Every metric that has a value, and seconds per image where they were taken."""
+    found = {name: metric["value"] for name, metric in record["metrics"].items() if metric["value"] is not None}
+    if record["timing"] is not None:
+        found[SECONDS] = record["timing"][SECONDS]
+    return found
+
+
+def curves(record: Mapping, others: Sequence[Mapping]) -> tuple[Curve, ...]:
+    """The curves of `record` itself, and those through it over each option in which alone `others` differ from it."""
+    return (*_of_calls(record), *_over_options(record, others))
+
+
+def flat_options(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested options by dotted name."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flat_options(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _of_calls(record: Mapping) -> list[Curve]:
+    batches = [] if record["timing"] is None else record["timing"]["batches"]
+    return [
+        Curve(
+            f"seconds of each call at batch {batch['batch_size']}",
+            "call",
+            "seconds",
+            tuple((float(call), float(seconds)) for call, seconds in enumerate(batch["seconds"])),
+        )
+        for batch in batches
+    ]
+
+
+def _over_options(record: Mapping, others: Sequence[Mapping]) -> list[Curve]:
+    own = flat_options(record["config"]["method"])
+    found = []
+    for option, value in own.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        alike = [other for other in others if _differs_in_alone(option, own, record, other)]
+        by_value = {flat_options(one["config"]["method"])[option]: numbers(one) for one in (*alike, record)}
+        if len(by_value) < 2:
+            continue
+        for name in numbers(record):
+            points = tuple((float(x), by_value[x][name]) for x in sorted(by_value) if name in by_value[x])
+            found.append(Curve(f"{name} over {option}", option, name, points))
+    return found
+
+
+def _differs_in_alone(option: str, own: Mapping, record: Mapping, other: Mapping) -> bool:
+    if other["status"] == "failed" or other["method"] != record["method"]:
+        return False
+    theirs = flat_options(other["config"]["method"])
+    value = theirs.get(option)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    same = canonical_json({**theirs, option: 0}) == canonical_json({**own, option: 0})
+    backends = (other["config"]["backend"], record["config"]["backend"])
+    return same and other["protocol_hash"] == record["protocol_hash"] and backends[0] == backends[1]

@@ -1,0 +1,61 @@
+"""TensorBoard: one folder of event files per run, read by `tensorboard --logdir`."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from eval.trackers import Tracked
+from eval.trackers.curves import Curve
+
+
+@dataclass(frozen=True)
+class TensorBoard:
+    """folder: where the runs' folders go. ValueError: it is empty."""
+
+    folder: str
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            raise ValueError(f"tracker.folder must name a folder, got {self.folder!r}")
+
+    def keep(self, run: Tracked) -> None:
+        """Write the run's events anew; those written of it before are removed."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = Path(self.folder) / run.name
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        with SummaryWriter(str(folder)) as writer:
+            writer.add_text("record", f"```json\n{json.dumps(run.record, indent=2, ensure_ascii=False)}\n```")
+            writer.add_hparams(dict(run.options), {f"number/{k}": v for k, v in run.numbers.items()}, run_name=".")
+            for curve in run.curves:
+                _add_curve(writer, curve)
+            if run.sheet is not None:
+                writer.add_image("pictures", np.asarray(run.sheet), dataformats="HWC")
+
+
+def _add_curve(writer: Any, curve: Curve) -> None:
+    """As scalars where x counts calls; as a picture otherwise, since a scalar's step is a whole number."""
+    title = curve.title.replace(" ", "_")
+    if curve.x == "call":
+        for call, value in curve.points:
+            writer.add_scalar(f"curve/{title}", value, int(call))
+    else:
+        writer.add_image(f"curve/{title}", drawn(curve), dataformats="HWC")
+
+
+def drawn(curve: Curve) -> np.ndarray:
+    """The curve as a picture [H, W, 3] uint8."""
+    figure = Figure(figsize=(5, 3.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], marker="o")
+    axes.set(xlabel=curve.x, ylabel=curve.y, title=curve.title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return np.asarray(Image.open(buffer).convert("RGB"))
