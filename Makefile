@@ -34,7 +34,7 @@ REAL := '[table1,table2]'
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
 smoke test test-slow test-slurm: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-slow test-slurm lint format table1 table2 tables report bench clean-venv
+.PHONY: help install smoke test test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,13 +52,20 @@ smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model;
 	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not slurm'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not slurm and not faults'
 
 test-slow: $(STAMP) ## the tests marked slow: simulations of the intervals' coverage
 	$(BIN)/python -m pytest -n 2 -m slow
 
 test-slurm: $(STAMP) ## sweeps on a Slurm of one node that the test starts here (apt-get install slurm-wlm munge; as root)
 	$(BIN)/python -m pytest -m slurm
+
+# The figures are written even when a trial was lost: they say so.
+faults: $(STAMP) ## kill, fill and corrupt real runs and compare what they recover to; figures in docs/reliability.md
+	@lines=$$(mktemp); status=0; \
+	OMP_NUM_THREADS=1 FAULT_FIGURES=$$lines $(BIN)/python -m pytest -n 2 -m faults tests/faults || status=$$?; \
+	$(BIN)/python -m tests.faults.figures $$lines docs/reliability.md || status=$$?; \
+	rm -f $$lines; exit $$status
 
 lint: $(STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -83,8 +90,20 @@ tables: $(STAMP) ## rebuild both tables from the records, running nothing
 report: $(STAMP) ## results/report.html and figures/ from the records; ARGS="experiment=smoke" for the smoke run's
 	@$(BIN)/python -m scripts.report $(if $(findstring experiment=,$(ARGS)),,experiment=$(REAL)) $(ARGS)
 
+claims: $(STAMP) ## the paper's claims held against the records: results/claims.md; ARGS="experiment=smoke" for the smoke run's
+	@$(BIN)/python -m scripts.claims $(if $(findstring experiment=,$(ARGS)),,experiment=$(REAL)) $(ARGS)
+
+verify: $(STAMP) ## score a finished run again and compare: make verify RUN=table1/retom-0123456789ab
+	@$(BIN)/python -m scripts.verify run=$(RUN) $(ARGS)
+
+check-results: $(STAMP) ## whether the committed CSVs are what results/PROVENANCE.json says; needs no GPU
+	@$(BIN)/python -m scripts.check_results $(ARGS)
+
 bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (ten minutes); ARGS=bench=cuda on a GPU
 	@KINETO_LOG_LEVEL=99 $(BIN)/python -m scripts.bench $(ARGS)
+
+train-tiny: $(STAMP) ## train the tiny model from ../shared/data/tiny-imagenet-20 (hours on a CPU); results/training/
+	@$(BIN)/python -m scripts.train_tiny $(ARGS)
 
 clean-venv: ## remove .venv (the next command makes it again)
 	rm -rf .venv

@@ -19,7 +19,9 @@ An interval is about the value at this n and about classes like these; it is not
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -104,3 +106,17 @@ def _quotients(deviations: np.ndarray, draws: np.ndarray) -> np.ndarray:
     # What rounding leaves of a spread of nothing is not a standard error.
     alike = errors <= 1e-7 * np.abs(means)
     return np.where(alike, np.copysign(np.inf, means), means / np.where(alike, 1, errors))
+
+
+def shift(one: Sequence[float], other: Sequence[float], confidence: float = 0.95) -> tuple[float, list[float] | None]:
+    """How much larger the values of `one` are than those of `other`, unpaired, and the interval of that.
+
+    The median of all pairwise differences, and Mann and Whitney's interval around it (Hodges and Lehmann 1963;
+    Hollander, Wolfe and Chicken 2014, section 4.3, normal approximation): nothing is assumed of the distribution but
+    that one is the other's, shifted. No interval where there are too few values for this confidence.
+    """
+    gaps = np.sort(np.subtract.outer(np.asarray(one, dtype=float), np.asarray(other, dtype=float)), axis=None)
+    n, m = len(one), len(other)
+    deviation = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(n * m * (n + m + 1) / 12)
+    rank = int(np.floor(n * m / 2 - deviation))
+    return float(np.median(gaps)), None if rank < 1 else [float(gaps[rank - 1]), float(gaps[-rank])]

@@ -16,12 +16,13 @@ from eval.prompts import PromptItem
 from eval.provenance import collect, cpu, gpu
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
 from eval.reference import ReferenceSet, load_reference
+from eval.reference_moments import ReferenceMoments
 from eval.sampler import check_device
 from scripts.draw import Drawn, draw, draw_part, image_facts
 from scripts.repair import is_damaged, redraw
 from scripts.row import Row
 from scripts.session import Session
-from scripts.siblings import image_set, names, sibling_images, siblings
+from scripts.siblings import image_set, invalid, names, sibling_images, siblings
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,16 +71,22 @@ def preflight(row: Row, session: Session) -> Checked:
     if row.metrics.profile != "none":
         reference = session.reference(row.reference, row.prompts.selected(), row.cache, load_reference)
         check_reference(reference, row.metrics)
-    protocol = make_protocol(
+    return Checked(items, reference, protocol_of(row, items, reference, _device_name(row.sampler.device)))
+
+
+def protocol_of(
+    row: Row, items: list[PromptItem], reference: ReferenceSet | ReferenceMoments | None, device_name: str
+) -> dict:
+    """What the row's numbers belong to: its own choices, what they are measured against, the machine."""
+    return make_protocol(
         row.config,
         prompts_hash=row.prompts.hash,
         reference_hash=reference.hash if reference else None,
         metrics={"profile": row.metrics.profile, "networks": _networks(row.metrics)},
         n=len(items),
         n_reference=reference.n if reference else None,
-        device_name=_device_name(row.sampler.device),
+        device_name=device_name,
     )
-    return Checked(items, reference, protocol)
 
 
 @contextlib.contextmanager
@@ -120,7 +127,7 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
     with session.team.phase():
         if session.team.is_main:
             metrics = _score(row, folder, checked, against) if scoring else finished["metrics"]
-            folder.write_record(_record(row, folder, checked, drawn, metrics, names(against)))
+            folder.write_record(_record(row, folder, checked, drawn, metrics, against))
     return "done" if drawing or damaged else "rescored"
 
 
@@ -140,7 +147,9 @@ def _what_is_timed(timing: dict) -> dict:
 
 def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, dict]) -> bool:
     same_intervals = finished["config"]["bootstrap"] == row.config["bootstrap"]
-    return is_finished(finished, checked.protocol) and same_intervals and finished.get("against") == names(against)
+    same_siblings = finished.get("against") == names(against)
+    same_pictures = finished.get("against_invalid", {}) == invalid(against)
+    return is_finished(finished, checked.protocol) and same_intervals and same_siblings and same_pictures
 
 
 def _drawn_before(finished: dict) -> Drawn:
@@ -164,7 +173,7 @@ def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dic
 
 
 def _record(
-    row: Row, folder: RunFolder, checked: Checked, drawn: Drawn, metrics: dict, against: dict[str, str]
+    row: Row, folder: RunFolder, checked: Checked, drawn: Drawn, metrics: dict, against: dict[str, dict]
 ) -> dict:
     images = image_facts(checked.items, folder, row.sampler)
     return {
@@ -173,7 +182,8 @@ def _record(
         "provenance": drawn.provenance,
         "merges": drawn.merges,
         "metrics": metrics,
-        "against": against,
+        "against": names(against),
+        "against_invalid": invalid(against),
         "timing": drawn.timing,
         "images": images,
         "error": None,

@@ -43,7 +43,7 @@ def _build_all(composed: DictConfig) -> int:
         specs, records = table_specs(config), fitting(loaded, config)
         for spec in specs:
             table = build_table(spec, records, **table_options(config))
-            paths = write_table(table, _folder(config, "real" if spec.kept else table.profile))
+            paths = write_table(table, table_folder(config, "real" if spec.kept else table.profile))
             print(render(table), flush=True)
             say(f"written: {', '.join(map(str, paths))}")
             bad += _complain(table)
@@ -56,7 +56,8 @@ def table_options(config: dict) -> dict:
     return {"select": config["select"], "seeds": tuple(config["seeds"]), "references": references}
 
 
-def _folder(config: dict, profile: str) -> Path:
+def table_folder(config: dict, profile: str) -> Path:
+    """Where what is made from records of `profile` goes."""
     return Path(config["results"]) / ("" if profile == "real" else profile)
 
 
@@ -75,7 +76,7 @@ def _write_runs(records: list[dict], config: dict) -> None:
         unfinished.setdefault(measured.get(canonical_json(run.get("metrics")), asked), {})[name] = run
     for profile in sorted({*groups, *unfinished}):
         frame = tidy(groups.get(profile, []), unfinished.get(profile))
-        path = write_tidy(frame, _folder(config, profile) / f"runs_{config['runs']}.csv")
+        path = write_tidy(frame, table_folder(config, profile) / f"runs_{config['runs']}.csv")
         number = len(unfinished.get(profile, ()))
         say(f"written: {path} ({frame['run_id'].nunique()} runs, {number} of them unfinished)")
 

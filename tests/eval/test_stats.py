@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
 from eval.stats import (
     Bootstrap,
@@ -9,6 +10,7 @@ from eval.stats import (
     difference,
     interval,
     mean_influences,
+    shift,
 )
 
 
@@ -84,3 +86,21 @@ def test_what_cannot_be_told_has_no_interval():
 def test_bad_values(bad):
     with pytest.raises(ValueError, match="must be"):
         Bootstrap(**bad)
+
+
+def test_shift_is_that_of_the_rank_test():
+    generator = np.random.default_rng(0)
+    one, other = generator.exponential(size=20) + 0.5, generator.exponential(size=24)
+    value, (low, high) = shift(one, other)
+    assert low < value < high
+
+    def p_at(end):
+        return mannwhitneyu(one - end, other, method="asymptotic", use_continuity=False).pvalue
+
+    # The rank is rounded to the safe side: one step of p beyond 0.05.
+    assert max(p_at(low - 1e-9), p_at(high + 1e-9)) < 0.05
+    assert min(p_at(low + 1e-9), p_at(high - 1e-9)) > 0.045
+
+
+def test_shift_of_few_values_has_no_interval():
+    assert shift([1.0, 2.0], [0.0, 0.5]) == (1.25, None)

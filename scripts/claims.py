@@ -1,0 +1,96 @@
+"""Hold the paper's claims against the records: `python -m scripts.claims experiment=[table1,table2]`."""
+
+import functools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from eval.atomic import write_json, write_text
+from eval.errors import RunError
+from eval.gates import BASELINE, check_gates, verdict
+from eval.metrics import score
+from eval.records import load_records, run_id
+from eval.selection import assign, choose, refuse_mixed
+from eval.table_spec import TableSpec
+from eval.verdicts import CLAIMS, Compare, judge, page
+from scripts.entry import say, work_on_each
+from scripts.recorded import recorded
+from scripts.row import resolve
+from scripts.tables import fitting, table_folder, table_options, table_specs
+
+TITLE = "The paper's claims, held against these runs"
+
+
+def main() -> int:
+    """Write claims.json and claims.md beside the tables. Returns 1 where a row is missing or a gate failed."""
+    return work_on_each(lambda composed, choices: _judge_all(composed))
+
+
+def _judge_all(composed: DictConfig) -> int:
+    config = resolve(composed)
+    options, specs = table_options(config), table_specs(config)
+    loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=say)
+    records = choose(fitting(loaded, config), options["select"])
+    refuse_mixed(records, "claims")
+    rows = _rows(specs, records)
+    profile = records[0]["protocol"]["metrics"]["profile"]
+    gates = check_gates(list(rows.values()), options["references"])
+    found = judge(specs, rows, gates, profile, _comparing(rows, config))
+    folder = table_folder(config, profile)
+    facts = [
+        f"Protocol {records[0]['protocol_hash']}: {records[0]['protocol']['n']} images, "
+        f"{records[0]['protocol']['device_name']}; gates: {verdict(gates)}.",
+        "Seconds are of two runs one after the other, not paired; every other difference is paired by picture.",
+    ]
+    runs = {method: run_id(record) for method, record in sorted(rows.items())}
+    write_json(folder / "claims.json", {"claims": found, "runs": runs, "gates": verdict(gates), "profile": profile})
+    text = page(found, TITLE, facts)
+    write_text(folder / "claims.md", text)
+    print(text, flush=True)
+    say(f"written: {folder / 'claims.json'}, {folder / 'claims.md'}")
+    return int(verdict(gates).startswith("failed") or any("missing rows" in (claim["why"] or "") for claim in found))
+
+
+def _rows(specs: list[TableSpec], records: list[dict]) -> dict[str, dict]:
+    """The finished record of each method as shipped; of the baseline also where a table has no row of it."""
+    rows: dict[str, dict] = {}
+    for spec in specs:
+        for method, record in assign(spec, records)[0].items():
+            if record["status"] != "failed":
+                rows.setdefault(method, record)
+    return rows
+
+
+def _comparing(rows: Mapping[str, dict], config: dict) -> Compare:
+    """A function from two methods to the paired differences of their pictures; each method is scored once."""
+    results, trusted = Path(config["results"]), config["trusted"]
+
+    @functools.cache
+    def scored(method: str) -> dict[str, dict]:
+        run = recorded(rows[method], results, trusted)
+        wanted = {BASELINE, *(claim.against for claim in CLAIMS if claim.method == method)} - {method}
+        others = {name: recorded(rows[name], results, trusted) for name in sorted(wanted & set(rows))}
+        reference = run.reference()
+        if reference is None:
+            raise RunError(f"{run_id(rows[method])} was run without metrics")
+        return score(
+            run.images(),
+            reference,
+            run.row.metrics,
+            cache=run.row.cache,
+            device=run.row.sampler.device,
+            bootstrap=run.row.bootstrap,
+            against={name: other.images() for name, other in others.items()},
+        )
+
+    def compare(method: str, other: str) -> dict[str, dict]:
+        differences = {name: entry["differences"] for name, entry in scored(method).items()}
+        return {name: found[other] for name, found in differences.items() if other in found}
+
+    return compare
+
+
+if __name__ == "__main__":
+    sys.exit(main())

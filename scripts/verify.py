@@ -1,0 +1,131 @@
+"""Score a finished run again from its images, and say whether its record is the same.
+
+`python -m scripts.verify run=smoke/retom-0123456789ab`. Nothing is read from the feature cache and nothing is changed.
+Seconds and merges need the model and are not looked at.
+"""
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+
+from eval.errors import RunError
+from eval.images import verify
+from eval.metrics import score
+from eval.pictures import ImageSet
+from eval.records import RunFolder, pixel_hash, status_of, validate_record
+from eval.verification import DIFFERENT, EQUAL, Finding, compare_metrics
+from scripts.draw import image_facts
+from scripts.entry import say, work_on_each
+from scripts.job import protocol_of
+from scripts.recorded import Recorded, recorded
+from scripts.siblings import image_set
+
+
+def main() -> int:
+    """Print one line for each thing looked at. Returns 1 where one of them is different."""
+    return work_on_each(lambda composed, choices: _verify(OmegaConf.to_container(composed, resolve=True)), "verify")
+
+
+def _verify(config: dict) -> int:
+    results = Path(config["results"])
+    run = recorded(read_record(results / "runs" / config["run"]), results, config["trusted"])
+    findings = [*_folder(run), *_images(run)]
+    if all(finding.good for finding in findings):
+        findings += _scores(run)
+    for finding in findings:
+        print(f"{finding.outcome:>16}  {finding.what}{f': {finding.detail}' if finding.detail else ''}", flush=True)
+    bad = [finding.what for finding in findings if not finding.good]
+    say(f"{config['run']}: " + (f"NOT the same: {', '.join(bad)}" if bad else "the record is the same"))
+    return int(bool(bad))
+
+
+def read_record(folder: Path) -> dict:
+    """The record in a run's folder, which is left as it is. RunError: there is none, or not of a finished run."""
+    path = folder / "record.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        validate_record(record)
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is no record that can be verified ({' '.join(str(error).split())})") from error
+    if record["status"] == "failed":
+        raise RunError(f"{path} is of a run that failed; there is nothing to verify")
+    return record
+
+
+def _folder(run: Recorded) -> list[Finding]:
+    """Name, configuration and manifest: that the pictures are those of the record's configuration."""
+    kept = yaml.safe_load((run.folder.path / "config.yaml").read_text(encoding="utf-8"))
+    wanted = [dataclasses.asdict(item) for item in run.items]
+    lines = (run.folder.path / "manifest.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    manifest = [json.loads(line) for line in lines]
+    outcome = EQUAL if manifest == wanted else DIFFERENT
+    return [
+        _same("folder", run.folder.run_id, f"{run.record['experiment']}/{run.record['method']}-{run.row.hash}"),
+        _same("config.yaml", pixel_hash(kept), run.row.hash),
+        Finding("manifest.jsonl", outcome, f"{len(manifest)} images, {len(wanted)} asked for"),
+    ]
+
+
+def _same(what: str, there: object, wanted: object) -> Finding:
+    return Finding(what, EQUAL, str(there)) if there == wanted else Finding(what, DIFFERENT, f"{there}, not {wanted}")
+
+
+def _images(run: Recorded) -> list[Finding]:
+    check = verify(run.items, run.folder.images, (run.row.sampler.width, run.row.sampler.height))
+    gone = [*check.missing, *check.broken]
+    if gone:
+        told = f"{len(gone)} of {len(run.items)} are missing or damaged (first: {gone[0]})"
+        return [Finding("images", DIFFERENT, told)]
+    facts = image_facts(run.items, run.folder, run.row.sampler)
+    kept = run.record["images"]
+    return [
+        _same("images", *(f"{images['n']}, {len(images['invalid'])} invalid" for images in (facts, kept))),
+        _same("foreign files", facts["foreign"], kept["foreign"]),
+        _same("status", status_of(facts["n"], len(facts["invalid"])), run.record["status"]),
+    ]
+
+
+def _scores(run: Recorded) -> list[Finding]:
+    reference = run.reference()
+    device = run.record["protocol"]["device_name"]
+    protocol = protocol_of(run.row, run.items, reference, device)
+    findings = [
+        _same(f"protocol.{key}", _short(protocol[key]), _short(value)) for key, value in run.record["protocol"].items()
+    ]
+    if reference is None:
+        return findings
+    against = {name: _pictures(run, other) for name, other in run.record.get("against", {}).items()}
+    if run.record["method"] == "none" and "none" in run.record["metrics"].get("ssim", {}).get("differences", {}):
+        against["none"] = run.images()
+    with tempfile.TemporaryDirectory() as cache:
+        again = score(
+            run.images(),
+            reference,
+            run.row.metrics,
+            cache=Path(cache),
+            device=run.row.sampler.device,
+            bootstrap=run.row.bootstrap,
+            against=against,
+        )
+    return findings + compare_metrics(run.record["metrics"], again)
+
+
+def _pictures(run: Recorded, other: str) -> ImageSet:
+    """The pictures of a run that this one was compared with: of the same items."""
+    experiment, _, name = other.partition("/")
+    method, _, number = name.rpartition("-")
+    return image_set(RunFolder(run.folder.root, experiment, method, number), run.items)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
