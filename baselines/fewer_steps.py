@@ -1,8 +1,8 @@
 """Fewer steps at equal time: the control that costs no code, nothing merged and part of the steps left out.
 
-Which share of the steps costs what a method costs is measured, by `python -m scripts.equal_time method=retom`, and then
-given here as a number: a run's images must not depend on how fast the machine was. The run's own seconds stand in its
-record, beside the method's, so that everyone sees whether the times are equal.
+Which share of the steps costs what a method costs is measured, by `python -m scripts.equal_time method=retom`, kept in
+the results' equal_time.json, and given here as a number: a run's images must not depend on how fast the machine was.
+The run's own seconds stand in its record, beside the method's, so that everyone sees whether the times are equal.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,17 @@ class FewerSteps(Adapter):
     """The pipeline's own scheduler, asked for fewer steps.
 
     Attributes:
-        share: steps made, of those the sampler asks for, in (0, 1]; rounded to whole steps, at least one.
+        share: steps made, of those the sampler asks for, in (0, 1]; rounded to whole steps, at least one. The name of a
+            method stands for a share that is still to be measured and cannot be applied.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
     """
 
-    share: float = 0.5
+    share: float | str = 0.5
 
     def __post_init__(self):
-        if isinstance(self.share, bool) or not 0 < self.share <= 1:
+        if not isinstance(self.share, str) and (isinstance(self.share, bool) or not 0 < self.share <= 1):
             raise ValueError(f"share must be in (0, 1], got {self.share!r}")
 
     @property
@@ -37,11 +38,14 @@ class FewerSteps(Adapter):
         return False
 
     def steps(self, asked: int) -> int:
-        """How many steps are made where `asked` are asked for."""
+        """How many steps are made where `asked` are asked for. ValueError where the share is not measured."""
+        if isinstance(self.share, str):
+            raise ValueError(f"share must be a number, measured by python -m scripts.equal_time, got {self.share!r}")
         return max(1, int(asked * self.share + 0.5))
 
     def apply(self, pipe) -> int:
         """Shorten what the pipeline's scheduler is asked for. No site; the scheduler notes what was left out."""
+        self.steps(1)
         scheduler = getattr(pipe, "scheduler", None)
         if scheduler is None:
             raise ValueError(f"fewer steps are for pipelines with a scheduler, got {type(pipe).__name__}")

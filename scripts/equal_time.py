@@ -1,7 +1,8 @@
 """Which step count costs what a method costs: `python -m scripts.equal_time method=retom model=sd15`.
 
 Plain sampling is timed at all steps and at half of them, the method between them; seconds are linear in steps, which
-gives the count, and that count is timed as well. Nothing is written: the share found is an option of `fewer_steps`.
+gives the count, and that count is timed as well. The share found is kept in results/equal_time.json, where
+`method=fewer_steps`, whose `share` names the method, takes it from.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from eval.errors import RunError
 from eval.sampler import SamplerConfig
 from eval.timing import measure
 from scripts.entry import say, work_on_each
+from scripts.measured import keep_finding
 from scripts.patching import applied
 from scripts.row import Row, read_row
 from scripts.session import Session
@@ -46,7 +48,10 @@ def main() -> int:
         session.join(row.sampler.device)
         found = equal_time(row, session)
         print(f"method.share={found.share}", flush=True)
+        facts = {"share": found.share, **dataclasses.asdict(found)}
+        path = keep_finding(row.results, row.model.name, row.config["sampler"], row.name, facts)
         say(sentence(row.name, found))
+        say(f"written: {path}")
 
     return work_on_each(work)
 
@@ -85,7 +90,7 @@ def sentence(name: str, found: EqualTime) -> str:
     return (
         f"{name} takes {found.method:.4g} s per image at {found.asked} steps; plain sampling {found.plain:.4g} s, "
         f"and {found.seconds:.4g} s at {found.steps} steps: "
-        f"python -m scripts.run method=fewer_steps method.share={found.share}"
+        f"python -m scripts.run method=fewer_steps method.share={name}"
     )
 
 

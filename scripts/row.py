@@ -19,6 +19,7 @@ from eval.sampler import SamplerConfig
 from eval.shards import Shard
 from eval.stats import Bootstrap
 from eval.timing import TimingConfig
+from scripts.measured import with_measured_share
 from scripts.trust import check_targets
 
 BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap", "shard")
@@ -73,8 +74,12 @@ def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
 
 
 def resolve(composed: DictConfig) -> dict:
-    """The composed configuration as plain data; prompts.classes=on_disk becomes the classes the reference holds."""
+    """The composed configuration as plain data.
+
+    prompts.classes=on_disk becomes the classes the reference holds, and the share of `fewer_steps` the measured one.
+    """
     config = OmegaConf.to_container(composed, resolve=True)
+    config["method"] = with_measured_share(config)
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"], config["trusted"])
         config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))

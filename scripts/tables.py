@@ -19,6 +19,7 @@ from eval.table_spec import TableSpec
 from eval.tables import Table, build_table, write_table
 from eval.tidy import tidy, unfinished_runs, write_tidy
 from scripts.entry import CONF, ROOT, say, work_on_each
+from scripts.measured import with_measured_share
 from scripts.row import build, resolve
 
 # What the command line chooses among the records of one folder; what is left mixed after that is refused.
@@ -85,7 +86,7 @@ def table_specs(config: dict) -> list[TableSpec]:
     """The tables of a resolved configuration, with every method's shipped options. RunError: it has none."""
     if not config["tables"]:
         raise RunError("there is no table to build; choose one with experiment=table1, experiment=table2 or another")
-    profile, methods = build("metrics", config["metrics"]).profile, shipped_methods(config["sampler"])
+    profile, methods = build("metrics", config["metrics"]).profile, shipped_methods(config)
     return [
         TableSpec.from_data({**data, "profile": profile}, methods=methods, backend=config["backend"])
         for data in config["tables"].values()
@@ -127,16 +128,18 @@ def _choice(config: dict, several_seeds: bool) -> dict:
     return chosen
 
 
-def shipped_methods(sampler: dict) -> dict[str, dict]:
+def shipped_methods(config: dict) -> dict[str, dict]:
     """The options of every conf/method choice as shipped, by which a sweep's records are told from a table's rows.
 
-    sampler: what options that follow the sampler (a schedule over its steps) follow.
+    config: the plain configuration whose sampler (for a schedule over its steps) and findings (for `fewer_steps`) the
+    options follow.
     """
     names = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
     composed = {name: compose("config", overrides=[f"method={name}"]) for name in names}
-    for config in composed.values():
-        config.sampler = sampler
-    return {name: OmegaConf.to_container(config.method, resolve=True) for name, config in composed.items()}
+    for choice in composed.values():
+        choice.sampler = config["sampler"]
+    shipped = {name: OmegaConf.to_container(choice.method, resolve=True) for name, choice in composed.items()}
+    return {name: with_measured_share({**config, "method": own}, required=False) for name, own in shipped.items()}
 
 
 def _complain(table: Table) -> int:

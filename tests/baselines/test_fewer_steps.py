@@ -39,6 +39,8 @@ def test_what_it_cannot_do_is_refused(tiny_pipe):
     for wrong in (0, 1.1, True, -0.5):
         with pytest.raises(ValueError, match=r"share must be in \(0, 1\], got"):
             FewerSteps(wrong)
+    with pytest.raises(ValueError, match=r"share must be a number, measured by .* got 'retom'"):
+        FewerSteps("retom").apply(tiny_pipe)
     with pytest.raises(ValueError, match="for pipelines with a scheduler, got UNet2DConditionModel"):
         FewerSteps().apply(tiny_pipe.unet)
     FewerSteps().apply(tiny_pipe)

@@ -8,6 +8,7 @@ from baselines.fewer_steps import FewerSteps
 from eval.errors import RunError
 from eval.timing import TimingConfig
 from scripts import equal_time
+from scripts.measured import keep_finding
 
 
 def test_the_count_lies_on_the_line_through_what_was_measured():
@@ -26,7 +27,23 @@ def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, sess
     found = equal_time.equal_time(row, session)
     assert 3 <= found.steps <= 9  # 6 on a machine of its own
     assert FewerSteps(found.share).steps(found.asked) == found.steps
-    assert f"method=fewer_steps method.share={found.share}" in equal_time.sentence(row.name, found)
+    assert "method=fewer_steps method.share=fewer_steps" in equal_time.sentence(row.name, found)
+
+
+def test_a_run_takes_the_share_that_was_measured_for_its_model_and_sampler(smallest_row, tmp_path):
+    with pytest.raises(RunError, match=r"not measured yet .* retom costs on tiny_random .* scripts\.equal_time"):
+        smallest_row("method=fewer_steps")
+    sampler = smallest_row("method=retom", "sampler.batch_size=2").config["sampler"]
+    for share in (0.9, 0.5):
+        keep_finding(tmp_path, "tiny_random", sampler, "retom", {"share": share})
+    keep_finding(tmp_path, "tiny_random", sampler | {"steps": 7}, "retom", {"share": 0.25})
+    row = smallest_row("method=fewer_steps")
+    assert (row.method.share, row.config["method"]["share"]) == (0.5, 0.5)
+    assert row.hash == smallest_row("method=fewer_steps", "method.share=0.5").hash
+    assert smallest_row("method=fewer_steps", "sampler.steps=7").method.share == 0.25
+    (tmp_path / "equal_time.json").write_text("[")
+    with pytest.raises(RunError, match=r"is damaged .*; delete it and measure again"):
+        smallest_row("method=fewer_steps")
 
 
 def test_a_method_that_saves_nothing_has_no_equal(smallest_row, session, monkeypatch):
