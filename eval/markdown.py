@@ -63,12 +63,15 @@ def shown(table: "Table") -> list[str]:
 
 
 def number(column: str, value: float | None, sign: str = "") -> str:
-    """A number of `column` as the page shows it: 2 decimals as in the paper, 4 in the smoke profile, KID x 1000."""
+    """A number of `column` as the page shows it: 2 decimals as in the paper, 4 of SSIM and in the smoke profile.
+
+    KID is multiplied by 1,000.
+    """
     if value is None:
         return ""
     if column.startswith("kid"):
         return f"{1000 * value:{sign}.3f}"
-    return f"{value:{sign}.4f}" if "_smoke" in column else f"{value:{sign}.2f}"
+    return f"{value:{sign}.4f}" if "_smoke" in column or column.startswith("ssim") else f"{value:{sign}.2f}"
 
 
 def over_seeds(line: "Line", column: str) -> str:
