@@ -33,6 +33,8 @@ def release(training: Training, sampler: SamplerConfig, per_class: int) -> Path:
     without = evaluate.score(
         *evaluate.draw(pipe, training.val, per_class, sampler), classifier, reference, training.val
     )
+    real = evaluate.first(training.train, per_class)
+    figures["real"] = {"n": len(real), "fid_smoke": evaluate.distance(real, classifier, reference)}
     figures["untrained"] = {key: without[key] for key in ("n", "recognised", "fid_smoke")}
     _describe(training, figures, images, sampler, folder)
     shutil.rmtree(folder.with_suffix(""), ignore_errors=True)
