@@ -46,9 +46,7 @@ def _judge_all(composed: DictConfig) -> int:
         "Seconds are of two runs one after the other, not paired; every other difference is paired by picture.",
     ]
     if profile == "smoke":
-        facts.append(
-            "Smoke profile: fid_smoke and clip_smoke are not FID and not CLIP score, the model is a small one."
-        )
+        facts.append("Smoke profile: a small model, and fid_smoke and clip_smoke are not FID and not CLIP score.")
     runs = {method: run_id(record) for method, record in sorted(rows.items())}
     write_json(folder / "claims.json", {"claims": found, "runs": runs, "gates": verdict(gates), "profile": profile})
     text = page(found, TITLE, facts)
