@@ -20,6 +20,10 @@ class Session:
         self._pipeline: tuple[tuple, DiffusionPipeline] | None = None
         self._reference: tuple[tuple, ReferenceSet] | None = None
 
+    def __reduce__(self) -> tuple:
+        """A new session: what crosses to another process, as a job that is queued again, loads everything itself."""
+        return Session, ()
+
     def join(self, device: str) -> None:
         """Meet the other processes of this launch; `device` is the first job's."""
         if self._team is None:

@@ -1,5 +1,6 @@
 """What the Slurm launcher refuses before anything is submitted, in one sentence; test_slurm.py has the rest."""
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import scripts.run
+from scripts.session import Session
 from tests.scripts.conftest import SMALLEST
 
 LAUNCHER = ("hydra/launcher=slurm", *SMALLEST, "timing=off")
@@ -47,3 +49,12 @@ def test_a_mistake_is_one_sentence(told, arguments, sentence) -> None:
     assert status == 1
     assert len(errors) == 1
     assert sentence in errors[0]
+
+
+def test_a_session_crosses_to_another_process_empty(session, smallest_row) -> None:
+    """A job that is queued again is pickled while a patched pipeline of gigabytes is loaded."""
+    row = smallest_row("method=none")
+    session.pipeline(row.model, row.sampler)
+    crossed = pickle.dumps(session)
+    assert len(crossed) < 1000
+    assert vars(pickle.loads(crossed)) == vars(Session())
