@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eval.claims import claims, sentence
+from eval.quiet import Disturbance
 from eval.records import run_id
-from eval.table_spec import UNPAIRED
+from eval.table_spec import SECONDS, UNPAIRED
 
 if TYPE_CHECKING:
     from eval.tables import Line, Table
@@ -25,6 +26,7 @@ _HEADINGS = {
 _ENDINGS = {"_minus_none": " - none", "_half": " at n/2", "_infinite": " at infinity"}
 _SEEDS = "_over_seeds"  # a column of the page alone: mean and standard deviation
 _NO_NUMBERS = ("failed", "missing")
+MARK = "†"  # at seconds that were not taken on a quiet device
 
 
 def render(table: "Table") -> str:
@@ -83,6 +85,12 @@ def over_seeds(line: "Line", column: str) -> str:
     return f"{mean}{f' +- {sd}' if sd else ''} ({line.cells['seeds']})" if mean else ""
 
 
+def mark(line: "Line", column: str) -> str:
+    """`MARK` at the seconds of a row that was not timed on a quiet device, or of which that cannot be told; else ""."""
+    timing = (line.record or {}).get("timing")
+    return MARK if column == SECONDS and timing is not None and not timing.get("quiet") else ""
+
+
 def gates_told(table: "Table") -> list[str]:
     """What the page says of the gates: the failed ones, the unchecked, then one sentence for those that passed."""
     told = [
@@ -109,6 +117,7 @@ def _cell(table: "Table", line: "Line", column: str) -> str:
     sign = "+" if column.endswith("_minus_none") else ""
     ends = (line.cells.get(f"{column}_low"), line.cells.get(f"{column}_high"))
     text, low, high = (number(column, each, sign) for each in (value, *ends))
+    text += mark(line, column)
     return f"{text} [{low}, {high}]" if text and low and high else text
 
 
@@ -135,7 +144,15 @@ def _problems(table: "Table") -> list[str]:
                 notes.append(f"{name} has no {metric}: {_escape(reason)}")
         if record["timing"] is not None and record["timing"]["resumed"]:
             notes.append(f"{name}: its seconds were measured in a resumed run.")
+        if SECONDS in table.metrics and mark(line, SECONDS):
+            notes.append(f"{name}: {MARK} {_around(record)} while it was timed; timing.again=true times it anew.")
     return notes
+
+
+def _around(record: dict) -> str:
+    timing = record["timing"]
+    device = record["config"]["sampler"].get("device", "cpu")
+    return Disturbance(device, timing.get("others_cpu_share"), timing.get("other_gpu_processes")).sentence
 
 
 def _footnotes(table: "Table") -> list[str]:

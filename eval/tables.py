@@ -18,6 +18,7 @@ from eval.selection import Extra, assign, choose, refuse_mixed
 from eval.table_spec import BESIDE, SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
 
 BASELINE = "none"
+QUIET = f"{SECONDS}_quiet"
 _TAIL = ("n", "n_reference", "protocol", "run_id", "status", "gates")
 
 
@@ -126,6 +127,7 @@ def _columns(spec: TableSpec, profile: str, seeds: Sequence[int]) -> tuple[str, 
     names = [metric_name(metric, profile) for metric in spec.metrics]
     intervals = [f"{name}_{end}" for name in names for end in ("low", "high")]
     paired = [f"{name}_minus_{BASELINE}" for name in names if name not in UNPAIRED]
+    intervals += [QUIET] if SECONDS in names else []
     differences = [f"{name}{end}" for name in paired for end in ("", "_low", "_high")]
     paper = [f"paper_{metric}" for metric in spec.metrics]
     beside = [column for metric in spec.metrics for column in _beside_columns(metric, profile)]
@@ -182,8 +184,14 @@ def _line(
 def _numbers(record: dict, name: str) -> dict[str, Any]:
     if name == SECONDS:
         low, high = seconds_interval(record["timing"])
-        value = None if record["timing"] is None else record["timing"][SECONDS]
-        return {name: value, f"{name}_low": low, f"{name}_high": high}
+        if record["timing"] is None:
+            return {}
+        return {
+            name: record["timing"][SECONDS],
+            f"{name}_low": low,
+            f"{name}_high": high,
+            QUIET: record["timing"].get("quiet"),
+        }
     metric = record["metrics"].get(name)
     if metric is None:
         return {}

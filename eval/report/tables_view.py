@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.claims import claims, sentence
-from eval.markdown import gates_told, heading, number, over_seeds, shown
+from eval.markdown import gates_told, heading, mark, number, over_seeds, shown
 from eval.records import run_id
 from eval.tables import Line, Table, csv_text
 
@@ -73,4 +73,5 @@ def _cell(table: Table, line: Line, column: str) -> Cell:
     sign = "+" if column.endswith("_minus_none") else ""
     low, high = line.cells.get(f"{column}_low"), line.cells.get(f"{column}_high")
     interval = "" if low is None or high is None else f"[{number(column, low, sign)}, {number(column, high, sign)}]"
-    return Cell(number(column, value, sign), interval, value, number=True, measured=not column.startswith("paper_"))
+    text = number(column, value, sign) + mark(line, column)
+    return Cell(text, interval, value, number=True, measured=not column.startswith("paper_"))

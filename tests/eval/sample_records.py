@@ -48,9 +48,11 @@ def make_distance(fid: float) -> dict:
     return metric | {"half": {"value": fid + 4, "n": 50}, "infinite": fid - 4}
 
 
-def make_timing(seconds: float, resumed: bool = False) -> dict:
+def make_timing(seconds: float, resumed: bool = False, others: float = 0.01) -> dict:
     raw = [seconds + 0.01 * step for step in range(-4, 5)]
-    return {"s_per_im": seconds, "batches": [{"batch_size": 1, "seconds": raw, "median": seconds}], "resumed": resumed}
+    batches = [{"batch_size": 1, "seconds": raw, "median": seconds}]
+    around = {"quiet": others <= 0.05, "others_cpu_share": others, "other_gpu_processes": None}
+    return {"s_per_im": seconds, "batches": batches, "resumed": resumed, **around}
 
 
 def make_record(

@@ -21,7 +21,7 @@ SHIPPED = {"ratio": 0.5, "window": {"down": 2, "mid": 8}}
 def sample(profile: str = "real") -> list[dict]:
     """none and retom done, tomesd failed, atc missing; two sweeps, another backend, another method."""
     slow = make_record("none", fid=37.5, seconds=2.62, profile=profile, date="2026-11-18T10:00:00+00:00")
-    slow["timing"]["resumed"] = True
+    slow["timing"] = make_timing(2.62, resumed=True, others=0.5)
     blank = make_record("retom", fid=36.0, profile=profile, invalid=3, **SHIPPED | {"ratio": 0.75})
     suffix = "_smoke" if profile == "smoke" else ""
     blank["metrics"][f"clip{suffix}"] |= {"value": None, "interval": None, "differences": {}, "reason": "NaN | pixels"}
@@ -151,7 +151,7 @@ def test_kill_in_the_middle_of_writing_leaves_whole_tables(tmp_path: Path) -> No
     write = """
 import itertools, pathlib, sys
 from eval.tables import build_table, write_table
-from tests.eval.sample_records import make_record
+from tests.eval.sample_records import make_record, make_timing
 from tests.eval.sample_specs import make_spec
 for number in itertools.count():
     records = [make_record("retom", fid=number, ratio=i / 200, window=1) for i in range(100)]
