@@ -6,6 +6,7 @@ Seconds and merges need the model and are not looked at.
 
 import dataclasses
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +34,10 @@ def main() -> int:
 
 def _verify(config: dict) -> int:
     results = Path(config["results"])
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(config["run"])):
+        raise RunError(
+            f"run must name a run, as table1/retom-0123456789ab (a run_id of a table), got {config['run']!r}"
+        )
     run = recorded(read_record(results / "runs" / config["run"]), results, config["trusted"])
     findings = [*_folder(run), *_images(run)]
     if all(finding.good for finding in findings):
@@ -59,16 +64,27 @@ def read_record(folder: Path) -> dict:
 
 def _folder(run: Recorded) -> list[Finding]:
     """Name, configuration and manifest: that the pictures are those of the record's configuration."""
-    kept = yaml.safe_load((run.folder.path / "config.yaml").read_text(encoding="utf-8"))
+    name = f"{run.record['experiment']}/{run.record['method']}-{run.row.hash}"
+    return [_same("folder", run.folder.run_id, name), _config(run), _manifest(run)]
+
+
+def _config(run: Recorded) -> Finding:
+    try:
+        kept = pixel_hash(yaml.safe_load((run.folder.path / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        return Finding("config.yaml", DIFFERENT, f"cannot be read: {' '.join(str(error).split())}")
+    return _same("config.yaml", kept, run.row.hash)
+
+
+def _manifest(run: Recorded) -> Finding:
     wanted = [dataclasses.asdict(item) for item in run.items]
-    lines = (run.folder.path / "manifest.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-    manifest = [json.loads(line) for line in lines]
+    try:
+        lines = (run.folder.path / "manifest.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        manifest = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        return Finding("manifest.jsonl", DIFFERENT, f"cannot be read: {error}")
     outcome = EQUAL if manifest == wanted else DIFFERENT
-    return [
-        _same("folder", run.folder.run_id, f"{run.record['experiment']}/{run.record['method']}-{run.row.hash}"),
-        _same("config.yaml", pixel_hash(kept), run.row.hash),
-        Finding("manifest.jsonl", outcome, f"{len(manifest)} images, {len(wanted)} asked for"),
-    ]
+    return Finding("manifest.jsonl", outcome, f"{len(manifest)} images, {len(wanted)} asked for")
 
 
 def _same(what: str, there: object, wanted: object) -> Finding:

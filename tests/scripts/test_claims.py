@@ -72,6 +72,12 @@ def test_a_record_is_verified_from_its_images_alone(command, tmp_path: Path, cap
     record["metrics"]["clip_smoke"]["value"] -= 0.01
     (folder / "record.json").write_text(json.dumps(record))
 
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text("{")
+    assert command(scripts.verify, run) == 1
+    assert "different  config.yaml: cannot be read" in capsys.readouterr().out
+    (folder / "config.yaml").write_text(config)
+
     picture = next((folder / "images").iterdir())
     write_png(picture, 255 - np.asarray(Image.open(picture).convert("RGB")))
     assert command(scripts.verify, run) == 1
@@ -84,3 +90,6 @@ def test_a_record_is_verified_from_its_images_alone(command, tmp_path: Path, cap
 def test_a_run_that_is_not_there_is_said(command, capsys) -> None:
     assert command(scripts.verify, "run=smoke/retom-000000000000") == 1
     assert "is no record that can be verified" in capsys.readouterr().err
+    for name in ("", "../x", "retom"):
+        assert command(scripts.verify, f"run={name}") == 1
+        assert "run must name a run" in capsys.readouterr().err
