@@ -50,6 +50,12 @@ def names(records: dict[str, dict]) -> dict[str, str]:
     return {name: run_id(record) for name, record in records.items()}
 
 
+def invalid(records: dict[str, dict]) -> dict[str, list[str]]:
+    """By name the keys of the pictures that were invalid when a row was compared: once mended, it is compared anew."""
+    found = {name: sorted(entry["key"] for entry in record["images"]["invalid"]) for name, record in records.items()}
+    return {name: keys for name, keys in found.items() if keys}
+
+
 def _beside_method(config: dict) -> dict:
     chosen = {key: config[key] for key in PIXELS_BESIDE_METHOD}
     chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
