@@ -1,0 +1,123 @@
+"""Whether damage grows with the ratio: `python -m scripts.damage experiment=damage`, after its rows and its table.
+
+Compares the finished runs of the sweep pair by pair and writes results/<table>_differences.csv and .md. The exit status
+says whether the runs were there, not whether the outcome is the expected one.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas
+from omegaconf import DictConfig
+
+from eval.atomic import write_text
+from eval.damage import WORSE, Pair, Run, render, rivals_of, steps_of
+from eval.errors import RunError
+from eval.metrics import score
+from eval.pictures import ImageSet
+from eval.records import RunFolder, load_records, run_id
+from eval.reference import load_reference
+from scripts.entry import say, work_on_each
+from scripts.row import Row, read_row
+from scripts.siblings import image_set
+from scripts.tables import fitting
+
+DESTINATIONS = ("retom", ("retom_random", "retom_least"))
+
+
+def main() -> int:
+    """Compare, write, tell. Returns the exit status."""
+
+    def work(composed: DictConfig, choices: dict[str, str]) -> None:
+        row = read_row(composed, choices)
+        compared = Comparison(row)
+        for path in compared.write():
+            say(f"written: {path}")
+
+    return work_on_each(work)
+
+
+class Comparison:
+    """The finished runs of a sweep over ratios, with their images, and what scoring them against each other gives."""
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        records = fitting(load_records(row.results / "runs", row.runs), row.config)
+        finished = [record for record in records if record["status"] == "ok"]
+        self._records = {
+            _run(record): record for record in finished if record["config"]["method"].get("ratio") is not None
+        }
+        unmerged = [record for record in finished if record["method"] == "none"]
+        if not unmerged or not self._records:
+            raise RunError(
+                f"{row.results / 'runs' / row.runs} lacks finished runs of {'a ratio' if unmerged else 'method none'}; "
+                "make them first: python -m scripts.run --multirun experiment=damage, and the same with method=none"
+            )
+        self._none = self._images(unmerged[0])
+        self._reference = load_reference(row.reference, row.prompts.selected(), row.cache)
+
+    def write(self) -> list[Path]:
+        """Both files; their paths."""
+        steps = [pair for run, other in steps_of(self._records) for pair in self._pairs(run, other)]
+        rivals = [pair for run, other in rivals_of(self._records, *DESTINATIONS) for pair in self._pairs(run, other)]
+        values = {
+            metric: {run: record["metrics"][metric]["value"] for run, record in self._records.items()}
+            for metric in WORSE
+        }
+        name = next(iter(self._row.config["tables"]), "damage")
+        csv, page = (self._row.results / f"{name}_differences.{end}" for end in ("csv", "md"))
+        frame = pandas.DataFrame([pair.row() for pair in [*steps, *rivals]])
+        write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
+        text = render(values, steps, rivals, self._notes())
+        write_text(page, text)
+        print(text, flush=True)
+        return [csv, page]
+
+    def _pairs(self, run: Run, against: Run) -> list[Pair]:
+        """`run` minus `against` in every metric of damage."""
+        images, others = self._images(self._records[run]), self._images(self._records[against])
+        found = score(
+            images,
+            self._reference,
+            self._row.metrics,
+            cache=self._row.cache,
+            device=self._row.sampler.device,
+            bootstrap=self._row.bootstrap,
+            against={"none": self._none, "other": others},
+        )
+        return [_pair(metric, run, against, found[metric]) for metric in WORSE]
+
+    def _images(self, record: dict) -> ImageSet:
+        folder = RunFolder(self._row.results / "runs", self._row.runs, record["method"], record["pixel_hash"])
+        return image_set(folder, self._row.prompts.items())
+
+    def _notes(self) -> list[str]:
+        """Protocol, device, code and date of the runs."""
+        records = list(self._records.values())
+        protocol, provenances = records[0]["protocol"], [record["provenance"] for record in records]
+        sampler, model = protocol["sampler"], protocol["model"]
+        codes = sorted({f"{p['git']['sha'][:12]}{' with changes' if p['git']['dirty'] else ''}" for p in provenances})
+        return [
+            f"Model {model['name']}, revision {str(model.get('revision'))[:12]}; {sampler['scheduler']}, "
+            f"{sampler['steps']} steps, guidance {sampler['guidance']:g}.",
+            f"{protocol['n']} images of {len(self._row.prompts.selected())} classes against statistics of "
+            f"{protocol['n_reference']} pictures; intervals: 95%, over classes, of paired differences.",
+            f"{protocol['metrics']['networks']['fid_smoke']}.",
+            f"Device {protocol['device_name']}; {min(p['date'] for p in provenances)[:10]}; code {', '.join(codes)}.",
+            "A difference is the first run minus the second; ratios are compared with the next lower one.",
+        ]
+
+
+def _run(record: dict) -> Run:
+    return Run(record["method"], float(record["config"]["method"]["ratio"]), run_id(record))
+
+
+def _pair(metric: str, run: Run, against: Run, entry: dict[str, Any]) -> Pair:
+    found = entry["differences"]["other"]
+    low, high = found["interval"] or (None, None)
+    return Pair(metric, run, against, found["value"], low, high, entry["n"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""From finished runs of a sweep to the page on damage, with the model of random weights."""
+
+import pandas
+import pytest
+
+from eval.errors import RunError
+from scripts.damage import Comparison
+from scripts.job import run_job
+
+SIZE = ("experiment=damage", "prompts.classes=6", "prompts.images_per_class=2", "reference.per_class=2")
+
+
+def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, capsys):
+    rows = [smallest_row(*SIZE, f"method={name}", *more) for name, more in ROWS]
+    with pytest.raises(RunError, match="there is no record"):
+        Comparison(rows[0])
+    for row in rows[1:]:
+        run_job(row, session)
+    with pytest.raises(RunError, match="lacks finished runs of method none; make them first"):
+        Comparison(rows[0])
+    run_job(rows[0], session)
+    paths = Comparison(rows[0]).write()
+    assert [path.name for path in paths] == ["damage_tiny_differences.csv", "damage_tiny_differences.md"]
+    frame = pandas.read_csv(paths[0])
+    assert sorted(zip(frame.method, frame.ratio, frame.against_method, frame.against_ratio, strict=True)) == [
+        ("retom", 0.25, "retom_random", 0.25),
+        ("retom", 0.25, "retom_random", 0.25),
+        ("retom", 0.75, "retom", 0.25),
+        ("retom", 0.75, "retom", 0.25),
+    ]
+    ssim = frame[(frame.metric == "ssim") & (frame.ratio == 0.75)].iloc[0]
+    assert ssim.low < ssim.difference < ssim.high < 0
+    assert paths[1].read_text() in capsys.readouterr().out
+    assert "- Damage in ssim, of 1 methods: grows for 1 (retom)." in paths[1].read_text()
+
+
+ROWS = (
+    ("none", ()),
+    ("retom", ("method.ratio=0.25",)),
+    ("retom", ("method.ratio=0.75",)),
+    ("retom_random", ("method.ratio=0.25",)),
+)
