@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eval.errors import RunError
+from eval.images import NAN, write_png
 from eval.records import RunFolder, validate_record
 from scripts.job import run_job
 from scripts.row import Row
@@ -185,3 +187,21 @@ def test_classes_on_disk_are_those_with_enough_pictures(smallest_row, tmp_path: 
     row = smallest_row("reference=imagenet_folder", f"reference.path={pictures}", "prompts.classes=on_disk")
     assert [item.wnid for item in row.prompts.items()] == ["n01440764", "n02119789"]
     assert row.config["prompts"]["classes"] == ["n01440764", "n02119789"]
+
+
+def test_a_row_is_compared_anew_when_pictures_of_the_unmerged_one_are_mended(smallest_row, session) -> None:
+    unmerged, row = smallest_row("method=none"), smallest_row("method=retom")
+    for one in (unmerged, row):
+        run_job(one, session)
+    whole = folder_of(row).read_record()
+    picture = min(folder_of(unmerged).images.iterdir())
+    write_png(picture, np.zeros((64, 64, 3), np.uint8), NAN)
+    for record in (path / "record.json" for path in (folder_of(unmerged).path, folder_of(row).path)):
+        record.unlink()
+    spoilt = json.loads(json.dumps(whole))
+    spoilt["against_invalid"] = {"none": [picture.stem]}
+    folder_of(row).write_record(spoilt)
+    assert run_job(unmerged, session) == "done"
+    assert run_job(row, session) == "rescored"
+    mended = folder_of(row).read_record()
+    assert (mended["against_invalid"], mended["metrics"]) == ({}, whole["metrics"])
