@@ -251,8 +251,10 @@ def check_files(items: Iterable[Mapping], path: Path) -> None:
     seen = set()
     for item in items:
         name = item.get("file")
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
-            raise RunError(f"{path} names the file {name!r}; a file name has letters, digits, '_', '-' and '.' only.")
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", name):
+            raise RunError(
+                f"{path} names the file {name!r:.80}; a file name is at most 200 letters, digits, '_', '-' and '.'."
+            )
         if name in seen:
             raise RunError(f"{path} names the file {name!r} twice; every image has its own.")
         seen.add(name)

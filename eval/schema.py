@@ -59,7 +59,7 @@ def validate_record(record: Any) -> None:
     for name, metric in record["metrics"].items():
         _check_metric(f"record.metrics.{name}", metric)
     for index, site in enumerate(record["merges"]):
-        _is(f"record.merges[{index}]", site, (dict,))
+        _check_site(f"record.merges[{index}]", site)
     if record["timing"] is not None:
         _check_timing(record["timing"])
     _check_numbers("record", record)
@@ -129,6 +129,14 @@ def _check_images(images: Mapping) -> None:
             _is(f"{where}.{key}", entry.get(key), (str,))
 
 
+def _check_site(where: str, site: Any) -> None:
+    _is(where, site, (dict,))
+    for key in ("tokens", "merged", "plans_computed", "plans_reused"):
+        _is(f"{where}.{key}", site.get(key), (int, type(None)))
+    if site.get("merged") is not None:
+        _is(f"{where}.tokens", site.get("tokens"), (int,))
+
+
 def _check_metric(where: str, metric: Any) -> None:
     _is(where, metric, (dict,))
     for key in ("value", "n", "n_reference", "interval", "protocol", "differences"):
@@ -139,6 +147,11 @@ def _check_metric(where: str, metric: Any) -> None:
     _is(f"{where}.protocol", metric["protocol"], (str,))
     _is(f"{where}.differences", metric["differences"], (dict,))
     _check_estimate(where, metric)
+    if "infinite" in metric:
+        _is(f"{where}.half", metric.get("half"), (dict,))
+        if "value" not in metric["half"]:
+            raise ValueError(f"{where}.half.value is absent")
+        _is(f"{where}.half.value", metric["half"]["value"], (int, float, type(None)))
     if metric["value"] is None:
         _is(f"{where}.reason", metric.get("reason"), (str,))
     for name, difference in metric["differences"].items():
@@ -147,7 +160,8 @@ def _check_metric(where: str, metric: Any) -> None:
 
 
 def _check_estimate(where: str, estimate: Mapping) -> None:
-    _is(f"{where}.value", estimate.get("value"), (int, float, type(None)))
+    for key in ("value", "infinite"):
+        _is(f"{where}.{key}", estimate.get(key), (int, float, type(None)))
     interval = estimate.get("interval")
     if interval is None:
         return

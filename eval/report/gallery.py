@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.errors import RunError
 from eval.report.gather import Entry, Gathered
 from eval.report.thumbnails import data_uri, likeness, thumbnail
+from eval.run_folder import check_files
 
 BASELINE = "none"
 PROMPTS = 48
@@ -95,21 +96,29 @@ def _manifest(folder: Path, problems: list[str]) -> dict[Key, dict] | None:
     """The run's items by key, prompt and seed; read only: setting a bad file aside is the run's business."""
     path = folder / "manifest.jsonl"
     try:
-        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-        found = {(item["key"], item["prompt"], item["seed"]): item for item in items}
-        if any(Path(item["file"]).name != item["file"] for item in items):
-            raise ValueError("a file name leaves the folder")
+        # Not splitlines(): a prompt may hold U+2028, which JSON does not escape.
+        items = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        found = {(str(item["key"]), str(item["prompt"]), int(item["seed"])): item for item in items}
+        check_files(items, path)
     except FileNotFoundError:
         problems.append(f"{folder.parent.name}/{folder.name} has no manifest.jsonl, hence no pictures here.")
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, RunError) as error:
         problems.append(f"The manifest of {folder.parent.name}/{folder.name} cannot be read ({error}); no pictures.")
         return None
     return found
 
 
 def _open(runs: Path, entry: Entry, item: Mapping, side: int):
-    return thumbnail(runs / entry.run / "images" / item["file"], side)
+    return thumbnail(_file(runs, entry, item), side)
+
+
+def _file(runs: Path, entry: Entry, item: Mapping) -> Path:
+    """Where the picture lies. RunError: a link, which might put any file of this machine on the page."""
+    folder = runs / entry.run / "images"
+    if folder.is_symlink() or (folder / item["file"]).is_symlink():
+        raise RunError(f"picture {folder / item['file']} is a link")
+    return folder / item["file"]
 
 
 def _scores(runs: Path, manifests: Mapping[Entry, Items], keys: Sequence[Key]) -> Scores:
@@ -149,10 +158,10 @@ def _picture(runs: Path, entry: Entry, item: Mapping | None, score: float | None
         return Picture(None, why="not asked of this run")
     listed = {entry["key"]: entry["why"] for entry in entry.line.record["images"]["invalid"]}
     invalid = listed.get(item["key"])
-    path = runs / entry.run / "images" / item["file"]
-    if not path.is_file():
-        return Picture(None, why="no such file", invalid=invalid)
     try:
+        path = _file(runs, entry, item)
+        if not path.is_file():
+            return Picture(None, why="no such file", invalid=invalid)
         return Picture(data_uri(thumbnail(path)), ssim=score, invalid=invalid)
     except RunError:
         return Picture(None, why="unreadable", invalid=invalid)
