@@ -4,16 +4,18 @@ Folder: `$RETOM_CACHE/weights`, else `$XDG_CACHE_HOME/retom/weights`, else `~/.c
 hub stay in the hub's own cache (`HF_HOME`). `HF_HUB_OFFLINE=1` means: do not try the network for either.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from eval.atomic import replacing
+from eval.atomic import clear, replacing
 from eval.errors import RunError
 
 _log = logging.getLogger(__name__)
@@ -45,8 +47,10 @@ class WeightFile:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         # Jobs of a sweep start together: the first one fetches, the others wait and find the file.
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with _alone(target):
             if not _is_intact(target, self.sha256):
+                clear(target.parent)
+                _log.info("fetching %s from %s", target.name, self.url)
                 _fetch(self.url, self.sha256, target)
         return target
 
@@ -124,6 +128,21 @@ def _own_file(path: str, sha256: str | None, source: str) -> Path:
     if sha256 is not None and (found := file_sha256(own)) != sha256:
         raise RunError(f"weights {own} have sha256 {found}, expected {sha256}; get the file again from {source}")
     return own
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Hold the lock of `target`; who has to wait for it is told."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("%s: another process fetches it: waiting", target.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _is_intact(target: Path, sha256: str) -> bool:
