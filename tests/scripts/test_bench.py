@@ -9,13 +9,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from eval.bench import denoisers
 from eval.bench.cells import Cell, expand
+from eval.diffusion_transformers import TRANSFORMERS
 from eval.errors import RunError
 from scripts.bench import run_bench
 from scripts.bench_cell import measure_cell
 from scripts.bench_methods import Clock, clocked, contender
 from scripts.bench_site import site_case, site_inputs, site_model
 from scripts.entry import CONF
+from tests.eval import tiny_families
 
 GRIDS = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))
 
@@ -39,6 +42,9 @@ def test_every_grid_names_methods_that_build_and_periods_that_fit(hydra, grid):
     names = {name for cell in cells for name in cell.methods}
     built = {name: contender(name, bench["methods"], 0.5) for name in names if not name.endswith("_triton")}
     assert {"none", "oracle", "tomesd"} <= set(built)
+    for cell in cells:
+        if cell.model in TRANSFORMERS:
+            assert "tomesd" not in cell.methods  # the package serves U-Nets alone
     assert all(built[name].period <= cell.rounds for cell in cells for name in cell.methods
                if name in built and cell.level != "pipeline")  # fmt: skip
 
@@ -153,6 +159,34 @@ def test_the_whole_command_writes_its_tables(hydra, tmp_path):
     kept = json.loads((tmp_path / "bench_cpu.json").read_text(encoding="utf-8"))
     assert [len(row["samples"]) for row in kept["rows"]] == [2] * 7 + [1] * 4
     assert "## Whole images" in (tmp_path / "bench_cpu.md").read_text(encoding="utf-8")
+
+
+UNSERVED = {
+    "pixart": {"tomesd": "tomesd patches U-Nets", "deepcache": "DeepCache wraps the blocks of a UNet2DConditionModel"},
+    "sd3": {"oracle": "no self-attention the oracle knows", "todo": "must be a choice of self, ff, got 'self_kv'"},
+    "flux": {"ibtm": "without halves to compare", "fewer_steps": "fewer steps are for pipelines with a scheduler"},
+}
+
+
+@pytest.mark.parametrize("model", list(UNSERVED))
+def test_transformers_are_timed_and_what_cannot_serve_them_is_a_row(hydra, monkeypatch, model):
+    kind, _ = TRANSFORMERS[model]
+    monkeypatch.setitem(TRANSFORMERS, model, (kind, tiny_families.TRANSFORMERS[model]))
+    methods = ("none", "retom_p1", "tomesd_plan", *UNSERVED[model])
+    cell = Cell("denoiser", methods, 2, warmup=1, model=model, pixels=64, batch=1)
+    rows = {row["method"]: row for row in measure_cell(cell, hydra()["bench"]["methods"], memory=False)}
+    for name in ("none", "retom_p1", "tomesd_plan"):
+        assert rows[name]["status"] == "ok", rows[name]
+    assert rows["retom_p1"]["merged"] == 8 * rows["retom_p1"]["sites"]  # of 16 tokens at 64 px
+    for name, sentence in UNSERVED[model].items():
+        assert rows[name]["status"] == "failed"
+        assert sentence in rows[name]["error"]
+
+
+def test_weights_that_do_not_fit_are_rows_and_not_the_end(hydra, monkeypatch):
+    monkeypatch.setattr(denoisers, "free_bytes", lambda device: 30e9)
+    rows = measure_cell(Cell("denoiser", ("none",), 1, model="flux", pixels=64), hydra()["bench"]["methods"])
+    assert "the weights of flux in float32 take 48 GB and 30 GB are free" in rows[0]["error"]
 
 
 def test_a_failed_row_is_the_exit_status(hydra, tmp_path):
