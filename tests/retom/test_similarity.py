@@ -52,6 +52,15 @@ def test_a_plain_loop_reading_of_each(grid, window, similarity, source):
         assert found == expected
 
 
+def test_the_four_choose_alike_after_norms_that_were_never_trained(tiny_pipe):
+    """It leaves tokens of mean 0 and of one length: products, distances and correlations then rank as cosines do."""
+    outputs = []
+    for name in SIMILARITIES:
+        with retom.patched(tiny_pipe, similarity=name):
+            outputs.append(denoise(tiny_pipe.unet))
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+
+
 def test_the_four_choose_differently():
     x = torch.randn(1, 64, 8, generator=torch.Generator().manual_seed(1)) + 1
     chosen = [retom.merge_plan(x, (8, 8), window=8, ratio=0.5, similarity=name).assign for name in SIMILARITIES]
