@@ -20,27 +20,28 @@ EXPORT = "export"
 
 def main() -> int:
     """Train, export, tell. Returns the exit status."""
-    return work_on_each(_work, "train_tiny")
+    return work_on_each(lambda composed, _: work(composed), "train_tiny")
 
 
-def _work(composed: DictConfig, choices: dict[str, str]) -> None:
-    config = OmegaConf.to_container(composed, resolve=True)
-    for name in config["stages"]:
+def work(composed: DictConfig) -> None:
+    """Do every stage that the configuration names, in its order. ValueError, RunError: what cannot be done."""
+    for name in composed.stages:
         if name not in (*STAGES, EXPORT):
             raise ValueError(f"stages must be of {', '.join((*STAGES, EXPORT))}, got {name!r}")
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
-    training = Training(read(config))
-    sampler = SamplerConfig(**config["sampler"], height=64, width=64, batch_size=20)
-    for name in config["stages"]:
+    if composed.threads:
+        torch.set_num_threads(composed.threads)
+    training = Training(read(composed))
+    sampler = SamplerConfig(**composed.sampler, height=64, width=64, batch_size=20)
+    for name in composed.stages:
         if name == EXPORT:
-            say(f"wrote {release(training, sampler, config['per_class'])}")
+            say(f"wrote {release(training, sampler, composed.per_class)}")
         else:
             training.run(name)
 
 
-def read(config: dict) -> TrainingConfig:
+def read(composed: DictConfig) -> TrainingConfig:
     """The checked configuration of a training. ValueError: a bad value."""
+    config = OmegaConf.to_container(composed, resolve=True)
     loops = {stage: LoopConfig(**config[stage]) for stage in STAGES}
     return TrainingConfig(**loops, **{key: config[key] for key in ("data", "out", "seed", "device", "dtype")})
 
