@@ -1,0 +1,115 @@
+"""kill -9 and Ctrl-C at any moment: the same command takes up the rest, and nothing differs from an undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.workshop import ROOT, RUN, TABLES, copy, hold_until
+
+pytestmark = pytest.mark.faults
+
+MOMENTS = 50
+IN_TABLES = 8  # of these, so many while the table is built
+_RANDOM = random.Random(20261121)
+# One moment in each equal part of the command's duration, so that they are spread over all that it does.
+IN_RUN = [(i + _RANDOM.random()) / (MOMENTS - IN_TABLES) for i in range(MOMENTS - IN_TABLES)]
+IN_TABLE = [(i + _RANDOM.random()) / IN_TABLES for i in range(IN_TABLES)]
+WRITES = ("config.yaml", "manifest.jsonl", ".png", ".npz", "record.json")
+
+
+def phase(results: Path) -> str:
+    """What the killed run was at, from what it left."""
+    runs = sorted(results.glob("runs/*/*/"))
+    open_runs = [run for run in runs if run.is_dir() and not (run / "record.json").exists()]
+    if not runs:
+        return "starting"
+    if not open_runs:
+        return "between rows or ended"
+    return "drawing" if len(list(open_runs[0].glob("images/*.png"))) < 2 else "timing and scoring"
+
+
+def told_of(folder: Path) -> str | None:
+    """What the next start has to say: nothing where the killed one had not begun a run, or had ended it."""
+    begun = [run for run in folder.glob("results/runs/*/*") if (run / "config.yaml").exists()]
+    if all((run / "record.json").exists() for run in begun):
+        return None
+    return "was begun before and has no record"
+
+
+@pytest.mark.parametrize("moment", IN_RUN, ids="{:.3f}".format)
+def test_kill_at_a_random_moment_of_a_run(moment: float, trial, server, whole, tmp_path: Path) -> None:
+    with trial("kill -9 at a random moment") as one:
+        process = server.start("scripts.run", *RUN, folder=tmp_path)
+        time.sleep(moment * whole.seconds["scripts.run"])
+        process.signal(signal.SIGKILL)
+        one.detail = phase(tmp_path / "results") if process.wait() == -9 else "ended before"
+        one.recover(tmp_path, says=told_of(tmp_path))
+
+
+@pytest.mark.parametrize("moment", IN_TABLE, ids="{:.3f}".format)
+def test_kill_at_a_random_moment_of_a_table(moment: float, trial, server, whole, tmp_path: Path) -> None:
+    with trial("kill -9 at a random moment") as one:
+        folder = copy(whole.folder, tmp_path / "copy")
+        process = server.start("scripts.tables", *TABLES, folder=folder)
+        time.sleep(moment * whole.seconds["scripts.tables"])
+        process.signal(signal.SIGKILL)
+        one.detail = "building the table" if process.wait() == -9 else "ended before"
+        one.recover(folder, says="written: ")
+
+
+@pytest.mark.parametrize("moment", ["begun", "written", "renamed"])
+@pytest.mark.parametrize("name", WRITES)
+def test_kill_in_the_write_of_a_file(name: str, moment: str, trial, server, tmp_path: Path) -> None:
+    with trial("kill -9 within a write", f"{name} {moment}") as one:
+        done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage={"die_at": {"name": name, "moment": moment}})
+        assert done.status == -9, done.told
+        one.recover(tmp_path, says=told_of(tmp_path))
+
+
+@pytest.mark.parametrize("moment", ["begun", "written", "renamed"])
+@pytest.mark.parametrize("name", ["small.csv", "small.md"])
+def test_kill_in_the_write_of_a_table(name: str, moment: str, trial, server, whole, tmp_path: Path) -> None:
+    with trial("kill -9 within a write", f"{name} {moment}") as one:
+        folder = copy(whole.folder, tmp_path / "copy")
+        for path in folder.glob("results/smoke/small*"):
+            path.unlink()
+        sabotage = {"die_at": {"name": name, "moment": moment}}
+        assert server.run("scripts.tables", *TABLES, folder=folder, sabotage=sabotage).status == -9
+        one.recover(folder, says="written: ")
+
+
+@pytest.mark.parametrize("moment", [0.15, 0.4, 0.65, 0.9])
+def test_ctrl_c(moment: float, trial, server, whole, tmp_path: Path) -> None:
+    with trial("Ctrl-C") as one:
+        process = server.start("scripts.run", *RUN, folder=tmp_path)
+        time.sleep(moment * whole.seconds["scripts.run"])
+        process.signal(signal.SIGINT)
+        status = process.wait()
+        one.detail = phase(tmp_path / "results") if status == 130 else "ended before"
+        if status != 0:
+            assert status == 130, process.told
+            assert "interrupted: what is finished is kept; the same command takes up the rest" in process.told
+            assert "Traceback" not in process.told
+        one.recover(tmp_path, says=told_of(tmp_path))
+
+
+def test_ctrl_c_in_an_interpreter_of_its_own(trial, tmp_path: Path) -> None:
+    with trial("Ctrl-C", "a fresh interpreter") as one:
+        output = (tmp_path / "told").open("w+")
+        command = [sys.executable, "-m", "scripts.run", *RUN]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=tmp_path, env=environment)
+        hold_until(lambda: any((tmp_path / "results").glob("runs/*/*/images/*.png")), process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+        output.seek(0)
+        assert "interrupted: what is finished is kept; the same command takes up the rest" in output.read()
+        output.close()
+        (tmp_path / "told").unlink()
+        one.recover(tmp_path)
