@@ -54,6 +54,12 @@ class Comparison:
                 f"{row.results / 'runs' / row.runs} lacks finished runs of {'a ratio' if unmerged else 'method none'}; "
                 "make them first: python -m scripts.run --multirun experiment=damage, and the same with method=none"
             )
+        alone = [run.run_id for run, record in self._records.items() if not set(WORSE) <= set(record["metrics"])]
+        if alone:
+            raise RunError(
+                f"{len(alone)} runs were scored before the unmerged one was there (first: {alone[0]}); run the sweep "
+                "again, which scores them anew from their images"
+            )
         self._none = self._images(unmerged[0])
         self._reference = load_reference(row.reference, row.prompts.selected(), row.cache)
 

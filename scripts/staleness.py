@@ -1,4 +1,4 @@
-"""How stale a kept choice is: `python -m scripts.staleness model=tiny_random`; results/staleness_<name>.csv.
+"""How stale a kept choice is: `python -m scripts.staleness model=tiny`; results/staleness_<name>.csv.
 
 ReToM runs as it would with its period, but measures at every step beside that, and counts the windows whose
 representative would now be another one. The choice in force, not the new one, is what images are made with.

@@ -19,6 +19,10 @@ def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, ca
     with pytest.raises(RunError, match="lacks finished runs of method none; make them first"):
         Comparison(rows[0])
     run_job(rows[0], session)
+    with pytest.raises(RunError, match=r"3 runs were scored before the unmerged one was there \(first: damage/ret"):
+        Comparison(rows[0])
+    for row in rows[1:]:
+        assert run_job(row, session) == "rescored"
     paths = Comparison(rows[0]).write()
     assert [path.name for path in paths] == ["damage_tiny_differences.csv", "damage_tiny_differences.md"]
     frame = pandas.read_csv(paths[0])

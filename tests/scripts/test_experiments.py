@@ -26,6 +26,7 @@ SWEEPS = (
     "sweep_alpha",
     "sweep_ratio",
     "sweep_grid",
+    "damage",
 )
 
 
