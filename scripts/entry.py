@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError
-from scripts.nearest import explain
+from scripts.nearest import explain, first_line
 from scripts.trust import check_composed, named_on_command_line, vetting
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,7 @@ CONF = ROOT / "conf"
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
 FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "training", "scripts"))
+HYDRA = str(Path(hydra.__file__).parent)
 
 Job = Callable[[DictConfig, dict[str, str]], object]
 Work = Callable[[DictConfig, dict[str, str]], int | None]
@@ -88,17 +89,22 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         place = f" at {error.filename}" if error.filename else ""
         return f"the disk cannot be written{place} ({error.strerror}); make room or choose another results folder"
+    if isinstance(error, OmegaConfBaseException):
+        return first_line(error)
     return str(error)
 
 
 def is_sentence(error: Exception) -> bool:
-    """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised."""
+    """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised.
+
+    So are the errors of Hydra and OmegaConf: they speak of the command line and of keys.
+    """
     if isinstance(error, OSError):
         return error.errno in DISK
     if not isinstance(error, ValueError):
-        return isinstance(error, RunError | HydraException)
+        return isinstance(error, RunError | HydraException | OmegaConfBaseException)
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(FOLDERS)
+    return bool(frames) and frames[-1].filename.startswith((*FOLDERS, HYDRA))
 
 
 def say(text: str) -> None:

@@ -22,11 +22,11 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str 
         known = sorted(path.stem for path in (conf / group).glob("*.yaml"))
         return f"unknown {group} {choice!r}{_nearest(choice, known)}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: {_first_line(error)}"
+        return f"cannot read the override {error.override!r}: {first_line(error)}"
     key = _key_of(str(error), arguments)
     if key is not None:
         return _unknown_key(key, arguments, conf, config)
-    return _first_line(error)
+    return first_line(error)
 
 
 def _key_of(message: str, arguments: Sequence[str]) -> str | None:
@@ -73,5 +73,6 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f", the nearest is {nearest[0]}; there are {listed}" if nearest else f"; there are {listed}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that says something: OmegaConf adds a page of its own state."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -79,6 +79,9 @@ def resolve(composed: DictConfig) -> dict:
     prompts.classes=on_disk becomes the classes the reference holds, and the share of `fewer_steps` the measured one.
     """
     config = OmegaConf.to_container(composed, resolve=True)
+    for group in (*BUILT, "backend"):
+        if not isinstance(config.get(group), dict):
+            raise RunError(f"the configuration has no {group}, got {config.get(group)!r}; choose one with {group}=NAME")
     config["method"] = with_measured_share(config)
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"], config["trusted"])
