@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from eval.atomic import replacing
+from eval.atomic import clear, replacing
 
 
 def write_synthetic(folder: Path, classes: Iterable[tuple[str, int]], per_class: int, *, size: int, seed: int) -> None:
@@ -21,11 +21,13 @@ def write_synthetic(folder: Path, classes: Iterable[tuple[str, int]], per_class:
     Each file is a pure function of (seed, class index, number, size), so two processes may write at once.
     """
     for wnid, index in classes:
-        for number in range(per_class):
-            path = folder / wnid / f"ILSVRC2012_val_{index * 10_000 + number:08d}.JPEG"
-            if not path.exists():
-                with replacing(path) as temporary:
-                    draw_picture(index, number, size=size, seed=seed).save(temporary, format="JPEG", quality=95)
+        paths = [folder / wnid / f"ILSVRC2012_val_{index * 10_000 + number:08d}.JPEG" for number in range(per_class)]
+        missing = [number for number, path in enumerate(paths) if not path.exists()]
+        if missing:
+            clear(folder / wnid)
+        for number in missing:
+            with replacing(paths[number]) as temporary:
+                draw_picture(index, number, size=size, seed=seed).save(temporary, format="JPEG", quality=95)
 
 
 def draw_picture(class_index: int, number: int, *, size: int, seed: int) -> Image.Image:

@@ -112,6 +112,7 @@ def _with_baseline(used: Sequence[dict], records: Sequence[dict]) -> list[dict]:
 def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
     """Write `<name>.csv` (full precision) and `<name>.md` (rounded) into `folder`, each atomically; their paths."""
     csv, markdown = Path(folder) / f"{table.spec.name}.csv", Path(folder) / f"{table.spec.name}.md"
+    atomic.clear(folder)
     atomic.write_text(csv, csv_text(table))
     atomic.write_text(markdown, render(table))
     return csv, markdown

@@ -45,6 +45,7 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
         script=(HERE / "report.js").read_text(encoding="utf-8"),
     )
     path = folder / "report.html"
+    atomic.clear(folder)
     atomic.write_text(path, page)
     return path
 
