@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python 3.11+ and make: `make smoke` and `make test`.
-# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny_random".
+# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny".
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
 	touch $@
 
-smoke: $(STAMP) ## every row of both tables at 64 px on the embedded tiny model; results/smoke/
+smoke: $(STAMP) ## every row of both tables at 64 px on the trained tiny model; results/smoke/
 	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
