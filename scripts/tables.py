@@ -110,7 +110,7 @@ def fitting(records: list[dict], config: dict) -> list[dict]:
         kept = sorted({record["config"]["model"]["name"] for record in records})
         raise RunError(
             f"none of the {len(records)} records in {where} (model {', '.join(kept)}) is of these choices "
-            f"(model {config['model']['name']}); repeat those of the run, or take select.model=NAME"
+            f"(model {config['model']['name']}); repeat those of the run, or take select={{model:NAME}}"
         )
     return fitting
 
