@@ -39,6 +39,11 @@ class EqualTime:
         """The option of `fewer_steps`."""
         return round(self.steps / self.asked, 4)
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What is kept of it."""
+        return {"share": self.share, **dataclasses.asdict(self)}
+
 
 def main() -> int:
     """Measure and tell. Returns the exit status."""
@@ -48,8 +53,7 @@ def main() -> int:
         session.join(row.sampler.device)
         found = equal_time(row, session)
         print(f"method.share={found.share}", flush=True)
-        facts = {"share": found.share, **dataclasses.asdict(found)}
-        path = keep_finding(row.results, row.model.name, row.config["sampler"], row.name, facts)
+        path = keep_finding(row.results, row.model.name, row.config["sampler"], row.name, found.facts)
         say(sentence(row.name, found))
         say(f"written: {path}")
 

@@ -20,7 +20,7 @@ def keep_finding(results: Path, model: str, sampler: Mapping[str, Any], method: 
     """Keep `found` (`share` and what was measured) for this method, model and sampler; the file's path."""
     place = {"method": method, "model": model, "sampler": _timed(sampler)}
     others = [finding for finding in _read(results) if {name: finding.get(name) for name in place} != place]
-    write_json(results / FILE, [*others, {**place, **found}])
+    write_json(results / FILE, [*others, {**place, "found": dict(found)}])
     return results / FILE
 
 
@@ -37,7 +37,7 @@ def with_measured_share(config: Mapping[str, Any], *, required: bool = True) -> 
     place = {"method": method, "model": model, "sampler": _timed(config["sampler"])}
     for finding in _read(Path(config["results"])):
         if {name: finding.get(name) for name in place} == place:
-            return options | {"share": finding["share"]}
+            return options | {"share": finding["found"]["share"]}
     if not required:
         return options
     raise RunError(

@@ -34,8 +34,9 @@ def test_a_run_takes_the_share_that_was_measured_for_its_model_and_sampler(small
     with pytest.raises(RunError, match=r"not measured yet .* retom costs on tiny_random .* scripts\.equal_time"):
         smallest_row("method=fewer_steps")
     sampler = smallest_row("method=retom", "sampler.batch_size=2").config["sampler"]
-    for share in (0.9, 0.5):
-        keep_finding(tmp_path, "tiny_random", sampler, "retom", {"share": share})
+    for steps in (18, 10):
+        found = equal_time.EqualTime(asked=20, steps=steps, method=1.0, plain=2.0, seconds=1.1)
+        keep_finding(tmp_path, "tiny_random", sampler, "retom", found.facts)
     keep_finding(tmp_path, "tiny_random", sampler | {"steps": 7}, "retom", {"share": 0.25})
     row = smallest_row("method=fewer_steps")
     assert (row.method.share, row.config["method"]["share"]) == (0.5, 0.5)
