@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 
 from eval import atomic
+from eval.markdown import MARK
 from eval.report.figures import draw_all
 from eval.report.gallery import gallery
 from eval.report.gather import Gathered
@@ -34,6 +35,7 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         gathered=gathered,
         views=views,
+        mark=MARK if any(MARK in cell.text for shown in views for row in shown.rows for cell in row.cells) else "",
         exports={shown.name: {"header": shown.csv_header, "rows": [row.csv for row in shown.rows]} for shown in views},
         drawings=[*draw_all(gathered, folder / FIGURES), *draw_studies(studies, folder / FIGURES)],
         problems=(*gathered.problems, *studies.problems),

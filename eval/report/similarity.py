@@ -5,7 +5,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
@@ -69,9 +68,10 @@ def _maps(recording: Recording, folder: Path) -> Drawing:
     name = f"{PREFIX}{recording.name}_maps"
     removed = [panel.removed for panel in found.values()]
     alt = (
-        f"Over the finished picture, the windows of each layer, their destinations and the tokens merged into them: "
-        f"{min(removed):.0%} to {max(removed):.0%} of a grid's tokens. One layer for each grid in columns, steps "
-        f"{_steps(recording)} in rows. Prompt: {recording.prompt}, seed {recording.seed}."
+        f"Over the finished picture, the windows of each layer, their destinations and the tokens merged into them, "
+        f"{min(removed):.0%} to {max(removed):.0%} of a grid's tokens, by the plan in force. "
+        f"One layer for each grid in columns, steps {_steps(recording)} in rows. "
+        f"Prompt: {recording.prompt}, seed {recording.seed}."
     )
     numbers = _numbers(recording, "tokens merged into another", lambda panel: f"{panel.removed:.1%}")
     title = f"Figure 3: windows, representatives and merged tokens, {recording.method}"
@@ -98,12 +98,13 @@ def _grid(
         elif row == 0:
             axis.set_title(_site(panel))
         if column == 0:
-            _name_row(axis, recording, *calls[row])
+            axis.set_ylabel(_row_name(recording, *calls[row]))
     return figure, axes, found
 
 
-def _name_row(axis: Axes, recording: Recording, asked: int, step: int) -> None:
-    axis.set_ylabel(f"step {asked}\n(call {step} of {recording.steps})")
+def _row_name(recording: Recording, asked: int, step: int) -> str:
+    planned = sorted({panel.planned for panel in recording.panels if panel.step == step})
+    return f"step {asked}: call {step} of {recording.steps}\nplan of call {', '.join(map(str, planned))}"
 
 
 def _site(panel: Panel) -> str:

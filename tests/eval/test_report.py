@@ -170,6 +170,17 @@ def test_absent_damaged_and_invalid_pictures_are_shown_as_such(runs: Path) -> No
         assert words in page.text
 
 
+def test_seconds_of_a_busy_device_are_marked_and_the_mark_is_explained(runs: Path) -> None:
+    assert "†" not in Page(written(runs)).text
+    for path in runs.rglob("record.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["timing"]["quiet"] = False
+        path.write_text(json.dumps(record), encoding="utf-8")
+    text = Page(written(runs)).text
+    assert "† stands at seconds that were not taken on a quiet device" in text
+    assert "2.60†" in text
+
+
 def test_failed_and_missing_rows_stand_at_the_top(runs: Path) -> None:
     write_run(runs, make_record("atc", status="failed"), prompts=())
     page = Page(written(runs)).text
