@@ -96,7 +96,8 @@ def launch(options: dict, given: dict, jobs: Sequence[Numbered]) -> list[JobRetu
             raise
         ids.append(submitted[-1].id)
     logs = Path(str(queue["submitit_folder"]).replace("%j", "JOB"))
-    say(f"submitted {len(submitted)} jobs to Slurm as {' and '.join(ids)}; their logs: {logs}")
+    count = f"{len(submitted)} job{'s' * (len(submitted) > 1)}"
+    say(f"submitted {count} to Slurm as {' and '.join(ids)}; their logs: {logs}")
     try:
         lost = _wait(submitted, options["poll_s"], options["patience_s"])
     except KeyboardInterrupt:
