@@ -11,8 +11,12 @@ import scripts.gates
 import scripts.run
 import scripts.tables
 import scripts.verify
+from eval.gates import read_references, reference_key
 from eval.images import write_png
-from tests.scripts.conftest import SMALLEST
+from scripts.entry import ROOT
+from scripts.job import preflight
+from scripts.row import read_row
+from tests.scripts.conftest import SMALLEST, composed
 
 CHOICES = ("experiment=smoke", *SMALLEST, "sampler.steps=1", "prompts.classes=5", "prompts.images_per_class=2")
 
@@ -93,3 +97,9 @@ def test_a_run_that_is_not_there_is_said(command, capsys) -> None:
     for name in ("", "../x", "retom"):
         assert command(scripts.verify, f"run={name}") == 1
         assert "run must name a run" in capsys.readouterr().err
+
+
+def test_the_smoke_baseline_has_a_reference_run(session) -> None:
+    checked = preflight(read_row(*composed("experiment=smoke", "method=none")), session)
+    keys = {entry["key"] for entry in read_references(ROOT / "results" / "gates.json")}
+    assert reference_key(checked.protocol) in keys, "python -m scripts.gates experiment=smoke records one"
