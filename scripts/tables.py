@@ -72,7 +72,7 @@ def _write_runs(records: list[dict], config: dict) -> None:
     for record in records:
         groups.setdefault(record["protocol"]["metrics"]["profile"], []).append(record)
     asked = build("metrics", config["metrics"], config["trusted"]).profile
-    measured = {canonical_json(group[0]["config"]["metrics"]): profile for profile, group in groups.items()}
+    measured = {canonical_json(group[0]["config"].get("metrics")): profile for profile, group in groups.items()}
     unfinished: dict[str, dict] = {}
     for name, run in waiting.items():
         unfinished.setdefault(measured.get(canonical_json(run.get("metrics")), asked), {})[name] = run
