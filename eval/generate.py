@@ -27,7 +27,7 @@ __all__ = ["GenerateReport", "ImageCheck", "batches", "generate", "sample", "sha
 
 @dataclasses.dataclass(frozen=True)
 class GenerateReport:
-    """What one call of `generate` did. Names are file names; `remade` were there, broken or NaN; seconds are wall clock."""
+    """What one call of `generate` did. Names are files; `remade` were there, broken or NaN; seconds are wall clock."""
 
     made: tuple[str, ...]
     kept: tuple[str, ...]
