@@ -21,6 +21,7 @@ METHODS = ("none", "tomesd", "retom")
 SWEEP = (
     "experiment=smoke",
     f"method={','.join(METHODS)}",
+    "model=tiny_random",
     "sampler.steps=8",
     "sampler.batch_size=1",
     "prompts.classes=8",
@@ -67,6 +68,16 @@ def submit(cluster: dict[str, str], results: Path, *more: str) -> Iterator[subpr
             raise
 
 
+def submitted(process: subprocess.Popen, jobs: int) -> tuple[str, str]:
+    """Wait until the command says what it submitted: the ids of the array and of the job that closes it."""
+    said = ""
+    for line in process.stderr:
+        said += line
+        if found := re.match(rf"submitted {jobs} jobs to Slurm as (\d+) and (\d+);", line):
+            return found.group(1), found.group(2)
+    pytest.fail(f"nothing was submitted: {said}")
+
+
 def images(results: Path, method: str) -> dict[str, bytes]:
     found = sorted((results / "runs" / "smoke").glob(f"{method}-*/images/*.png"))
     return {path.name: path.read_bytes() for path in found}
@@ -104,8 +115,7 @@ def tables_of(results: Path) -> dict[str, str]:
 def test_a_disturbed_sweep_taken_up_again_is_the_undisturbed_one(cluster, in_process, tmp_path: Path) -> None:
     results, undisturbed = tmp_path / "slurm", tmp_path / "undisturbed"
     with submit(cluster, results) as first:
-        announced = next(line for line in first.stderr if line.startswith("submitted"))
-        array, closing = re.search(r"as (\d+) and (\d+);", announced).groups()
+        array, closing = submitted(first, jobs=4)
         disturb(cluster, results, array)
         told = first.stderr.read()
     assert first.returncode == 1, told
@@ -137,8 +147,7 @@ def test_shards_of_a_run_at_its_time_limit_go_on_and_are_closed(cluster, tmp_pat
     """A shard that gets the signal of its time limit is queued again and goes on."""
     options = ("method=retom", "hydra.launcher.shards=2")
     with submit(cluster, tmp_path, *options) as process:
-        announced = next(line for line in process.stderr if line.startswith("submitted 3 jobs"))
-        array = re.search(r"as (\d+) and", announced).group(1)
+        array, _ = submitted(process, jobs=3)
         drawing(tmp_path, "retom")
         subprocess.run(["scancel", "--signal=USR2", f"{array}_0"], env=cluster, check=True)
         told = process.stderr.read()
