@@ -22,14 +22,15 @@ OPTIONS = ("model", "sampler", "method", "backend", "prompts")
 def tidy(records: Sequence[Mapping], unfinished: Mapping[str, Mapping] | None = None) -> pandas.DataFrame:
     """One line for each record and metric, in the order of run ids and of the record's metrics, seconds last.
 
-    Between `run_id`, `method`, `status` and the numbers stand the options in which the runs differ, by dotted name
-    (`method.ratio`); lists and mappings are JSON. A failed record, and a run of `unfinished` (by run id: its config, or
-    {} where that is not known), has one line without a metric. `quiet`: of seconds, whether the device was.
+    Between `run_id`, `method`, `status` and the numbers stand the options in which runs differ that have them, by
+    dotted name (`method.ratio`); lists and mappings are JSON. A failed record, and a run of `unfinished` (by run id:
+    its config, or {} where that is not known), has one line without a metric. `quiet`: of seconds, whether the device
+    was.
     """
     runs = {run_id(record): (record["status"], record["config"]) for record in records}
     runs = {name: (UNFINISHED, config) for name, config in (unfinished or {}).items()} | runs
     flat = {name: _options(config) for name, (_, config) in runs.items()}
-    differing = _differing([options for options in flat.values() if options])
+    differing = _differing({name: options for name, options in flat.items() if options})
     numbers = {run_id(record): _numbers(record) for record in records}
     lines = [
         {"run_id": name, "method": _method(name), "status": runs[name][0]}
@@ -87,9 +88,21 @@ def _flatten(value: Any, name: str, into: dict[str, Any]) -> None:
         into[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, list | Mapping) else value
 
 
-def _differing(options: Sequence[Mapping]) -> list[str]:
-    names = dict.fromkeys(name for one in options for name in one)
-    return [name for name in names if len({canonical_json(one.get(name)) for one in options}) > 1]
+def _differing(runs: Mapping[str, Mapping]) -> list[str]:
+    """The options in which runs of one method differ, or runs of several methods that all have them."""
+    groups: dict[str, list[Mapping]] = {}
+    for name, options in runs.items():
+        groups.setdefault(_method(name), []).append(options)
+    names = dict.fromkeys(name for options in runs.values() for name in options)
+    return [name for name in names if any(_differ(name, group) for group in (*groups.values(), _having(name, runs)))]
+
+
+def _having(name: str, runs: Mapping[str, Mapping]) -> list[Mapping]:
+    return [options for options in runs.values() if name in options]
+
+
+def _differ(name: str, options: Sequence[Mapping]) -> bool:
+    return len({canonical_json(one.get(name)) for one in options}) > 1
 
 
 def _numbers(record: Mapping) -> list[dict[str, Any]]:

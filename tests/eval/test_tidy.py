@@ -55,6 +55,12 @@ def test_failed_and_unfinished_runs_have_a_line_of_their_own(tmp_path: Path) -> 
     }
 
 
+def test_what_one_method_alone_has_is_a_column_only_where_its_runs_differ() -> None:
+    records = [make_record("none"), *(make_record(ratio=0.5, alpha=alpha) for alpha in (0.25, 0.5))]
+    columns = list(tidy(records).columns)
+    assert columns[3:5] == ["method.alpha", "metric"]
+
+
 def test_lists_and_windows_are_columns_too() -> None:
     one = make_record(window={"down": 2, "mid": 8}, targets=["self"])
     other = make_record(window=4, targets=["self", "cross"])
