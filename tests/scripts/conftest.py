@@ -1,5 +1,6 @@
 """What the tests of the front share: rows composed as the command line composes them, at the smallest size."""
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,10 +53,15 @@ def command(monkeypatch, tmp_path: Path) -> Callable[..., int]:
     def call(module: ModuleType, *arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={tmp_path}"])
         GlobalHydra.instance().clear()
+        level = logging.root.level
         try:
             return module.main()
         finally:
             GlobalHydra.instance().clear()
+            # Hydra leaves logging as its launcher wants it between jobs: silent.
+            logging.root.setLevel(level)
+            for logger in logging.root.manager.loggerDict.values():
+                logger.disabled = False
 
     return call
 
