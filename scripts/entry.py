@@ -91,6 +91,8 @@ def _sentence(error: Exception) -> str:
         return f"the disk cannot be written{place} ({error.strerror}); make room or choose another results folder"
     if isinstance(error, OmegaConfBaseException):
         return first_line(error)
+    if isinstance(error, AssertionError):
+        return "Hydra cannot read the command line; write every choice as name=value"
     return str(error)
 
 
@@ -98,13 +100,15 @@ def is_sentence(error: Exception) -> bool:
     """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised.
 
     So are the errors of Hydra and OmegaConf: they speak of the command line and of keys.
+    Hydra asserts that no name is empty.
     """
     if isinstance(error, OSError):
         return error.errno in DISK
-    if not isinstance(error, ValueError):
+    if not isinstance(error, ValueError | AssertionError):
         return isinstance(error, RunError | HydraException | OmegaConfBaseException)
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith((*FOLDERS, HYDRA))
+    own = (HYDRA,) if isinstance(error, AssertionError) else (*FOLDERS, HYDRA)
+    return bool(frames) and frames[-1].filename.startswith(own)
 
 
 def say(text: str) -> None:
