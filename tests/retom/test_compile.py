@@ -14,10 +14,10 @@ from tests.retom.tiny_unet import TINY
     "options",
     [
         {},
-        {"backend": "matmul"},
-        {"destination": "random"},
-        {"targets": ("self_kv",), "share_plan": True},
-        {"metric": "block_input", "targets": ("self", "ff")},
+        pytest.param({"backend": "matmul"}, marks=pytest.mark.slow),
+        pytest.param({"destination": "random"}, marks=pytest.mark.slow),
+        pytest.param({"targets": ("self_kv",), "share_plan": True}, marks=pytest.mark.slow),
+        pytest.param({"metric": "block_input", "targets": ("self", "ff")}, marks=pytest.mark.slow),
     ],
 )
 def test_fullgraph_and_no_recompilation_from_step_to_step(options):
@@ -37,6 +37,7 @@ def test_fullgraph_and_no_recompilation_from_step_to_step(options):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_another_resolution_is_another_graph():
     torch.compiler.reset()
     model = UNet2DConditionModel(**TINY).eval()
@@ -59,6 +60,7 @@ def denoise(model, call, steps=7):
     return call["hidden_states"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd35", "flux"])
 def test_attention_over_text_and_image_compiles(name):
     torch.compiler.reset()
@@ -76,6 +78,7 @@ def test_attention_over_text_and_image_compiles(name):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_compiled_flux_never_takes_one_grid_for_another():
     """A graph is told the grid when it is compiled; as many tokens in other rows and columns stop it."""
     torch.compiler.reset()

@@ -36,6 +36,19 @@ def composed(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
     return config, choices
 
 
+@pytest.fixture(autouse=True)
+def _heard() -> None:
+    """Before every test: whatever ran before it, log records are heard."""
+    _give_logging_back()
+
+
+def _give_logging_back() -> None:
+    # Hydra leaves logging as its launcher wants it between jobs: silent.
+    logging.root.setLevel(logging.WARNING)
+    for logger in logging.root.manager.loggerDict.values():
+        logger.disabled = False
+
+
 @pytest.fixture
 def smallest_row(tmp_path: Path) -> Callable[..., Row]:
     """A function from overrides to a row of the tiny model whose results go to the test's own folder."""
@@ -53,15 +66,11 @@ def command(monkeypatch, tmp_path: Path) -> Callable[..., int]:
     def call(module: ModuleType, *arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={tmp_path}"])
         GlobalHydra.instance().clear()
-        level = logging.root.level
         try:
             return module.main()
         finally:
             GlobalHydra.instance().clear()
-            # Hydra leaves logging as its launcher wants it between jobs: silent.
-            logging.root.setLevel(level)
-            for logger in logging.root.manager.loggerDict.values():
-                logger.disabled = False
+            _give_logging_back()
 
     return call
 

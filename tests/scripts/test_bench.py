@@ -136,6 +136,7 @@ TINY_SITE = {"level": "site", "shapes": [[64, 32, 2]], "rounds": 2, "warmup": 1}
 TINY_MODEL = {"models": ["tiny"], "pixels": [64], "rounds": 2, "warmup": 1}
 
 
+@pytest.mark.slow
 def test_the_whole_command_writes_its_tables(hydra, tmp_path):
     config = configured(
         hydra,

@@ -10,6 +10,7 @@ from scripts.job import run_job
 SIZE = ("experiment=damage", "prompts.classes=6", "prompts.images_per_class=2", "reference.per_class=2")
 
 
+@pytest.mark.slow
 def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, capsys):
     rows = [smallest_row(*SIZE, f"method={name}", *more) for name, more in ROWS]
     with pytest.raises(RunError, match="there is no record"):

@@ -20,6 +20,7 @@ def test_the_count_lies_on_the_line_through_what_was_measured():
         equal_time.matching_steps(50, 3.0, 25, 3.0, 2.0)
 
 
+@pytest.mark.slow
 def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, session):
     """`fewer_steps` itself as the method: the answer is known."""
     row = smallest_row("method=fewer_steps", "method.share=0.5", "sampler.steps=12")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scripts.job import run_job
 from tests.scripts.conftest import SMALLEST
 
@@ -17,6 +19,7 @@ def launch(results: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_images_of_one_and_fail_together(smallest_row, session, tmp_path: Path) -> None:
     batch = "sampler.batch_size=1"
     done = launch(tmp_path / "two", "method=retom_random", "method.window=1,4", batch)
