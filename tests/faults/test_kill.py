@@ -104,7 +104,9 @@ def test_ctrl_c_in_an_interpreter_of_its_own(trial, tmp_path: Path) -> None:
         output = (tmp_path / "told").open("w+")
         command = [sys.executable, "-m", "scripts.run", *RUN]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=tmp_path, env=environment)
+        # A background job of a shell ignores SIGINT, and would hand that down.
+        heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=tmp_path, env=environment, **heard)
         hold_until(lambda: any((tmp_path / "results").glob("runs/*/*/images/*.png")), process)
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130
