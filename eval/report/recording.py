@@ -5,21 +5,16 @@ token of the whole grid was, a token left alone, a destination, or one that was 
 """
 
 import dataclasses
-import hashlib
 import io
-import json
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eval import atomic
-from eval.errors import RunError
+from eval.report.study_files import reading_study, write_study
 
-RECORDING_VERSION = 1
 PREFIX = "figure3_"
 ALONE, DESTINATION, MERGED = 0, 1, 2  # what a token of `Panel.state` is
 MAX_PANELS, MAX_SIDE = 4096, 1024  # beyond any model of today; a damaged file is not to fill the memory
@@ -112,15 +107,10 @@ def write_recording(recording: Recording, folder: Path) -> tuple[Path, Path]:
         arrays |= {f"similarity_{index}": panel.similarity.astype(np.float16), f"state_{index}": panel.state}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    data, words = (Path(folder) / f"{PREFIX}{recording.name}.{kind}" for kind in ("npz", "json"))
-    with atomic.replacing(data) as temporary:
-        temporary.write_bytes(buffer.getvalue())
     plain = {field.name: getattr(recording, field.name) for field in dataclasses.fields(recording)}
     plain["panels"] = [_words(panel) for panel in recording.panels]
     del plain["picture"]
-    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    atomic.write_json(words, {"recording_version": RECORDING_VERSION, "arrays_sha256": digest, **plain})
-    return data, words
+    return write_study(Path(folder) / f"{PREFIX}{recording.name}.npz", buffer.getvalue(), plain)
 
 
 def _words(panel: Panel) -> dict[str, Any]:
@@ -131,19 +121,11 @@ def _words(panel: Panel) -> dict[str, Any]:
 
 def read_recording(path: Path) -> Recording:
     """The recording whose words are at `path`. RunError: a file is absent, damaged, or they are of different runs."""
-    path = Path(path)
-    try:
-        words = json.loads(path.read_text(encoding="utf-8"))
-        if words["recording_version"] != RECORDING_VERSION:
-            raise ValueError(f"it is of version {words['recording_version']}, not {RECORDING_VERSION}")
-        data = path.with_suffix(".npz").read_bytes()
-        if hashlib.sha256(data).hexdigest() != words["arrays_sha256"]:
-            raise ValueError("the arrays beside it are not those it was written with")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return _checked(words, arrays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
-        why = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise RunError(f"{path} is no recording ({why}); make it again: python -m scripts.figure3") from error
+    with (
+        reading_study(Path(path), ".npz", "recording", "figure3") as (words, content),
+        np.load(io.BytesIO(content), allow_pickle=False) as arrays,
+    ):
+        return _checked(words, arrays)
 
 
 def _checked(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Recording:

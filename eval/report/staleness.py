@@ -1,9 +1,7 @@
 """How stale a kept choice grows: the measurement as files, and its curves over age and over steps."""
 
 import dataclasses
-import hashlib
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,9 @@ from typing import Any
 import matplotlib
 import pandas
 
-from eval import atomic
-from eval.errors import RunError
 from eval.report.drawing import MARKERS, STYLE, Drawing, Numbers, keep, legend, panels, svg_uri
+from eval.report.study_files import reading_study, write_study
 
-STALENESS_VERSION = 1
 PREFIX = "staleness_"
 LAYER_TYPES = ("down", "mid", "up")
 COLUMNS = {
@@ -41,35 +37,21 @@ class Staleness:
 
 def write_staleness(found: Staleness, folder: Path) -> tuple[Path, Path]:
     """Write `staleness_<name>.csv` and, when that is whole, `staleness_<name>.json` into `folder`; the paths."""
-    text = found.table.to_csv(index=False, lineterminator="\n")
-    data, words = (Path(folder) / f"{PREFIX}{found.name}.{kind}" for kind in ("csv", "json"))
-    atomic.write_text(data, text)
-    plain = {"name": found.name, "config": found.config, "provenance": found.provenance}
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    atomic.write_json(words, {"staleness_version": STALENESS_VERSION, "table_sha256": digest, **plain})
-    return data, words
+    content = found.table.to_csv(index=False, lineterminator="\n").encode()
+    words = {"name": found.name, "config": found.config, "provenance": found.provenance}
+    return write_study(Path(folder) / f"{PREFIX}{found.name}.csv", content, words)
 
 
 def read_staleness(path: Path) -> Staleness:
     """The measurement whose words are at `path`. RunError: a file is absent, damaged, or they are of different runs."""
-    path = Path(path)
-    try:
-        words = json.loads(path.read_text(encoding="utf-8"))
-        if words["staleness_version"] != STALENESS_VERSION:
-            raise ValueError(f"it is of version {words['staleness_version']}, not {STALENESS_VERSION}")
-        data = path.with_suffix(".csv").read_bytes()
-        if hashlib.sha256(data).hexdigest() != words["table_sha256"]:
-            raise ValueError("the table beside it is not the one it was written with")
-        table = pandas.read_csv(io.BytesIO(data), dtype=COLUMNS)
+    with reading_study(Path(path), ".csv", "measurement", "staleness") as (words, content):
+        table = pandas.read_csv(io.BytesIO(content), dtype=COLUMNS)
         if list(table.columns) != list(COLUMNS) or not len(table) or not set(table["layer_type"]) <= set(LAYER_TYPES):
             raise ValueError("its table has other columns or no line")
         if not isinstance(words["name"], str):
             raise ValueError(f"name is {words['name']!r}")
         words["config"]["model"], words["provenance"]["date"]
         return Staleness(words["name"], words["config"], words["provenance"], table)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise RunError(f"{path} is no measurement ({why}); make it again: python -m scripts.staleness") from error
 
 
 def draw_staleness(found: Staleness, folder: Path) -> Drawing:

@@ -149,7 +149,7 @@ DAMAGE = {
     "no JSON": lambda path: path.write_text("{", encoding="utf-8"),
     "a list": lambda path: path.write_text("[1]", encoding="utf-8"),
     "empty": lambda path: path.write_text("{}", encoding="utf-8"),
-    "another version": lambda path: _change(path, recording_version=9, staleness_version=9),
+    "another version": lambda path: _change(path, version=9),
     "no configuration": lambda path: _change(path, config=None),
     "a number for a name": lambda path: _change(path, name=3),
     "no date": lambda path: _change(path, provenance={}),
