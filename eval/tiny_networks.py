@@ -7,7 +7,7 @@ Both know 20 ImageNet classes at 64 x 64 and nothing else, so their numbers are 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -24,28 +24,45 @@ _WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class TinyFeatures:
-    """The pooled features of a `ResNetForImageClassification`. folder: where it lies; None is the shipped one."""
+class _Shipped:
+    """One of the two: `folder` is where its config and weights lie, None for the shipped one in eval/assets/tiny/."""
 
     folder: str | None = None
+
+    _name: ClassVar[str]
+    _what: ClassVar[str]
+    _no: ClassVar[str]  # the metric that its number is not
 
     @cached_property
     def sha256(self) -> str:
         """sha256 (hex) of the weights file. RunError when it is missing or damaged."""
-        return file_sha256(whole_safetensors(self._folder / _WEIGHTS))
+        return file_sha256(self._weights())
 
     @property
     def identity(self) -> str:
         """Which network, and its file's hash."""
-        return f"pooled features of the tiny model's classifier, {_WEIGHTS} sha256 {self.sha256[:12]}, no FID"
+        return f"{self._what}, {_WEIGHTS} sha256 {self.sha256[:12]}, no {self._no}"
 
     def preflight(self) -> None:
         """RunError when the weights are missing or damaged."""
-        whole_safetensors(self._folder / _WEIGHTS)
+        self._weights()
 
     def preparer(self) -> Prepare:
         """Bicubic to [3, 64, 64] (pictures of that size stay as they are), in [-1, 1]."""
         return prepare
+
+    @property
+    def _folder(self) -> Path:
+        return SHIPPED / self._name if self.folder is None else Path(self.folder).expanduser()
+
+    def _weights(self) -> Path:
+        return whole_safetensors(self._folder / _WEIGHTS)
+
+
+class TinyFeatures(_Shipped):
+    """The pooled features of a `ResNetForImageClassification`."""
+
+    _name, _what, _no = "classifier", "pooled features of the tiny model's classifier", "FID"
 
     def load(self, device: str | torch.device) -> Embed:
         """The network on `device` in float32, from [B, 3, 64, 64] to [B, D]."""
@@ -54,36 +71,19 @@ class TinyFeatures:
         model = _load(ResNetForImageClassification, self._folder).to(device)
         return lambda batch: model.resnet(batch).pooler_output.flatten(1)
 
-    @property
-    def _folder(self) -> Path:
-        return SHIPPED / "classifier" if self.folder is None else Path(self.folder).expanduser()
-
 
 @dataclass(frozen=True)
-class TinyClip:
-    """A small `CLIPModel` and its tokenizer. folder, tokenizer: where they lie; None is the shipped one."""
+class TinyClip(_Shipped):
+    """A small `CLIPModel`. tokenizer: the folder of its tokenizer, None for the shipped one."""
 
-    folder: str | None = None
     tokenizer: str | None = None
 
-    @cached_property
-    def sha256(self) -> str:
-        """sha256 (hex) of the weights file. RunError when it is missing or damaged."""
-        return file_sha256(whole_safetensors(self._folder / _WEIGHTS))
-
-    @property
-    def identity(self) -> str:
-        """Which network, and its file's hash."""
-        return f"both towers of the tiny model's CLIP, {_WEIGHTS} sha256 {self.sha256[:12]}, no CLIP"
+    _name, _what, _no = "clip", "both towers of the tiny model's CLIP", "CLIP"
 
     def preflight(self) -> None:
         """RunError when the weights are missing or damaged, or there is no tokenizer."""
-        whole_safetensors(self._folder / _WEIGHTS)
+        super().preflight()
         self._load_tokenizer()
-
-    def preparer(self) -> Prepare:
-        """Bicubic to [3, 64, 64] (pictures of that size stay as they are), in [-1, 1]."""
-        return prepare
 
     def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
         """Both towers on `device` in float32."""
@@ -100,10 +100,6 @@ class TinyClip:
             return model.text_projection(model.text_model(input_ids=padded.input_ids.to(device)).pooler_output)
 
         return embed, embed_texts
-
-    @property
-    def _folder(self) -> Path:
-        return SHIPPED / "clip" if self.folder is None else Path(self.folder).expanduser()
 
     def _load_tokenizer(self) -> Any:
         from transformers import CLIPTokenizer
