@@ -42,6 +42,11 @@ class RunFolder:
         if not re.fullmatch(r"[0-9a-f]{12}", str(self.hash)):
             raise ValueError(f"hash must be 12 hexadecimal digits (eval.records.pixel_hash), got {self.hash!r}")
 
+    @classmethod
+    def of(cls, record: Mapping, root: Path) -> "RunFolder":
+        """The folder that the run of `record` has below `root`."""
+        return cls(root, record["experiment"], record["method"], record["pixel_hash"])
+
     @property
     def run_id(self) -> str:
         """The run's name in tables: `<experiment>/<method>-<hash>`."""

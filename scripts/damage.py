@@ -16,11 +16,11 @@ from eval.damage import WORSE, Pair, Run, render, rivals_of, steps_of
 from eval.errors import RunError
 from eval.metrics import score
 from eval.pictures import ImageSet
-from eval.records import RunFolder, load_records, run_id
+from eval.records import load_records, run_id
 from eval.reference import load_reference
 from scripts.entry import say, work_on_each
 from scripts.row import Row, read_row
-from scripts.siblings import image_set
+from scripts.siblings import sibling_images
 from scripts.tables import fitting
 
 DESTINATIONS = ("retom", ("retom_random", "retom_least"))
@@ -95,8 +95,7 @@ class Comparison:
         return [_pair(metric, run, against, found[metric]) for metric in WORSE]
 
     def _images(self, record: dict) -> ImageSet:
-        folder = RunFolder(self._row.results / "runs", self._row.runs, record["method"], record["pixel_hash"])
-        return image_set(folder, self._row.prompts.items())
+        return sibling_images(self._row, record, self._row.prompts.items())
 
     def _notes(self) -> list[str]:
         """Protocol, device, code and date of the runs."""

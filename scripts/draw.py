@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
@@ -15,12 +14,11 @@ from eval.provenance import collect
 from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import measure
+from scripts.entry import ROOT
 from scripts.patching import Applied, applied
 from scripts.row import Row
 from scripts.serving import check_served
 from scripts.session import Session
-
-ROOT = Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)

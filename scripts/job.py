@@ -4,13 +4,11 @@ import contextlib
 import dataclasses
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from eval.errors import RunError
-from eval.gates import BASELINE
 from eval.metrics import check_reference, score
 from eval.prompts import PromptItem
 from eval.provenance import collect, cpu, gpu
@@ -19,12 +17,11 @@ from eval.reference import ReferenceSet, load_reference
 from eval.reference_moments import ReferenceMoments
 from eval.sampler import check_device
 from scripts.draw import Drawn, draw, draw_part, image_facts
+from scripts.entry import ROOT
 from scripts.repair import is_damaged, redraw
 from scripts.row import Row
 from scripts.session import Session
-from scripts.siblings import image_set, invalid, names, sibling_images, siblings
-
-ROOT = Path(__file__).parents[1]
+from scripts.siblings import compared_with, image_set, invalid, names, sibling_images, siblings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +157,7 @@ def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dic
     if checked.reference is None:
         return {}
     own = image_set(folder, checked.items)
+    others = {name: sibling_images(row, record, checked.items) for name, record in against.items()}
     return score(
         own,
         checked.reference,
@@ -167,8 +165,7 @@ def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dic
         cache=row.cache,
         device=row.sampler.device,
         bootstrap=row.bootstrap,
-        against={name: sibling_images(row, record, checked.items) for name, record in against.items()}
-        | ({BASELINE: own} if row.name == BASELINE else {}),  # to itself: exactly 1, which a gate asks for
+        against=compared_with(row.name, own, others),
     )
 
 

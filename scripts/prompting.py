@@ -3,20 +3,16 @@
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+
+from scripts.entry import given_arguments
 
 PROMPT = "prompt="
 
 
-@contextlib.contextmanager
-def as_hydra_reads_it(flags: Mapping[str, str] | None = None) -> Iterator[None]:
+def as_hydra_reads_it(flags: Mapping[str, str] | None = None) -> contextlib.AbstractContextManager[None]:
     """For a `with` block the command line as `translated` writes it."""
-    before = sys.argv
-    sys.argv = [before[0], *translated(before[1:], flags or {})]
-    try:
-        yield
-    finally:
-        sys.argv = before
+    return given_arguments(translated(sys.argv[1:], flags or {}))
 
 
 def translated(arguments: Sequence[str], flags: Mapping[str, str]) -> list[str]:

@@ -52,5 +52,4 @@ def recorded(record: dict, results: Path, trusted: Sequence[str] = ()) -> Record
         # The record's own list of trusted packages is not asked: a record is data.
         **{group: build(group, config[group], trusted) for group in BUILT},
     )
-    folder = RunFolder(row.results / "runs", record["experiment"], record["method"], record["pixel_hash"])
-    return Recorded(record, row, folder, row.prompts.items())
+    return Recorded(record, row, RunFolder.of(record, row.results / "runs"), row.prompts.items())

@@ -1,13 +1,14 @@
 """The finished runs that a row is compared with: the unmerged one and ToMeSD's, all else being equal."""
 
 from eval.errors import RunError
+from eval.gates import BASELINE
 from eval.pictures import ImageSet, ScoredImage
 from eval.prompts import PromptItem
 from eval.records import RunFolder, load_records, run_id
 from scripts.row import Row
 
-COMPARED_WITH = {"none": (), "tomesd": ("none",)}
-ALL = ("none", "tomesd")
+COMPARED_WITH = {BASELINE: (), "tomesd": (BASELINE,)}
+ALL = (BASELINE, "tomesd")
 PIXELS_BESIDE_METHOD = ("model", "sampler", "backend", "prompts")
 
 
@@ -41,8 +42,13 @@ def image_set(folder: RunFolder, items: list[PromptItem]) -> ImageSet:
 
 def sibling_images(row: Row, record: dict, items: list[PromptItem]) -> ImageSet:
     """The pictures of a run that `siblings` found."""
-    folder = RunFolder(row.results / "runs", row.runs, record["method"], record["pixel_hash"])
-    return image_set(folder, items)
+    return image_set(RunFolder.of(record, row.results / "runs"), items)
+
+
+def compared_with(name: str, own: ImageSet, others: dict[str, ImageSet]) -> dict[str, ImageSet]:
+    """What the run `name` with the pictures `own` is scored against: the unmerged one is exactly 1 to itself, which a
+    gate asks for."""
+    return others | ({BASELINE: own} if name == BASELINE else {})
 
 
 def names(records: dict[str, dict]) -> dict[str, str]:

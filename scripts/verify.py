@@ -24,7 +24,7 @@ from scripts.draw import image_facts
 from scripts.entry import say, work_on_each
 from scripts.job import protocol_of
 from scripts.recorded import Recorded, recorded
-from scripts.siblings import image_set
+from scripts.siblings import compared_with, image_set
 
 
 def main() -> int:
@@ -115,18 +115,17 @@ def _scores(run: Recorded) -> list[Finding]:
     ]
     if reference is None:
         return findings
-    against = {name: _pictures(run, other) for name, other in run.record.get("against", {}).items()}
-    if run.record["method"] == "none" and "none" in run.record["metrics"].get("ssim", {}).get("differences", {}):
-        against["none"] = run.images()
+    images = run.images()
+    others = {name: _pictures(run, other) for name, other in run.record.get("against", {}).items()}
     with tempfile.TemporaryDirectory() as cache:
         again = score(
-            run.images(),
+            images,
             reference,
             run.row.metrics,
             cache=Path(cache),
             device=run.row.sampler.device,
             bootstrap=run.row.bootstrap,
-            against=against,
+            against=compared_with(run.record["method"], images, others),
         )
     return findings + compare_metrics(run.record["metrics"], again)
 
