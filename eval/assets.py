@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from eval.errors import RunError
-from eval.weights import file_sha256
+from eval.networks.weights import file_sha256
 
 ASSETS = Path(__file__).parent / "assets"
 RESTORE = "a shipped file comes back with git checkout (and git lfs pull, where large files are kept that way)"

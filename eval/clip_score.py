@@ -19,8 +19,8 @@ from PIL import Image
 from eval.errors import RunError
 from eval.feature_cache import cached_array
 from eval.features import Embed, Prepare, batches
+from eval.networks.weights import HubFile, file_sha256
 from eval.pictures import ImageSet
-from eval.weights import HubFile, file_sha256
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)

@@ -20,8 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from eval.feature_cache import cached_array
+from eval.networks.weights import WeightFile
 from eval.pictures import Picture, read_rgb
-from eval.weights import WeightFile
 
 CLEAN_INCEPTION = WeightFile(
     "inception-2015-12-05.pt",

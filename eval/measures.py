@@ -17,7 +17,7 @@ from eval.fid import Moments, check_features, extrapolate, fid_derivatives, mome
 from eval.kid import kid_derivatives
 from eval.pictures import ImageSet
 from eval.reference import ReferenceSet
-from eval.reference_moments import ReferenceMoments
+from eval.reference.moments import ReferenceMoments
 from eval.ssim import ssim_scores
 from eval.stats import Bootstrap, class_influences, class_positions, mean_influences
 

@@ -12,12 +12,12 @@ from eval.errors import RunError
 from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
 from eval.fid import TooFewImagesError
 from eval.measures import Distance, Estimate, Likeness, Measure, Setting, TextAgreement
+from eval.networks.smoke import SmokeClip, SmokeFeatures
+from eval.networks.weights import WeightFile
 from eval.pictures import ImageSet, ScoredImage
 from eval.reference import ReferenceSet
-from eval.reference_moments import ReferenceMoments
-from eval.smoke_networks import SmokeClip, SmokeFeatures
+from eval.reference.moments import ReferenceMoments
 from eval.stats import Bootstrap, difference, interval
-from eval.weights import WeightFile
 
 __all__ = ["ImageSet", "NoMetrics", "RealMetrics", "ScoredImage", "SmokeMetrics", "check_reference", "score"]
 

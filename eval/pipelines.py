@@ -9,10 +9,10 @@ from diffusers import DiffusionPipeline
 
 from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.errors import RunError
-from eval.random_pipelines import PIPELINES, random_pipeline
+from eval.models.random_pipelines import PIPELINES, random_pipeline
+from eval.models.tiny import tiny_pipeline
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
 from eval.silence import silent_loading
-from eval.tiny import tiny_pipeline
 
 KINDS = ("hub", "shipped", "random", "tiny")
 ARCHITECTURES = tuple(PIPELINES)
@@ -27,7 +27,7 @@ class ModelConfig:
     kind "shipped": the folder `path` below eval/assets; `revision` is the sha256 over its files (`folder_sha256`), so
     that a run is named by the weights it was made with.
     kind "random": `architecture` ("sd15" | "sd21" | "sdxl" | "pixart" | "sd3" | "sd35_medium" | "sd35_large" | "flux")
-    at full size (but for T5, see `eval.random_pipelines`), weights drawn from `seed`, no download.
+    at full size (but for T5, see `eval.models.random_pipelines`), weights drawn from `seed`, no download.
     kind "tiny": the embedded 64 px pipeline, weights drawn from `seed`.
     """
 

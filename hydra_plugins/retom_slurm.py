@@ -1,4 +1,4 @@
-"""The launcher `hydra/launcher=slurm`. Hydra takes launchers from this package alone; see scripts/slurm.py."""
+"""The launcher `hydra/launcher=slurm`. Hydra takes launchers from this package alone; see scripts/jobs/slurm.py."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class SlurmLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit and wait. A job of which nothing came back has an empty return and is told of, and stops no other."""
         # Hydra imports this file at every start, also where neither Slurm nor submitit is wanted.
-        from scripts.slurm import launch
+        from scripts.jobs.slurm import launch
 
         jobs = [(initial_job_idx + place, list(overrides)) for place, overrides in enumerate(job_overrides)]
         return launch(self.options, self.given, jobs)

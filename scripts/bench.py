@@ -14,8 +14,8 @@ from eval.bench.table import write_bench
 from eval.errors import RunError
 from eval.provenance import collect
 from eval.sampler import check_device
-from scripts.bench_cell import measure_cell
-from scripts.entry import ROOT, say, work_on_each
+from scripts.bench_cases.cell import measure_cell
+from scripts.command_line.entry import ROOT, say, work_on_each
 
 
 def main() -> int:

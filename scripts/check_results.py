@@ -10,9 +10,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from eval.errors import RunError
-from eval.gates import read_references
-from eval.release import add, check, committed, repository_has
-from scripts.entry import ROOT, say, work_on_each
+from eval.judging.gates import read_references
+from eval.judging.release import add, check, committed, repository_has
+from scripts.command_line.entry import ROOT, say, work_on_each
 
 
 def main() -> int:

@@ -8,17 +8,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from eval.atomic import write_json, write_text
-from eval.canonical import canonical_json
 from eval.errors import RunError
-from eval.gates import BASELINE, check_gates, verdict
+from eval.judging.gates import BASELINE, check_gates, verdict
+from eval.judging.verdicts import CLAIMS, Compare, judge, page
 from eval.metrics import score
 from eval.records import load_records, run_id
-from eval.selection import assign, choose, refuse_mixed
-from eval.table_spec import TableSpec
-from eval.verdicts import CLAIMS, Compare, judge, page
-from scripts.entry import say, work_on_each
-from scripts.recorded import recorded
-from scripts.row import resolve
+from eval.records.canonical import canonical_json
+from eval.tables.selection import assign, choose, refuse_mixed
+from eval.tables.spec import TableSpec
+from scripts.command_line.entry import say, work_on_each
+from scripts.jobs.recorded import recorded
+from scripts.jobs.row import resolve
 from scripts.tables import fitting, table_folder, table_options, table_specs
 
 TITLE = "The paper's claims, held against these runs"

@@ -12,15 +12,15 @@ import pandas
 from omegaconf import DictConfig
 
 from eval.atomic import write_text
-from eval.damage import WORSE, Pair, Run, render, rivals_of, steps_of
 from eval.errors import RunError
+from eval.judging.damage import WORSE, Pair, Run, render, rivals_of, steps_of
 from eval.metrics import score
 from eval.pictures import ImageSet
 from eval.records import load_records, run_id
 from eval.reference import load_reference
-from scripts.entry import say, work_on_each
-from scripts.row import Row, read_row
-from scripts.siblings import sibling_images
+from scripts.command_line.entry import say, work_on_each
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.siblings import sibling_images
 from scripts.tables import fitting
 
 DESTINATIONS = ("retom", ("retom_random", "retom_least"))

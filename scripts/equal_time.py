@@ -13,11 +13,11 @@ from omegaconf import DictConfig
 from eval.errors import RunError
 from eval.sampler import SamplerConfig
 from eval.timing import measure
-from scripts.entry import say, work_on_each
-from scripts.measured import keep_finding
-from scripts.patching import applied
-from scripts.row import Row, read_row
-from scripts.session import Session
+from scripts.command_line.entry import say, work_on_each
+from scripts.jobs.measured import keep_finding
+from scripts.jobs.patching import applied
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.session import Session
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,10 +26,10 @@ from eval.report.recording import ALONE, DESTINATION, MERGED, Panel, Recording, 
 from eval.report.similarity import draw_recording
 from eval.sampler import call_pipeline
 from retom.windows import tile
-from scripts.entry import ROOT, say, work_on_each
-from scripts.prompting import as_hydra_reads_it, check_prompt, check_seed
-from scripts.row import Row, read_row
-from scripts.session import Session
+from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.session import Session
 
 METRIC_WORDS = {"attn_input": "the attention's input", "block_input": "the block's input", "keys": "the keys"}
 

@@ -1,6 +1,6 @@
 """Record the finished baseline of these choices as a reference run: `python -m scripts.gates experiment=table1`.
 
-Tables then hold every baseline under the same protocol against it, on whatever machine (eval/gates.py).
+Tables then hold every baseline under the same protocol against it, on whatever machine (eval/judging/gates.py).
 """
 
 import sys
@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_json
 from eval.errors import RunError
-from eval.gates import BASELINE, read_references, reference_entry
+from eval.judging.gates import BASELINE, read_references, reference_entry
 from eval.records import load_records
-from scripts.entry import ROOT, say, work_on_each
-from scripts.row import resolve
+from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.jobs.row import resolve
 from scripts.tables import fitting
 
 

@@ -11,8 +11,8 @@ from eval.records import load_records
 from eval.report.gather import Gathered, gather
 from eval.report.page import folder_of, write_report
 from eval.report.studies import Studies, find_studies
-from scripts.entry import say, work_on_each
-from scripts.row import resolve
+from scripts.command_line.entry import say, work_on_each
+from scripts.jobs.row import resolve
 from scripts.tables import fitting, table_options, table_specs
 
 TITLE = "Token merging: the report"

@@ -12,21 +12,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError
-from eval.objective import Objective
+from eval.judging.objective import Objective
 from eval.records import RunFolder
-from scripts import dry_run
-from scripts.entry import CONF, INTERRUPTED, compose_and_call, is_sentence, say, tell
-from scripts.job import run_job
-from scripts.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
-from scripts.row import Row, build, read_row
-from scripts.session import Session
-from scripts.track import track
+from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, is_sentence, say, tell
+from scripts.jobs import dry_run
+from scripts.jobs.job import run_job
+from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
+from scripts.jobs.row import Row, build, read_row
+from scripts.jobs.session import Session
+from scripts.jobs.track import track
 
 
 def main() -> int:
     """Run every job of the command line; a failing one does not stop the others. Returns the exit status.
 
-    With --dry-run nothing is run: `scripts.dry_run` tells what the rows would take.
+    With --dry-run nothing is run: `scripts.jobs.dry_run` tells what the rows would take.
     """
     if dry_run.FLAG in sys.argv[1:]:
         return dry_run.main()

@@ -20,17 +20,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from eval.canonical import canonical_json
 from eval.errors import RunError
 from eval.images import to_uint8
+from eval.records.canonical import canonical_json
 from eval.report.sheet import Column, write_sheet
 from eval.sampler import call_pipeline
 from eval.ssim import ssim
-from scripts.entry import CONF, say, work_on_each
-from scripts.patching import applied
-from scripts.prompting import as_hydra_reads_it, check_prompt, check_seed
-from scripts.row import Row, read_row
-from scripts.session import Session
+from scripts.command_line.entry import CONF, say, work_on_each
+from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
+from scripts.jobs.patching import applied
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.session import Session
 
 BASELINE = "none"
 FOLDER = "show"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from eval.errors import RunError
 from eval.report.sheet import Column
-from scripts.prompting import check_prompt, check_seed
+from scripts.command_line.prompting import check_prompt, check_seed
 
 INSTALL = (
     "the page needs gradio, which is not installed: python -m pip install -e '.[ui]' "

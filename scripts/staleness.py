@@ -20,9 +20,9 @@ from eval.report.page import folder_of
 from eval.report.staleness import Staleness, write_staleness
 from eval.sampler import call_pipeline
 from retom.windows import tile
-from scripts.entry import ROOT, say, work_on_each
-from scripts.row import Row, read_row
-from scripts.session import Session
+from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.session import Session
 
 GROUP = ["period", "step", "age", "site", "layer_type"]
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from eval.canonical import canonical_json
 from eval.errors import RunError
-from eval.gates import FAILED, read_references
-from eval.markdown import render
+from eval.judging.gates import FAILED, read_references
 from eval.records import load_records
-from eval.table_spec import TableSpec
+from eval.records.canonical import canonical_json
 from eval.tables import Table, build_table, write_table
-from eval.tidy import tidy, unfinished_runs, write_tidy
-from scripts.entry import CONF, ROOT, say, work_on_each
-from scripts.measured import with_measured_share
-from scripts.row import build, resolve
+from eval.tables.markdown import render
+from eval.tables.spec import TableSpec
+from eval.tables.tidy import tidy, unfinished_runs, write_tidy
+from scripts.command_line.entry import CONF, ROOT, say, work_on_each
+from scripts.jobs.measured import with_measured_share
+from scripts.jobs.row import build, resolve
 
 # What the command line chooses among the records of one folder; what is left mixed after that is refused.
 CHOSEN_BY = ("model", "sampler", "prompts")

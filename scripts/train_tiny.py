@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from eval.sampler import SamplerConfig
-from scripts.entry import say, work_on_each
+from scripts.command_line.entry import say, work_on_each
 from training.loop import LoopConfig
 from training.release import release
 from training.stages import STAGES, Training, TrainingConfig

@@ -16,15 +16,15 @@ from omegaconf import OmegaConf
 
 from eval.errors import RunError
 from eval.images import verify
+from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
 from eval.metrics import score
 from eval.pictures import ImageSet
 from eval.records import RunFolder, pixel_hash, status_of, validate_record
-from eval.verification import DIFFERENT, EQUAL, Finding, compare_metrics
-from scripts.draw import image_facts
-from scripts.entry import say, work_on_each
-from scripts.job import protocol_of
-from scripts.recorded import Recorded, recorded
-from scripts.siblings import compared_with, image_set
+from scripts.command_line.entry import say, work_on_each
+from scripts.jobs.draw import image_facts
+from scripts.jobs.job import protocol_of
+from scripts.jobs.recorded import Recorded, recorded
+from scripts.jobs.siblings import compared_with, image_set
 
 
 def main() -> int:

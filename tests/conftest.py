@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from eval.tiny import tiny_pipeline
+from eval.models.tiny import tiny_pipeline
 
 
 @pytest.fixture(scope="session")

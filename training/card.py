@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from eval.networks.weights import file_sha256
 from eval.provenance import cpu, gpu
 from eval.sampler import SamplerConfig
-from eval.weights import file_sha256
 from training.export import files
 from training.stages import STAGES, Training
 

@@ -9,8 +9,8 @@ from transformers import CLIPModel, CLIPTokenizer, ResNetForImageClassification
 
 from eval.atomic import replacing
 from eval.errors import RunError
-from eval.tiny import assemble
-from eval.weights import file_sha256
+from eval.models.tiny import assemble
+from eval.networks.weights import file_sha256
 from training.data import Pictures
 from training.evaluate import reference_moments
 

@@ -12,7 +12,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from eval.atomic import write_json
 from eval.errors import RunError
-from eval.weights import file_sha256
+from eval.networks.weights import file_sha256
 from training import autoencoder, checkpoint, classifier, clip, denoiser
 from training.data import Pictures, load_pictures
 from training.loop import LoopConfig, Setting

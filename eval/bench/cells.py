@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.random_pipelines import PIPELINES
+from eval.models.random_pipelines import PIPELINES
 from eval.sampler import ATTENTIONS, DTYPES
 
 LEVELS = ("site", "denoiser", "pipeline")

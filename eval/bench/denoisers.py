@@ -10,15 +10,15 @@ import torch
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, UNet2DConditionModel
 from torch import nn
 
-from eval.architectures import UNETS
 from eval.bench.cells import TINY, Cell
-from eval.diffusion_transformers import TRANSFORMERS, random_transformer, transformer_inputs
 from eval.errors import RunError
+from eval.models.architectures import UNETS
+from eval.models.diffusion_transformers import TRANSFORMERS, random_transformer, transformer_inputs
+from eval.models.random_pipelines import random_pipeline
+from eval.models.skeleton import denoiser_skeleton
+from eval.models.tiny import TINY_UNET, tiny_pipeline
 from eval.pipelines import ModelConfig
-from eval.random_pipelines import random_pipeline
 from eval.sampler import DTYPES, check_attention
-from eval.skeleton import denoiser_skeleton
-from eval.tiny import TINY_UNET, tiny_pipeline
 
 TEXT_LENGTH = 77
 TIMESTEPS = 1000

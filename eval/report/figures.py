@@ -11,7 +11,7 @@ from eval.report.drawing import MARKERS, STYLE, Drawing, keep, legend, panels, p
 from eval.report.gather import QUALITY, Entry, Gathered
 from eval.report.points import LOWER_IS_BETTER, Point, front, interval, points
 from eval.report.sweeps import Curve, curves
-from eval.table_spec import SECONDS, metric_name
+from eval.tables.spec import SECONDS, metric_name
 
 _HEADINGS = {"fid": "FID", "clip": "CLIP score", "ssim": "SSIM to unmerged", SECONDS: "seconds per image"}
 

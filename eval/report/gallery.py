@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import RunError
+from eval.records.run_folder import check_files
 from eval.report.gather import Entry, Gathered
 from eval.report.thumbnails import data_uri, likeness, thumbnail
-from eval.run_folder import check_files
 
 BASELINE = "none"
 PROMPTS = 48

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
-from eval.gates import FAILED, Gate
+from eval.judging.gates import FAILED, Gate
 from eval.records import run_id
-from eval.table_spec import SECONDS, TableRow, TableSpec
 from eval.tables import Line, Table, build_table
+from eval.tables.spec import SECONDS, TableRow, TableSpec
 
 QUALITY = ("fid", "clip", "ssim")
 

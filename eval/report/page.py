@@ -6,13 +6,13 @@ from pathlib import Path
 import jinja2
 
 from eval import atomic
-from eval.markdown import MARK
 from eval.report.figures import draw_all
 from eval.report.gallery import gallery
 from eval.report.gather import Gathered
 from eval.report.provenance import origins, study_origins
 from eval.report.studies import Studies, draw_studies
 from eval.report.tables_view import view
+from eval.tables.markdown import MARK
 
 HERE = Path(__file__).parent
 FIGURES = "figures"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report.gather import Entry, Gathered
-from eval.table_spec import SECONDS, metric_name
+from eval.tables.spec import SECONDS, metric_name
 
 LOWER_IS_BETTER = {"fid": True, "clip": False, "ssim": False}
 Interval = tuple[float, float] | None

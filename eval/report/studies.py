@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.canonical import canonical_json, without_batch_size
 from eval.errors import RunError
+from eval.records.canonical import canonical_json, without_batch_size
 from eval.report import recording, staleness
 from eval.report.drawing import Drawing
 from eval.report.recording import Recording, read_recording

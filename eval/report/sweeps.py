@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eval.canonical import canonical_json
+from eval.records.canonical import canonical_json
 from eval.report.gather import Entry, Gathered
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eval.claims import claims, sentence
-from eval.markdown import gates_told, heading, mark, number, over_seeds, shown
 from eval.records import run_id
 from eval.tables import Line, Table, csv_text
+from eval.tables.claims import claims, sentence
+from eval.tables.markdown import gates_told, heading, mark, number, over_seeds, shown
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.canonical import canonical_json
-from eval.table_spec import SECONDS
+from eval.records.canonical import canonical_json
+from eval.tables.spec import SECONDS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eval.table_spec import TableSpec
+from eval.tables.spec import TableSpec
 
 TABLE1 = {
     "name": "table1",

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from eval.clip_score import VIT_B32, VIT_L14, OpenClip, clip_scores
 from eval.errors import RunError
+from eval.networks.weights import HubFile
 from eval.pictures import ImageSet, ScoredImage, read_rgb
-from eval.weights import HubFile
 
 ARCHITECTURE = "retom-test-quickgelu"
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from eval.errors import RunError
 from eval.features import CleanFidNetwork, extract
+from eval.networks.weights import WeightFile, file_sha256
 from eval.pictures import ImageSet, ScoredImage, contents_hash
-from eval.weights import WeightFile, file_sha256
 
 
 class Net(torch.nn.Module):

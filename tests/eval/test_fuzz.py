@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eval.errors import RunError
-from eval.markdown import render
 from eval.records import RunFolder, load_records, run_id
 from eval.report.gallery import gallery
 from eval.report.gather import gather
@@ -21,7 +20,8 @@ from eval.report.provenance import origins
 from eval.report.sweeps import curves
 from eval.report.tables_view import view
 from eval.tables import csv_text
-from eval.tidy import tidy
+from eval.tables.markdown import render
+from eval.tables.tidy import tidy
 from tests.eval.sample_records import make_record
 from tests.eval.sample_specs import TABLE1, TABLE2, make_spec
 

@@ -9,10 +9,10 @@ from eval.features import CLEAN_INCEPTION, extract
 from eval.fid import fid, moments
 from eval.kid import kid
 from eval.metrics import ImageSet, NoMetrics, RealMetrics, ScoredImage, SmokeMetrics, score
+from eval.networks.weights import WeightFile
 from eval.prompts import PromptSet
 from eval.reference import ReferenceConfig, load_reference
 from eval.stats import Bootstrap
-from eval.weights import WeightFile
 
 CLASSES = PromptSet(template="a {class}", classes=6).selected()
 BOOTSTRAP = Bootstrap(replicates=20)

@@ -8,9 +8,9 @@ import torch
 
 from eval.assets import folder_sha256
 from eval.errors import RunError
+from eval.networks.weights import file_sha256
 from eval.pipelines import ModelConfig, load_pipeline, pipe_identity
 from eval.sampler import SamplerConfig, call_pipeline
-from eval.weights import file_sha256
 
 TINY = ModelConfig("tiny_random", kind="tiny")
 SD15 = ModelConfig(

@@ -6,7 +6,7 @@ import pytest
 
 from eval.errors import RunError
 from eval.prompts import PromptSet
-from eval.run_folder import RunFolder
+from eval.records.run_folder import RunFolder
 from eval.shards import Shard
 
 ITEMS = PromptSet("A {class}.", images_per_class=2, classes=5).items()

@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import eval.atomic
-from eval.weights import WeightFile
+from eval.networks.weights import WeightFile
 
 FILL_STEP = 4096
 

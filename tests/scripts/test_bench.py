@@ -11,13 +11,13 @@ from omegaconf import OmegaConf
 
 from eval.bench import denoisers
 from eval.bench.cells import Cell, expand
-from eval.diffusion_transformers import TRANSFORMERS
 from eval.errors import RunError
+from eval.models.diffusion_transformers import TRANSFORMERS
 from scripts.bench import run_bench
-from scripts.bench_cell import measure_cell
-from scripts.bench_methods import Clock, clocked, contender
-from scripts.bench_site import site_case, site_inputs, site_model
-from scripts.entry import CONF
+from scripts.bench_cases.cell import measure_cell
+from scripts.bench_cases.methods import Clock, clocked, contender
+from scripts.bench_cases.site import site_case, site_inputs, site_model
+from scripts.command_line.entry import CONF
 from tests.eval import tiny_families
 
 GRIDS = sorted(path.stem for path in (CONF / "bench").glob("*.yaml"))

@@ -11,11 +11,11 @@ import scripts.gates
 import scripts.run
 import scripts.tables
 import scripts.verify
-from eval.gates import read_references, reference_key
 from eval.images import write_png
-from scripts.entry import ROOT
-from scripts.job import preflight
-from scripts.row import read_row
+from eval.judging.gates import read_references, reference_key
+from scripts.command_line.entry import ROOT
+from scripts.jobs.job import preflight
+from scripts.jobs.row import read_row
 from tests.scripts.conftest import SMALLEST, composed
 
 CHOICES = ("experiment=smoke", *SMALLEST, "sampler.steps=1", "prompts.classes=5", "prompts.images_per_class=2")

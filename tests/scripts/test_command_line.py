@@ -9,7 +9,7 @@ import pytest
 
 import scripts.run
 import scripts.tables
-from scripts.entry import tell
+from scripts.command_line.entry import tell
 from tests.scripts.conftest import SMALLEST
 
 TIMING = ("timing=smoke", "timing.warmup=0", "timing.images=1")
@@ -90,19 +90,19 @@ def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None
 
 
 def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys) -> None:
-    import scripts.draw
+    import scripts.jobs.draw
 
-    whole = scripts.draw.generate
+    whole = scripts.jobs.draw.generate
 
     def interrupted(pipe, items, *rest, **options):
         whole(pipe, items[:1], *rest, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scripts.draw, "generate", interrupted)
+    monkeypatch.setattr(scripts.jobs.draw, "generate", interrupted)
     choices = [*SMALLEST, "timing=off", "method=retom"]
     assert command(scripts.run, *choices) == 130
     assert "the same command takes up the rest" in capsys.readouterr().err
-    monkeypatch.setattr(scripts.draw, "generate", whole)
+    monkeypatch.setattr(scripts.jobs.draw, "generate", whole)
     assert command(scripts.run, *choices) == 0
 
 

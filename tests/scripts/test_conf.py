@@ -8,10 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from eval.metrics import SmokeMetrics
-from eval.table_spec import TableSpec
-from eval.tiny_networks import TinyClip, TinyFeatures
-from scripts.entry import CONF
-from scripts.row import BUILT, build
+from eval.networks.tiny import TinyClip, TinyFeatures
+from eval.tables.spec import TableSpec
+from scripts.command_line.entry import CONF
+from scripts.jobs.row import BUILT, build
 from tests.scripts.conftest import composed
 
 # The bench starts from conf/bench.yaml; its choices are composed in test_bench.py.

@@ -5,7 +5,7 @@ import pytest
 
 from eval.errors import RunError
 from scripts.damage import Comparison
-from scripts.job import run_job
+from scripts.jobs.job import run_job
 
 SIZE = ("experiment=damage", "prompts.classes=6", "prompts.images_per_class=2", "reference.per_class=2")
 

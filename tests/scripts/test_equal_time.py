@@ -8,7 +8,7 @@ from baselines.fewer_steps import FewerSteps
 from eval.errors import RunError
 from eval.timing import TimingConfig
 from scripts import equal_time
-from scripts.measured import keep_finding
+from scripts.jobs.measured import keep_finding
 
 
 def test_the_count_lies_on_the_line_through_what_was_measured():

@@ -8,9 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from eval.table_spec import TableSpec
-from scripts.entry import CONF
-from scripts.row import build
+from eval.tables.spec import TableSpec
+from scripts.command_line.entry import CONF
+from scripts.jobs.row import build
 from tests.scripts.conftest import composed
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -11,7 +11,7 @@ from eval.errors import RunError
 from eval.images import to_uint8
 from eval.report.recording import ALONE, DESTINATION, MERGED
 from eval.sampler import call_pipeline
-from scripts.entry import CONF
+from scripts.command_line.entry import CONF
 from scripts.figure3 import Look, record, token_states, window_at
 from tests.baselines.drawing import tokens
 

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import scripts.run
-from scripts.entry import is_sentence
-from scripts.row import read_row
-from scripts.trust import check_composed
+from scripts.command_line.entry import is_sentence
+from scripts.command_line.trust import check_composed
+from scripts.jobs.row import read_row
 from tests.eval.test_fuzz import BOUNDED, VALUES, changed, places
 from tests.scripts.conftest import SMALLEST, composed
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from eval.records import RunFolder
-from scripts.entry import CONF
-from scripts.job import run_job
+from scripts.command_line.entry import CONF
+from scripts.jobs.job import run_job
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 

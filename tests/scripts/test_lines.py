@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scripts.draw
-import scripts.job
+import scripts.jobs.draw
+import scripts.jobs.job
+import scripts.jobs.session
 import scripts.run
-import scripts.session
 import scripts.tables
 from eval.images import write_png
 from eval.prompts import PromptSet
@@ -46,9 +46,9 @@ def counted(monkeypatch, module: object, name: str) -> Counted:
 
 
 def test_twenty_jobs_cost_less_than_six_seconds_each_beside_their_work(command, monkeypatch) -> None:
-    loads = counted(monkeypatch, scripts.session, "load_pipeline")
-    reads = counted(monkeypatch, scripts.job, "load_reference")
-    draws, scores = counted(monkeypatch, scripts.draw, "generate"), counted(monkeypatch, scripts.job, "score")
+    loads = counted(monkeypatch, scripts.jobs.session, "load_pipeline")
+    reads = counted(monkeypatch, scripts.jobs.job, "load_reference")
+    draws, scores = counted(monkeypatch, scripts.jobs.draw, "generate"), counted(monkeypatch, scripts.jobs.job, "score")
     ratios = ",".join(f"{0.1 + 0.04 * step:.2f}" for step in range(20))
     began = time.process_time()
     choices = ["--multirun", *SMALLEST, "sampler.steps=1", "timing=off", "method=retom", f"method.ratio={ratios}"]
@@ -83,9 +83,9 @@ def test_a_complete_run_of_2000_images_is_resumed_in_less_than_ten_seconds(recor
     for item in PromptSet(classes=1000, images_per_class=2).items():
         write_png(folder.images / item.file, noise.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     if record != "without":
-        assert scripts.job.run_job(row, session) == "done"
+        assert scripts.jobs.job.run_job(row, session) == "done"
     began = time.process_time()
-    assert scripts.job.run_job(row, session) == ("done" if record == "without" else "already finished")
+    assert scripts.jobs.job.run_job(row, session) == ("done" if record == "without" else "already finished")
     seconds = time.process_time() - began
     print(f"\n2,000 images {record}: {seconds:.2f} s")
     assert seconds < 10

@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import retom
-from scripts.row import read_row
+from scripts.jobs.row import read_row
 from tests.scripts.conftest import composed
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from PIL import Image
 from eval.errors import RunError
 from eval.images import to_uint8
 from eval.sampler import call_pipeline
-from scripts.entry import CONF
-from scripts.prompting import translated
+from scripts.command_line.entry import CONF
+from scripts.command_line.prompting import translated
 from scripts.show import FLAGS, check_seeds, draw_columns, main, method_names, rows, split
 from scripts.show_page import gallery, open_page
 

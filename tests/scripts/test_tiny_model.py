@@ -11,8 +11,8 @@ from transformers import ResNetForImageClassification
 from eval.assets import ASSETS, folder_sha256
 from eval.metrics import check_reference
 from eval.reference import load_reference
-from scripts.job import run_job
-from scripts.row import read_row
+from scripts.jobs.job import run_job
+from scripts.jobs.row import read_row
 from tests.scripts.conftest import composed
 
 TINY = ASSETS / "tiny"

@@ -8,8 +8,8 @@ from safetensors import safe_open
 
 from eval.errors import RunError
 from eval.fid import moments
+from eval.networks.weights import file_sha256
 from eval.sampler import SamplerConfig, call_pipeline
-from eval.weights import file_sha256
 from training import evaluate, export
 from training.data import to_signed
 from training.release import load, release

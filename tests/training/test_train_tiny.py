@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from eval.assets import ASSETS
-from scripts.entry import CONF
+from scripts.command_line.entry import CONF
 from scripts.train_tiny import read, work
 from training.stages import STAGES
 

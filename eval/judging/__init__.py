@@ -1,0 +1,1 @@
+"""What the numbers are held to: gates, the claims of the paper, a second scoring, and where every CSV comes from."""

@@ -1,0 +1,64 @@
+"""What a search over options minimises: the best quality at a given speed, read from a run's record."""
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eval.errors import RunError
+from eval.tables.spec import SECONDS, metric_name
+
+HIGHER_IS_BETTER = ("clip", "clip_vitl14", "ssim")
+METRICS = ("fid", "kid", "clip", "ssim", "fid_legacy_pytorch", "clip_vitl14")
+# Behind every value that a metric takes: rows that are too slow rank among themselves by how much they are.
+TOO_SLOW = 1e6
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric to be best at, among the rows that take at most `s_per_im` seconds an image (None: any).
+
+    metric: a metric's name; the smoke profile's fid, kid and clip are taken for it. ValueError: a bad value.
+    """
+
+    metric: str = "fid"
+    s_per_im: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(f"objective.metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+        limit = self.s_per_im
+        if limit is None:
+            return
+        if isinstance(limit, bool) or not isinstance(limit, numbers.Real) or not 0 < limit < math.inf:
+            raise ValueError(f"objective.s_per_im must be a positive number of seconds or null, got {limit!r}")
+
+    def loss(self, record: Mapping) -> float:
+        """What to minimise: the metric's value, negated where higher is better; above `TOO_SLOW` for a slow row.
+
+        RunError: the record has no value of the metric, or no seconds although a limit is set.
+        """
+        if self.s_per_im is not None:
+            if record["timing"] is None:
+                raise RunError("objective.s_per_im needs seconds, and this row was not timed; choose timing=default")
+            if record["timing"][SECONDS] > self.s_per_im:
+                return TOO_SLOW * record["timing"][SECONDS] / self.s_per_im
+        name = self._name(record)
+        metric = record["metrics"].get(name, {})
+        value = metric.get("value")
+        if value is None:
+            why = metric.get("reason") or f"it has {', '.join(record['metrics']) or 'no metric'}"
+            raise RunError(f"objective.metric {name} has no value in this row ({why}); choose another")
+        return -value if self.metric in HIGHER_IS_BETTER else value
+
+    def words(self, loss: float) -> str:
+        """A loss in words: "fid 35.2", or by how much the row was too slow."""
+        if math.isinf(loss):
+            return "no value"
+        if loss >= TOO_SLOW:
+            return f"{loss / TOO_SLOW:.3g} times the seconds allowed"
+        return f"{self.metric} {-loss if self.metric in HIGHER_IS_BETTER else loss:.4g}"
+
+    def _name(self, record: Mapping) -> str:
+        smoke = record["protocol"]["metrics"].get("profile") == "smoke"
+        return "kid_smoke" if smoke and self.metric == "kid" else metric_name(self.metric, "smoke" if smoke else "real")

@@ -1,0 +1,167 @@
+"""The paper's claims, one by one, against our records: supported, contradicted or undecided at 95%, with the numbers.
+
+A claim is about two methods and one metric. It is supported where the whole 95% interval of the paired difference lies
+on its side of 0, contradicted where it lies on the other, and undecided otherwise. Each claim has its own 95%; they are
+not corrected for being many.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from eval.errors import RunError
+from eval.judging.gates import FAILED, Gate
+from eval.records import run_id
+from eval.stats import shift
+from eval.tables.spec import SECONDS, TableSpec, metric_name
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`method` has a lower (or higher) `metric` than `against`. text: as the paper says it."""
+
+    text: str
+    method: str
+    against: str
+    metric: str = "fid"
+    better: str = "lower"
+
+
+CLAIMS = (
+    Claim("ReToM has a better FID than plain Stable Diffusion", "retom", "none"),
+    Claim("ReToM has a better FID than ToMeSD", "retom", "tomesd"),
+    Claim("ReToM has a better CLIP score than plain Stable Diffusion", "retom", "none", "clip", "higher"),
+    Claim("ReToM has a better CLIP score than ToMeSD", "retom", "tomesd", "clip", "higher"),
+    Claim("The representative token beats a random one in FID", "retom", "retom_random"),
+    Claim("A random token beats the least representative one in FID", "retom_random", "retom_least"),
+    Claim("The representative token beats the least representative one in FID", "retom", "retom_least"),
+    Claim("The representative token beats the least one in SSIM", "retom", "retom_least", "ssim", "higher"),
+    Claim("Adaptive windows beat fixed ones of 2 in FID", "retom", "retom_fixed_2"),
+    Claim("Adaptive windows beat fixed ones of 8 in FID", "retom", "retom_fixed_8"),
+    Claim("Adaptive windows beat fixed ones of 16 in FID", "retom", "retom_fixed_16"),
+    Claim("ReToM is no slower than ToMeSD", "retom", "tomesd", SECONDS),
+)
+
+Compare = Callable[[str, str], Mapping[str, Mapping]]
+
+
+def judge(
+    specs: Sequence[TableSpec],
+    records: Mapping[str, Mapping],
+    gates: Sequence[Gate],
+    profile: str,
+    compare: Compare,
+) -> list[dict]:
+    """Every claim with its verdict, as plain data.
+
+    records: the finished row of each method. compare(method, against): the paired differences of two rows by metric,
+    asked for where no record holds them; what it raises (RunError) is why a claim is undecided. A failed gate leaves
+    all of them undecided.
+    """
+    paper = {(row.method, metric): value for spec in specs for row in spec.rows for metric, value in row.paper.items()}
+    failed = [gate.sentence for gate in gates if gate.status == FAILED]
+    found = []
+    for claim in CLAIMS:
+        name = metric_name(claim.metric, profile)
+        numbers, why = _numbers(claim, name, records, compare)
+        if failed:
+            why = f"a gate of the table failed: {'; '.join(failed)}"
+        ours = [None if numbers is None else numbers[key] for key in ("ours", "base", "difference", "interval")]
+        found.append(
+            {
+                **asdict(claim),
+                "metric": name,
+                "verdict": UNDECIDED if why else _verdict(claim, numbers["interval"]),
+                **dict(zip(("ours", "base", "difference", "interval"), ours, strict=True)),
+                "paper": _paper(claim, paper),
+                "why": why,
+            }
+        )
+    return found
+
+
+def _numbers(
+    claim: Claim, name: str, records: Mapping[str, Mapping], compare: Compare
+) -> tuple[dict | None, str | None]:
+    """The two values, the paired difference and its interval; and why nothing can be decided by them, if so."""
+    missing = [method for method in (claim.method, claim.against) if method not in records]
+    if missing:
+        return None, f"missing rows: {', '.join(missing)}"
+    pair = [records[method] for method in (claim.method, claim.against)]
+    if name == SECONDS:
+        return _seconds(pair)
+    values = [record["metrics"].get(name, {}).get("value") for record in pair]
+    for record, value in zip(pair, values, strict=True):
+        if value is None:
+            return None, f"{run_id(record)} has no {name}"
+    found = pair[0]["metrics"][name]["differences"].get(claim.against)
+    try:
+        found = found or compare(claim.method, claim.against).get(name)
+    except RunError as error:
+        return None, str(error)
+    if found is None:
+        return None, f"{run_id(pair[0])} was not compared with {run_id(pair[1])} in {name}"
+    numbers = {"ours": values[0], "base": values[1], "difference": found["value"], "interval": found["interval"]}
+    return numbers, None if found["interval"] else "too few classes, or too alike, for an interval"
+
+
+def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
+    raw = []
+    for record in pair:
+        batches = [] if record["timing"] is None else record["timing"]["batches"]
+        seconds = next((batch["seconds"] for batch in batches if batch["batch_size"] == 1), [])
+        if not seconds:
+            return None, f"{run_id(record)} was not timed"
+        raw.append(seconds)
+    busy = [run_id(record) for record in pair if record["timing"].get("quiet") is False]
+    medians = [record["timing"][SECONDS] for record in pair]
+    difference, interval = shift(*raw)
+    numbers = {"ours": medians[0], "base": medians[1], "difference": difference, "interval": interval}
+    if busy:
+        return numbers, f"{', '.join(busy)} was timed beside other work"
+    return numbers, None if interval else f"too few timed calls ({len(raw[0])} and {len(raw[1])}) for an interval"
+
+
+def _verdict(claim: Claim, interval: Sequence[float]) -> str:
+    low, high = interval if claim.better == "lower" else (-interval[1], -interval[0])
+    # "No slower" holds at equality; a difference of exactly 0 is no better value.
+    if high < 0 or (high == 0 and claim.metric == SECONDS):
+        return SUPPORTED
+    return CONTRADICTED if low > 0 else UNDECIDED
+
+
+def _paper(claim: Claim, values: Mapping[tuple[str, str], float]) -> dict | None:
+    """The paper's own two values and whether the claim holds in them; None where it gives none."""
+    ours, base = (values.get((method, claim.metric)) for method in (claim.method, claim.against))
+    if ours is None or base is None:
+        return None
+    return {"ours": ours, "base": base, "holds": ours < base if claim.better == "lower" else ours > base}
+
+
+def page(found: Sequence[Mapping], title: str, facts: Sequence[str]) -> str:
+    """The claims as Markdown: one row each, then why some are undecided, then `facts`."""
+    lines = [f"# {title}", "", "| Claim | Verdict | Metric | Ours | Against | Difference | Paper |"]
+    lines.append("| --- | --- | --- | ---: | ---: | ---: | --- |")
+    lines += [f"| {' | '.join(_cells(claim))} |" for claim in found]
+    reasons = [f"- {claim['text']}: {_one_line(claim['why'])}." for claim in found if claim["why"]]
+    counts = ", ".join(f"{sum(c['verdict'] == v for c in found)} {v}" for v in (SUPPORTED, CONTRADICTED, UNDECIDED))
+    notes = [f"- {counts}, each at 95%, not corrected for their number.", *(f"- {_one_line(fact)}" for fact in facts)]
+    return "\n".join([*lines, "", *([*reasons, ""] if reasons else []), *notes]) + "\n"
+
+
+def _cells(claim: Mapping) -> list[str]:
+    def shown(value: float | None, form: str = ".6g") -> str:
+        return "" if value is None else f"{value:{form}}"
+
+    difference = shown(claim["difference"], "+.4g")
+    if claim["interval"]:
+        difference += f" [{claim['interval'][0]:+.4g}, {claim['interval'][1]:+.4g}]"
+    paper = claim["paper"]
+    told = "" if paper is None else f"{paper['ours']:g} to {paper['base']:g}{'' if paper['holds'] else ', not so'}"
+    words = (claim["text"], claim["verdict"], claim["metric"])
+    return [*words, shown(claim["ours"]), shown(claim["base"]), difference, told]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "\\<")

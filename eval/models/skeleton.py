@@ -1,0 +1,52 @@
+"""A model's denoiser without weights, from its configuration alone: what is known of a run before it loads anything."""
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from torch import nn
+
+from eval.errors import RunError
+from eval.models.architectures import UNETS
+from eval.models.diffusion_transformers import TRANSFORMERS
+from eval.models.tiny import TINY_UNET
+from eval.pipelines import ModelConfig, local_folder, unreachable
+
+DENOISERS = ("unet", "transformer")
+
+
+def denoiser_skeleton(model: ModelConfig) -> nn.Module:
+    """The denoiser of `model` on the meta device: every module in its place, no memory, nothing downloaded but configs.
+
+    RunError where the configuration cannot be had, or names no denoiser that the installed diffusers knows.
+    """
+    kind, options = _class_and_options(model)
+    with torch.device("meta"):
+        return kind.from_config(options) if hasattr(options, "get") and "_class_name" in options else kind(**options)
+
+
+def _class_and_options(model: ModelConfig) -> tuple[type[nn.Module], dict]:
+    if model.kind == "tiny":
+        return UNet2DConditionModel, TINY_UNET
+    if model.kind == "random":
+        known = TRANSFORMERS | {name: (UNet2DConditionModel, options) for name, options in UNETS.items()}
+        return known[model.architecture]
+    return _from_files(model)
+
+
+def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
+    """As `model_index.json` and the denoiser's `config.json` say, of a folder or of the hub's repository."""
+    folder = local_folder(model)
+    place = {"revision": model.revision} if folder is None else {"local_files_only": True}
+    source = model.repo if folder is None else str(folder)
+    try:
+        index = DiffusionPipeline.load_config(source, **place)
+        name = next((name for name in DENOISERS if name in index), None)
+        kind = getattr(diffusers, index[name][1], None) if name else None
+        if kind is None:
+            raise RunError(
+                f"model {model.name}: {source} names no denoiser that diffusers {diffusers.__version__} has"
+                f"{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
+            )
+        return kind, kind.load_config(source, subfolder=name, **place)
+    except OSError as error:
+        raise unreachable(model, error) from error

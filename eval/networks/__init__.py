@@ -1,0 +1,1 @@
+"""The networks that measure: weight files checked by hash, and the small ones of the smoke profile."""

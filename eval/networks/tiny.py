@@ -1,0 +1,131 @@
+"""The trained networks of the smoke profile: a small classifier's features, and the small CLIP of the tiny model.
+
+Both know 20 ImageNet classes at 64 x 64 and nothing else, so their numbers are named `fid_smoke`, `kid_smoke` and
+`clip_smoke`, never FID, KID or CLIP score. eval/assets/tiny/README.md says what they were trained on.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from eval.assets import ASSETS, RESTORE, whole_safetensors
+from eval.clip_score import EmbedTexts
+from eval.errors import RunError
+from eval.features import Embed, Prepare
+from eval.networks.smoke import prepare
+from eval.networks.weights import file_sha256
+from eval.silence import silent_loading
+
+SHIPPED = ASSETS / "tiny"
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    """One of the two: `folder` is where its config and weights lie, None for the shipped one in eval/assets/tiny/."""
+
+    folder: str | None = None
+
+    _name: ClassVar[str]
+    _what: ClassVar[str]
+    _no: ClassVar[str]  # the metric that its number is not
+
+    @cached_property
+    def sha256(self) -> str:
+        """sha256 (hex) of the weights file. RunError when it is missing or damaged."""
+        return file_sha256(self._weights())
+
+    @property
+    def identity(self) -> str:
+        """Which network, and its file's hash."""
+        return f"{self._what}, {_WEIGHTS} sha256 {self.sha256[:12]}, no {self._no}"
+
+    def preflight(self) -> None:
+        """RunError when the weights are missing or damaged."""
+        self._weights()
+
+    def preparer(self) -> Prepare:
+        """Bicubic to [3, 64, 64] (pictures of that size stay as they are), in [-1, 1]."""
+        return prepare
+
+    @property
+    def _folder(self) -> Path:
+        return SHIPPED / self._name if self.folder is None else Path(self.folder).expanduser()
+
+    def _weights(self) -> Path:
+        return whole_safetensors(self._folder / _WEIGHTS)
+
+
+class TinyFeatures(_Shipped):
+    """The pooled features of a `ResNetForImageClassification`."""
+
+    _name, _what, _no = "classifier", "pooled features of the tiny model's classifier", "FID"
+
+    def load(self, device: str | torch.device) -> Embed:
+        """The network on `device` in float32, from [B, 3, 64, 64] to [B, D]."""
+        from transformers import ResNetForImageClassification
+
+        model = _load(ResNetForImageClassification, self._folder).to(device)
+        return lambda batch: model.resnet(batch).pooler_output.flatten(1)
+
+
+@dataclass(frozen=True)
+class TinyClip(_Shipped):
+    """A small `CLIPModel`. tokenizer: the folder of its tokenizer, None for the shipped one."""
+
+    tokenizer: str | None = None
+
+    _name, _what, _no = "clip", "both towers of the tiny model's CLIP", "CLIP"
+
+    def preflight(self) -> None:
+        """RunError when the weights are missing or damaged, or there is no tokenizer."""
+        super().preflight()
+        self._load_tokenizer()
+
+    def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
+        """Both towers on `device` in float32."""
+        from transformers import CLIPModel
+
+        model, tokenizer = _load(CLIPModel, self._folder).to(device), self._load_tokenizer()
+        length = model.config.text_config.max_position_embeddings
+
+        def embed(batch: torch.Tensor) -> torch.Tensor:
+            return model.visual_projection(model.vision_model(pixel_values=batch).pooler_output)
+
+        def embed_texts(texts: list[str]) -> torch.Tensor:
+            padded = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+            return model.text_projection(model.text_model(input_ids=padded.input_ids.to(device)).pooler_output)
+
+        return embed, embed_texts
+
+    def _load_tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        own = self.tokenizer
+        folder = SHIPPED / "pipeline" / "tokenizer" if own is None else Path(own).expanduser()
+        try:
+            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"tokenizer {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
+
+
+def _load(kind: type, folder: Path) -> torch.nn.Module:
+    """The model of `folder` in float32, evaluation mode. RunError where config and weights do not make one."""
+    whole_safetensors(folder / _WEIGHTS)
+    options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    try:
+        # Initial weights are drawn from the global generator, which is not ours to move.
+        with torch.random.fork_rng(devices=[]), silent_loading():
+            model, told = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"network {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
+    if wrong := sorted({*told["missing_keys"], *told["unexpected_keys"]}):
+        raise RunError(f"network {folder}: {len(wrong)} weights do not fit its config (first: {wrong[0]}); {RESTORE}")
+    return model.eval()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")

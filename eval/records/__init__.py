@@ -1,0 +1,80 @@
+"""Records of runs: the one place from which the rest of the harness takes their names, and reading many of them."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from eval.errors import RunError
+from eval.records.canonical import make_protocol, pixel_hash, protocol_hash
+from eval.records.run_folder import RunFolder
+from eval.records.schema import RECORD_VERSION, status_of, validate_record
+
+__all__ = [
+    "RECORD_VERSION",
+    "RunFolder",
+    "is_finished",
+    "load_records",
+    "make_protocol",
+    "peek_record",
+    "pixel_hash",
+    "protocol_hash",
+    "run_id",
+    "status_of",
+    "validate_record",
+]
+
+
+_log = logging.getLogger(__name__)
+
+
+def is_finished(record: Mapping | None, protocol: Mapping) -> bool:
+    """Whether nothing is left to do: the run came to its end under this very protocol.
+
+    Under another protocol the images stay and are scored again.
+    """
+    return (
+        record is not None
+        and record["status"] in ("ok", "invalid")
+        and record["protocol_hash"] == protocol_hash(protocol)
+    )
+
+
+def run_id(record: Mapping) -> str:
+    """The run's name in tables: `<experiment>/<method>-<pixel hash>`, its folder below results/runs."""
+    return f"{record['experiment']}/{record['method']}-{record['pixel_hash']}"
+
+
+def load_records(
+    runs: Path, experiment: str | None = None, *, tell: Callable[[str], None] = _log.warning
+) -> list[dict]:
+    """All valid records below `runs` (results/runs), or those of one experiment, by the order of their folders' names.
+
+    Runs without a record yet are left out: the table shows their rows as missing. So are those whose record is
+    unreadable, corrupt or of another version; `tell` is given a sentence for each of them.
+    """
+    records = []
+    for path in sorted(Path(runs).glob(f"{experiment or '*'}/*/record.json")):
+        try:
+            records.append(peek_record(path))
+        except RunError as error:
+            tell(str(error))
+    return records
+
+
+def peek_record(path: Path) -> dict:
+    """The record at `path`, left as it is. RunError: it is unreadable, corrupt, of another version or place."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        validate_record(record)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}); give this user access to it.") from error
+    except (ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise RunError(
+            f"{path} is not a record of version {RECORD_VERSION} ({why}); "
+            f"it counts as unfinished: run this row again (its images are kept), or move its folder away."
+        ) from error
+    if path.parent.name != f"{record['method']}-{record['pixel_hash']}" or path.parts[-3] != record["experiment"]:
+        raise RunError(f"{path} holds the record of {run_id(record)}; move it back to that folder, or delete it.")
+    return record

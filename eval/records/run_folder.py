@@ -1,0 +1,274 @@
+"""The folder of one run, `<root>/<experiment>/<method>-<hash>/`: config.yaml, manifest.jsonl, images/, record.json."""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eval import atomic
+from eval.errors import RunError
+from eval.records.canonical import canonical_json, pixel_hash, plain
+from eval.records.lock import exclusive, shared
+from eval.records.schema import RECORD_VERSION, check_name, validate_record
+
+_log = logging.getLogger(__name__)
+_MIB = 1024**2
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """One run's folder below `root` (usually results/runs). Nothing is made on disk before `lock` or `open`.
+
+    ValueError: experiment or method cannot be part of a path, or `hash` is not 12 hexadecimal digits.
+    """
+
+    root: Path
+    experiment: str
+    method: str
+    hash: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "root", Path(self.root))
+        check_name("experiment", self.experiment)
+        check_name("method", self.method)
+        if not re.fullmatch(r"[0-9a-f]{12}", str(self.hash)):
+            raise ValueError(f"hash must be 12 hexadecimal digits (eval.records.pixel_hash), got {self.hash!r}")
+
+    @classmethod
+    def of(cls, record: Mapping, root: Path) -> "RunFolder":
+        """The folder that the run of `record` has below `root`."""
+        return cls(root, record["experiment"], record["method"], record["pixel_hash"])
+
+    @property
+    def run_id(self) -> str:
+        """The run's name in tables: `<experiment>/<method>-<hash>`."""
+        return f"{self.experiment}/{self.method}-{self.hash}"
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.experiment / f"{self.method}-{self.hash}"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images"
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for a `with` block. RunError: another process writes it (named by process id and host)."""
+        return exclusive(self.path / ".lock", f"Run folder {self.path}")
+
+    @contextlib.contextmanager
+    def lock_shard(self, name: str) -> Iterator[None]:
+        """Hold one part of the folder beside the holders of other parts. `name`: the part's, as in "1-of-4".
+
+        RunError: another process draws this part, or holds the whole folder.
+        """
+        with (
+            shared(self.path / ".lock", f"Run folder {self.path}"),
+            exclusive(self.path / f".lock-{name}", f"Shard {name} of run folder {self.path}"),
+        ):
+            yield
+
+    def lock_start(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for the moment in which nobody else checks and writes what all parts share: config and manifest."""
+        return exclusive(self.path / ".lock-start", f"Run folder {self.path}", wait=True)
+
+    def open(self, config: Mapping) -> None:
+        """Make the folder and keep the resolved `config` in config.yaml, or check it against the one that is there.
+
+        A kept config with the same hash is replaced where only other keys (metrics, timing, batch size) changed.
+        RunError: the kept config has another hash than the folder, or the folder cannot be written.
+        ValueError: `config` itself does not belong here.
+        """
+        if pixel_hash(config) != self.hash:
+            raise ValueError(f"config hashes to {pixel_hash(config)}, but the run folder is {self.path}")
+        with _writing(self.path):
+            self.images.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.images):
+                atomic.clear(folder)
+        self._refuse_links()
+        kept = self._read("config.yaml", _parse_config)
+        if kept is not None and kept[1] != self.hash:
+            raise RunError(
+                f"Run folder {self.path} holds a config.yaml that hashes to {kept[1]}, not to the folder's "
+                f"{self.hash}; it was edited or moved: put it back, or move the folder away and run again."
+            )
+        if kept is not None and not (self.path / "record.json").exists():
+            images = sum(1 for name in self.images.iterdir() if name.suffix == ".png")
+            _log.info("Run folder %s was begun before and has no record: its %d images are kept.", self.path, images)
+        config = plain(config)
+        if kept is None or canonical_json(kept[0]) != canonical_json(config):
+            with _writing(self.path):
+                atomic.write_text(
+                    self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+                )
+
+    def write_manifest(self, items: Iterable[Any]) -> None:
+        """Keep what is to be drawn (`PromptItem`s or dicts with key and file), before anything is drawn.
+
+        RunError: the manifest that is there lists something else, or a file name would leave the folder.
+        """
+        wanted = [plain(_as_dict(item), f"manifest[{index}]") for index, item in enumerate(items)]
+        check_files(wanted, self.path / "manifest.jsonl")
+        kept = self.read_manifest()
+        if kept is None:
+            lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in wanted)
+            with _writing(self.path):
+                atomic.write_text(self.path / "manifest.jsonl", lines)
+        elif kept != wanted:
+            where = next((i for i, pair in enumerate(zip(kept, wanted, strict=False)) if pair[0] != pair[1]), None)
+            what = f"{len(kept)} images, not {len(wanted)}" if where is None else f"another image in line {where + 1}"
+            raise RunError(
+                f"Run folder {self.path} has a manifest.jsonl with {what}; its prompts are not those of its config: "
+                f"move the folder away and run again."
+            )
+
+    def read_manifest(self) -> list[dict] | None:
+        """The kept manifest, or None if there is none or it was corrupt (then it is set aside and said).
+
+        RunError: it cannot be read, or a file name in it would leave the folder.
+        """
+        items = self._read("manifest.jsonl", _parse_manifest)
+        if items is not None:
+            check_files(items, self.path / "manifest.jsonl")
+        return items
+
+    def image_path(self, item: Mapping) -> Path:
+        """Where the image of a manifest's item lies. RunError: its file name or a link would leave the folder."""
+        check_files([item], self.path / "manifest.jsonl")
+        path = self.images / item["file"]
+        if path.is_symlink() or self.images.is_symlink():
+            raise RunError(f"{path} is a link, and a run lies in its own folder alone; remove it and run again.")
+        return path
+
+    def read_record(self) -> dict | None:
+        """The kept record, or None if there is none or it was corrupt (then it is set aside and said).
+
+        RunError: it cannot be read, or was written by another version of the harness.
+        """
+        record = self._read("record.json", json.loads, check=_check_version)
+        if record is None:
+            return None
+        try:
+            validate_record(record)
+            self._check_belongs(record)
+        except (ValueError, RecursionError) as error:
+            self._set_aside("record.json", str(error))
+            return None
+        return record
+
+    def write_record(self, record: dict) -> None:
+        """Replace record.json, whole or not at all.
+
+        ValueError: it is not a valid record, or belongs to another run. RunError: the disk is full or read-only.
+        """
+        validate_record(record)
+        self._check_belongs(record)
+        with _writing(self.path):
+            atomic.write_json(self.path / "record.json", record)
+
+    def require_space(self, needed: int) -> None:
+        """RunError unless the disk of the folder has `needed` bytes free."""
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        free = shutil.disk_usage(there).free
+        if free < needed:
+            raise RunError(
+                f"Run folder {self.path} needs {needed / _MIB:,.1f} MiB and its disk has {free / _MIB:,.1f} MiB free; "
+                f"make room, or put the results on another disk."
+            )
+
+    def _refuse_links(self) -> None:
+        for place in (self.images, *(self.path / name for name in ("config.yaml", "manifest.jsonl", "record.json"))):
+            if place.is_symlink():
+                raise RunError(
+                    f"{place} is a link, and a run lies in its own folder alone; put what it names in its place, or "
+                    f"move the whole results folder and link that."
+                )
+
+    def _check_belongs(self, record: Mapping) -> None:
+        for key in ("experiment", "method"):
+            if record[key] != getattr(self, key):
+                raise ValueError(f"record.{key} is {record[key]!r}, but the run folder is {self.path}")
+        if record["pixel_hash"] != self.hash:
+            raise ValueError(f"record.pixel_hash is {record['pixel_hash']!r}, but the run folder is {self.path}")
+
+    def _read(self, name: str, parse: Callable[[str], Any], check: Callable[[Any, Path], None] | None = None) -> Any:
+        path = self.path / name
+        try:
+            value = parse(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}); give this user access to it.") from error
+        except (ValueError, yaml.YAMLError, RecursionError) as error:
+            self._set_aside(name, " ".join(str(error).split()))
+            return None
+        if check is not None:
+            check(value, path)
+        return value
+
+    def _set_aside(self, name: str, why: str) -> None:
+        path = self.path / name
+        number = next(i for i in range(1, 10**6) if not path.with_name(f"{name}.corrupt-{i}").exists())
+        aside = path.with_name(f"{name}.corrupt-{number}")
+        with _writing(self.path):
+            path.rename(aside)
+        _log.warning("%s is corrupt (%s): set aside as %s; it is made anew.", path, why, aside.name)
+
+
+def _parse_config(text: str) -> tuple[dict, str]:
+    config = yaml.safe_load(text)
+    if not isinstance(config, dict):
+        raise ValueError("it is not a mapping")
+    return plain(config), pixel_hash(config)
+
+
+def _parse_manifest(text: str) -> list[dict]:
+    # Not splitlines(): a prompt may hold U+2028, which JSON does not escape.
+    items = [json.loads(line) for line in text.split("\n")[:-1]]
+    if not text.endswith("\n") or not all(isinstance(item, dict) for item in items):
+        raise ValueError("not one JSON object per line")
+    return items
+
+
+def _check_version(record: Any, path: Path) -> None:
+    version = record.get("record_version") if isinstance(record, dict) else None
+    if isinstance(version, int) and version != RECORD_VERSION:
+        raise RunError(
+            f"{path} is of record version {version} and this harness reads version {RECORD_VERSION}; "
+            f"use the version that wrote it, or move the file away to have it made anew from the images."
+        )
+
+
+def _as_dict(item: Any) -> dict:
+    return dataclasses.asdict(item) if dataclasses.is_dataclass(item) else dict(item)
+
+
+def check_files(items: Iterable[Mapping], path: Path) -> None:
+    """RunError, naming the manifest `path`, unless every item has a plain file name of its own."""
+    seen = set()
+    for item in items:
+        name = item.get("file")
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", name):
+            raise RunError(
+                f"{path} names the file {name!r:.80}; a file name is at most 200 letters, digits, '_', '-' and '.'."
+            )
+        if name in seen:
+            raise RunError(f"{path} names the file {name!r} twice; every image has its own.")
+        seen.add(name)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable for this user"
+        raise RunError(f"Run folder {path} cannot be written ({error.strerror}); {advice}, then run again.") from error

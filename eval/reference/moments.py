@@ -1,0 +1,71 @@
+"""A reference that holds no pictures: the mean, the covariance and the features of real ones through one network.
+
+One safetensors file: `mean` [d] and `covariance` [d, d] in float64, `features` [n, d]; its metadata hold n and the
+sha256 of the network's weights file. Distances to it are possible with that very network alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from eval.assets import ASSETS, RESTORE, whole_safetensors
+from eval.errors import RunError
+from eval.features import FeatureNetwork
+from eval.fid import MINIMUM_IMAGES, Moments
+from eval.networks.weights import file_sha256
+
+SHIPPED = ASSETS / "tiny" / "reference.safetensors"
+TENSORS = ("mean", "covariance", "features")
+METADATA = ("n", "classifier_sha256")
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceMoments:
+    """Statistics of real pictures. hash: of the file; network: sha256 of the weights the features were made with."""
+
+    moments: Moments
+    features: np.ndarray  # [n, d] float64
+    hash: str
+    network: str
+
+    @property
+    def n(self) -> int:
+        """How many pictures they were taken of."""
+        return self.moments.n
+
+    def check(self, network: FeatureNetwork) -> None:
+        """RunError where `network` is not the one that made these statistics."""
+        own = getattr(network, "sha256", None)
+        if own != self.network:
+            raise RunError(
+                f"the reference's statistics were made with the classifier of sha256 {self.network[:12]}, and the "
+                f"metrics use {network.identity}; take that classifier (metrics=smoke), or a reference with pictures"
+            )
+
+
+def load_moments(path: str | Path | None) -> ReferenceMoments:
+    """The statistics in the file `path`; None is the shipped one. RunError: missing, damaged, or not such a file."""
+    file = whole_safetensors(SHIPPED if path is None else Path(path).expanduser())
+    with safe_open(file, framework="pt") as stored:
+        metadata, names = stored.metadata() or {}, set(stored.keys())
+        absent = [name for name in METADATA if name not in metadata] + [name for name in TENSORS if name not in names]
+        if absent:
+            raise RunError(f"{file} lacks {', '.join(absent)}, so it holds no statistics of a reference; {RESTORE}")
+        mean, covariance, features = (stored.get_tensor(name).double() for name in TENSORS)
+    _check(file, metadata["n"], mean, covariance, features)
+    found = Moments(mean, covariance, len(features))
+    return ReferenceMoments(found, features.numpy(), file_sha256(file), metadata["classifier_sha256"])
+
+
+def _check(file: Path, n: str, mean: torch.Tensor, covariance: torch.Tensor, features: torch.Tensor) -> None:
+    d = features.shape[-1]
+    if mean.shape != (d,) or covariance.shape != (d, d) or features.shape != (int(n), d):
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in (mean, covariance, features))
+        raise RunError(
+            f"{file}: mean, covariance and features of {n} pictures do not fit together ({shapes}); {RESTORE}"
+        )
+    if len(features) < MINIMUM_IMAGES or not all(tensor.isfinite().all() for tensor in (mean, covariance, features)):
+        raise RunError(f"{file}: statistics must be finite and of {MINIMUM_IMAGES} pictures or more; {RESTORE}")

@@ -1,0 +1,214 @@
+"""Measure one cell: put every method on its own copy, time them in turn, probe them, and make a row of each."""
+
+import dataclasses
+import gc
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from eval.bench.cells import Cell
+from eval.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
+from eval.bench.figures import ratios, spread, time_per_call
+from eval.bench.interleave import Case, Samples, interleave
+from eval.bench.probes import kernel_launches, peak_bytes
+from eval.errors import RunError
+from eval.quiet import other_gpu_processes
+from eval.sampler import DTYPES
+from scripts.bench_cases.denoiser import denoiser_case, pipeline_case
+from scripts.bench_cases.methods import Contender, contender
+from scripts.bench_cases.site import GivenAttention, site_case, site_inputs, site_model
+from scripts.command_line.entry import is_sentence
+
+Specs = Mapping[str, Mapping[str, Any] | None]
+Build = Callable[[Contender], tuple[Case, Callable[[], list[dict]]]]
+
+
+@dataclasses.dataclass
+class Entry:
+    """One method in a cell, from its name to what was seen of it; `error` ends the way at any point."""
+
+    name: str
+    contender: Contender | None = None
+    case: Case | None = None
+    report: Callable[[], list[dict]] | None = None
+    samples: Samples | None = None
+    probes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    error: Exception | None = None
+
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Do `work` unless something failed before; what it raises becomes the row's error."""
+        if self.error is not None:
+            return
+        try:
+            work()
+        except Exception as error:  # not passed over: told in the row, counted in the exit status
+            self.error = error
+
+
+def measure_cell(cell: Cell, specs: Specs, *, memory: bool = True) -> list[dict[str, Any]]:
+    """One row for every method of the cell, in order; the methods as `methods.contender` reads them.
+
+    memory: whether to probe memory too, which on the CPU takes one slow call of each method.
+    """
+    entries = [Entry(name) for name in cell.methods]
+    try:
+        build = _builder(cell)
+    except (ValueError, RuntimeError, RunError) as error:
+        return [_row(cell, dataclasses.replace(entry, error=error), {}) for entry in entries]
+    for entry in entries:
+        entry.attempt(lambda entry=entry: _prepare(cell, entry, specs, build))
+    cases = [entry.case for entry in entries if entry.error is None]
+    samples = interleave(cases, rounds=cell.rounds, warmup=cell.warmup, device=cell.device)
+    for entry in entries:
+        if entry.error is None:
+            entry.samples = samples[entry.name]
+            entry.error = entry.samples.error
+        entry.attempt(lambda entry=entry: _check_merged(entry))
+        entry.attempt(lambda entry=entry: _probe(cell, entry, memory))
+    good = [entry for entry in entries if entry.error is None]
+    compared = ratios(
+        {entry.name: entry.samples.seconds for entry in good}, {entry.name: entry.case.period for entry in good}
+    )
+    rows = [_row(cell, entry, compared.get(entry.name, {})) for entry in entries]
+    _let_go(cell)
+    return rows
+
+
+def _builder(cell: Cell) -> Build:
+    """How a contender of this cell becomes a case; the weights are made once and shared."""
+    if cell.level == "site":
+        _check_naive_fits(cell)
+        site, inputs = site_model(cell), site_inputs(cell)
+        return lambda contender: site_case(cell, contender, sharing_copy(site), inputs)
+    if cell.level == "denoiser":
+        denoiser = random_denoiser(cell)
+        inputs = denoiser_inputs(cell, denoiser)
+        return lambda contender: denoiser_case(cell, contender, sharing_copy(denoiser), inputs)
+    pipe = random_pipe(cell)
+    return lambda contender: pipeline_case(cell, contender, pipe)
+
+
+def _prepare(cell: Cell, entry: Entry, specs: Specs, build: Build) -> None:
+    entry.contender = contender(entry.name, specs, cell.ratio)
+    entry.case, entry.report = build(entry.contender)
+    if entry.case.period > cell.rounds:
+        raise ValueError(
+            f"rounds must be at least the period of {entry.name}, {entry.case.period}, got {cell.rounds}; "
+            "otherwise planning is counted too often"
+        )
+
+
+def _check_naive_fits(cell: Cell) -> None:
+    """RunError where the score matrices of naive attention exceed the host's free memory: the system would kill us."""
+    if cell.attention != "naive" or cell.device != "cpu":
+        return
+    needed = 2 * cell.batch * cell.heads * cell.tokens**2 * DTYPES[cell.dtype].itemsize
+    free = free_bytes(cell.device)
+    if needed > free:
+        raise RunError(
+            f"naive attention over {cell.tokens} tokens needs {needed / 1e9:.0f} GB for its scores and their softmax, "
+            f"and {free / 1e9:.0f} GB are free; take a smaller batch or sdpa"
+        )
+
+
+def _check_merged(entry: Entry) -> None:
+    method, sites = entry.contender.method, entry.report()
+    if method.merges and not any(_merges(site) for site in sites):
+        raise RunError(f"{entry.name} merged nothing at any of its {len(sites)} sites; raise its ratio or its depth")
+
+
+def _probe(cell: Cell, entry: Entry, memory: bool) -> None:
+    """Memory and launches of a call that plans, and of one that does not."""
+    case, probes = entry.case, entry.probes
+    if memory:
+        case.begin()
+        probes["peak_bytes"] = peak_bytes(case.call, cell.device)
+        if cell.level == "site":
+            size = cell.batch * cell.tokens * cell.channels * DTYPES[cell.dtype].itemsize
+            probes["peak_to_input"] = probes["peak_bytes"] / size
+            if cell.mode == "eager":
+                probes["merging_to_input"] = _merging_bytes(cell, entry.contender) / size
+    if cell.level != "pipeline":
+        case.begin()
+        probes["launches_planning"] = kernel_launches(case.call, cell.device)
+        if case.period > 1:
+            probes["launches_reusing"] = kernel_launches(case.call, cell.device)
+
+
+def _merging_bytes(cell: Cell, contender: Contender) -> int:
+    """Bytes held at the peak of planning, merging and unmerging, around an attention that allocates nothing."""
+    site = site_model(cell)
+    site.site.transformer_blocks[0].attn1 = GivenAttention()
+    case, _ = site_case(cell, contender, site, site_inputs(cell)[:1])
+    with torch.no_grad():
+        case.call()
+    case.begin()
+    return peak_bytes(case.call, cell.device)
+
+
+def _row(cell: Cell, entry: Entry, compared: Mapping[str, float | None]) -> dict[str, Any]:
+    row = _place(cell, entry) | dict(compared) | entry.probes
+    if entry.error is not None:
+        sentence = " ".join(str(entry.error).split()) or type(entry.error).__name__
+        row |= {"status": "failed", "error": sentence, "samples": entry.samples.seconds if entry.samples else []}
+        if not is_sentence(entry.error):
+            row["traceback"] = "".join(traceback.format_exception(entry.error))
+        return row
+    samples, sites = entry.samples, entry.report()
+    seconds = time_per_call(samples.seconds, entry.case.period)
+    row |= {
+        "status": "ok",
+        "seconds": seconds,
+        "iqr": spread(samples.seconds),
+        "fastest": min(samples.seconds),
+        "calls": len(samples.seconds),
+        "planning_share": None if samples.planning is None else samples.planning / sum(samples.seconds),
+        "merged": _tokens_left(sites),
+        "sites": len(sites),
+        "sites_merging": sum(map(_merges, sites)),
+        "samples": samples.seconds,
+    }
+    if cell.mode != "eager":
+        row |= {
+            "graphs": samples.graphs.compiled,
+            "graph_breaks": samples.graphs.breaks,
+            "recompiled": samples.recompiled,
+        }
+    if cell.level == "pipeline":
+        row |= {"s_per_im": seconds / cell.batch, "images_per_s": cell.batch / seconds}
+    return row
+
+
+def _place(cell: Cell, entry: Entry) -> dict[str, Any]:
+    method = entry.contender.method if entry.contender else None
+    window = getattr(method, "window", None)
+    return {
+        **{name: value for name, value in dataclasses.asdict(cell).items() if name not in ("methods", "warmup")},
+        "title": cell.title,
+        "method": entry.name,
+        "window": "/".join(map(str, window.values())) if isinstance(window, Mapping) else window,
+        "period": getattr(method, "period", None),
+        "backend": entry.contender.backend if entry.contender and hasattr(method, "plan") else None,
+        "load_average": os.getloadavg()[0],
+        "other_gpu_processes": other_gpu_processes(cell.device),
+    }
+
+
+def _merges(site: Mapping[str, Any]) -> bool:
+    return site["merged"] is not None and site["merged"] < site["tokens"]
+
+
+def _tokens_left(sites: list[dict]) -> int | None:
+    """Tokens that attention ran on, over all sites; None where nothing was asked to merge."""
+    return sum(site["merged"] for site in sites) if sites else None
+
+
+def _let_go(cell: Cell) -> None:
+    """Give back what a cell held, so that the next one starts with the same memory."""
+    gc.collect()
+    torch._dynamo.reset()
+    if cell.device != "cpu":
+        torch.cuda.empty_cache()

@@ -1,0 +1,117 @@
+"""Whole denoiser calls and whole pipelines as cases of the bench."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import nn
+
+import retom
+from baselines.adapter import Adapter
+from eval.bench.cells import Cell
+from eval.bench.compiling import compile_in_place
+from eval.bench.denoisers import sharing_copy, timestep
+from eval.bench.interleave import Case
+from eval.sampler import SamplerConfig, call_pipeline
+from scripts.bench_cases.methods import Clock, Contender, clocked
+
+PROMPT = "A high quality photograph of a tabby cat."
+
+
+def denoiser_case(
+    cell: Cell, contender: Contender, denoiser: nn.Module, inputs: dict[str, Any]
+) -> tuple[Case, Callable]:
+    """The contender on `denoiser`, which it patches, as a case of single calls; and a function for its reports.
+
+    The timestep falls from call to call, as within one generation; `begin` starts another one. ValueError for a method
+    that cannot serve the denoiser, or that is for whole pipelines alone.
+    """
+    clock = Clock(cell.device)
+    begin, report = _put_on(cell, contender, denoiser, denoiser, clock)
+    (_, latents), *others = inputs.items()
+    step = 0
+
+    def call() -> torch.Tensor:
+        nonlocal step
+        now = timestep(denoiser, step, cell.batch).to(cell.device)
+        step += 1
+        if cell.mode == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()
+        # latents by position: the tomesd package looks for them there
+        return denoiser(latents, timestep=now, **dict(others), return_dict=False)[0]
+
+    def restart() -> None:
+        nonlocal step
+        step = 0
+        begin()
+
+    return Case(contender.name, call, restart, contender.period, _planned(cell, contender, clock)), report
+
+
+def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> tuple[Case, Callable]:
+    """The contender on a copy of `pipe`, as a case of whole calls for `cell.batch` images; and its reports.
+
+    Every call is a generation of its own, so the period runs inside of it.
+    """
+    own = copy.copy(pipe)
+    own.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    name = "unet" if hasattr(pipe, "unet") else "transformer"
+    denoiser = sharing_copy(getattr(pipe, name))
+    setattr(own, name, denoiser)
+    sampler = SamplerConfig(
+        scheduler=type(pipe.scheduler).__name__,
+        steps=cell.steps,
+        height=cell.pixels,
+        width=cell.pixels,
+        dtype=cell.dtype,
+        device=cell.device,
+        attention=cell.attention,
+        batch_size=cell.batch,
+    )
+    clock = Clock(cell.device)
+    _, report = _put_on(cell, contender, own, denoiser, clock)
+    call = 0
+
+    def generate() -> object:
+        nonlocal call
+        seeds = [call * cell.batch + image for image in range(cell.batch)]
+        call += 1
+        if isinstance(contender.method, Adapter):
+            contender.method.set_seeds(own, seeds)
+        else:
+            retom.set_seeds(own, seeds)
+        return call_pipeline(own, [PROMPT] * cell.batch, seeds, sampler)
+
+    return Case(contender.name, generate, planned=_planned(cell, contender, clock)), report
+
+
+def _put_on(
+    cell: Cell, contender: Contender, model: DiffusionPipeline | nn.Module, denoiser: nn.Module, clock: Clock
+) -> tuple[Callable, Callable]:
+    """Patch `model` (the denoiser, or its pipeline) and, where asked for, compile the denoiser.
+
+    Returns how a generation is begun, and what was merged.
+    """
+    method = contender.method
+    if isinstance(method, Adapter):
+        method.check_model(denoiser)
+        method.apply(model)
+        begin, report = _nothing, lambda: method.report(model)
+    else:
+        method = clocked(method, clock) if cell.mode == "eager" else method
+        retom.apply_patch(model, method, backend=contender.backend)
+        begin, report = lambda: retom.reset(model), lambda: retom.report(model)
+    compile_in_place(denoiser, cell.mode)
+    return begin, report
+
+
+def _planned(cell: Cell, contender: Contender, clock: Clock) -> Callable[[], float | None]:
+    if cell.mode != "eager" or isinstance(contender.method, Adapter):
+        return _nothing
+    return clock.take
+
+
+def _nothing() -> None:
+    return None

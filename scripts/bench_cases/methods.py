@@ -1,0 +1,94 @@
+"""From the bench's names to methods, and a clock on what they plan."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra import compose
+from omegaconf import OmegaConf
+
+from retom import TokenMerger
+from scripts.jobs.row import build
+
+BACKEND = "gather"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A method of the bench under its name, with the backend that executes its plans."""
+
+    name: str
+    method: Any
+    backend: str
+
+    @property
+    def period(self) -> int:
+        """Calls from one planning to the next."""
+        return getattr(self.method, "period", 1)
+
+
+def contender(name: str, specs: Mapping[str, Mapping[str, Any] | None], ratio: float) -> Contender:
+    """The contender of that name.
+
+    specs: by name, `method` (a choice of conf/method, by default the name itself), `backend`, and the options that
+    differ from the shipped ones. ratio: given to every method that has one. ValueError: a name or value that is wrong.
+    """
+    if name not in specs:
+        raise ValueError(f"unknown method {name!r} in cells; methods has {', '.join(specs)}")
+    spec = dict(specs[name] or {})
+    choice, backend = spec.pop("method", name), spec.pop("backend", BACKEND)
+    shipped = OmegaConf.to_container(compose("config", overrides=[f"method={choice}"]).method, resolve=True)
+    options = shipped | ({"ratio": ratio} if "ratio" in shipped else {}) | spec
+    return Contender(name, build("method", options), backend)
+
+
+class Clock:
+    """Adds up the seconds spent inside `with clock`, on CUDA by events, so that nothing waits for the device."""
+
+    def __init__(self, device: str):
+        self.device = device
+        self._host: list[float] = []
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def __enter__(self) -> "Clock":
+        self._started = self._mark()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ended = self._mark()
+        if self.device == "cpu":
+            self._host.append(ended - self._started)
+        else:
+            self._events.append((self._started, ended))
+
+    def take(self) -> float:
+        """The seconds so far; the clock then stands at zero."""
+        if self._events:
+            torch.cuda.synchronize(self.device)
+        total = sum(self._host) + sum(first.elapsed_time(last) / 1000 for first, last in self._events)
+        self._host, self._events = [], []
+        return total
+
+    def _mark(self) -> Any:
+        if self.device == "cpu":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def clocked(method: TokenMerger, clock: Clock) -> TokenMerger:
+    """The same method, equal in every attribute, whose `plan` runs on the clock."""
+
+    class Clocked(type(method)):
+        """`plan` within the clock."""
+
+        def plan(self, *args: Any, **kwargs: Any):
+            with clock:
+                return super().plan(*args, **kwargs)
+
+    copy = object.__new__(Clocked)
+    vars(copy).update(vars(method))
+    return copy

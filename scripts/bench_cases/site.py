@@ -1,0 +1,176 @@
+"""One self-attention as a model of its own, so that methods are put on it by the very hooks a whole denoiser gets."""
+
+from collections.abc import Callable
+
+import tomesd
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+
+import retom
+from baselines.adapter import Adapter
+from baselines.tomesd_package import ToMeSDPackage
+from eval.bench.cells import Cell
+from eval.bench.compiling import compile_in_place
+from eval.bench.interleave import Case
+from eval.sampler import DTYPES
+from scripts.bench_cases.methods import Clock, Contender, clocked
+
+INPUTS = 3  # different activations, in turn, so that no call repeats the one before
+
+
+class SiteBlock(BasicTransformerBlock):
+    """A transformer block reduced to its self-attention."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        return self.attn1(hidden_states)
+
+
+class SiteParent(Transformer2DModel):
+    """A transformer of one such block, without the projections around it."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, N, C]; no copy when the channels lie innermost in memory."""
+        return self.transformer_blocks[0](hidden_states.flatten(2).transpose(1, 2))
+
+
+class OneSite(nn.Module):
+    """A denoiser that is a single self-attention."""
+
+    def __init__(self, cell: Cell):
+        super().__init__()
+        self.site = SiteParent(cell.heads, cell.channels // cell.heads, cell.channels, norm_num_groups=1)
+        block = SiteBlock(cell.channels, cell.heads, cell.channels // cell.heads)
+        if cell.attention == "naive":
+            block.attn1.set_processor(AttnProcessor())
+        self.site.transformer_blocks = nn.ModuleList([block])
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
+        """The self-attention of tokens given as a feature map [B, C, H, W]."""
+        return self.site(sample)
+
+
+class GivenAttention(nn.Module):
+    """Stands where the attention was and costs nothing: what is then allocated is allocated by merging."""
+
+    def __init__(self):
+        super().__init__()
+        self.known: dict[tuple[int, ...], Tensor] = {}
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """An output of the right shape, made once."""
+        shape = tuple(hidden_states.shape)
+        if shape not in self.known:
+            self.known[shape] = torch.zeros(shape, dtype=hidden_states.dtype, device=hidden_states.device)
+        return self.known[shape]
+
+
+def site_model(cell: Cell, seed: int = 0) -> OneSite:
+    """The site of a cell with random weights; the global random state stays as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        site = OneSite(cell)
+    return site.to(cell.device, DTYPES[cell.dtype]).eval()
+
+
+def site_inputs(cell: Cell, seed: int = 0) -> list[Tensor]:
+    """Random activations, [B, N, C] in memory, seen as feature maps [B, C, H, W]."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = [torch.randn(cell.batch, cell.tokens, cell.channels, generator=generator) for _ in range(INPUTS)]
+    return [x.to(cell.device, DTYPES[cell.dtype]).transpose(1, 2).unflatten(2, cell.grid) for x in tokens]
+
+
+def site_case(cell: Cell, contender: Contender, site: OneSite, inputs: list[Tensor]) -> tuple[Case, Callable]:
+    """The contender on `site`, which it patches, as a case; and a function for what it merged: list of reports.
+
+    The tomesd package patches whole blocks with a copied forward; here its merge, the attention alone and its unmerge
+    are called as that forward calls them.
+    """
+    method, clock = contender.method, Clock(cell.device)
+    eager = cell.mode == "eager"
+    if isinstance(method, ToMeSDPackage):
+        packaged = PackagedSite(site, method, clock if eager else None)
+        case = Case(contender.name, _turn(_compiled(packaged, cell), inputs), planned=clock.take if eager else _unknown)
+        return case, packaged.report
+    if isinstance(method, Adapter):
+        method.apply(site)
+        case = Case(contender.name, _turn(_compiled(site, cell), inputs))
+        return case, lambda: method.report(site)
+    retom.apply_patch(site, clocked(method, clock) if eager else method, backend=contender.backend)
+    case = Case(
+        contender.name,
+        _turn(_compiled(site, cell), inputs),
+        begin=lambda: retom.reset(site),
+        period=contender.period,
+        planned=clock.take if eager else _unknown,
+    )
+    return case, lambda: retom.report(site)
+
+
+class PackagedSite(nn.Module):
+    """A site merged by the functions of the `tomesd` package."""
+
+    def __init__(self, site: OneSite, method: ToMeSDPackage, clock: Clock | None):
+        super().__init__()
+        self.attention = site.site.transformer_blocks[0].attn1
+        self.method = method
+        self.clock = clock
+        self.seen: tuple[int, int] | None = None
+        device = next(site.parameters()).device
+        self.generator = torch.Generator(device).manual_seed(0)
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """As `OneSite.forward`."""
+        x = sample.flatten(2).transpose(1, 2)
+        if self.clock is None:
+            merge, unmerge = self._matching(x, sample.shape[-2:])
+        else:
+            with self.clock:
+                merge, unmerge = self._matching(x, sample.shape[-2:])
+        merged = merge(x)
+        self.seen = (x.shape[1], merged.shape[1])
+        return unmerge(self.attention(merged))
+
+    def _matching(self, x: Tensor, grid: tuple[int, int]):
+        height, width = grid
+        return tomesd.merge.bipartite_soft_matching_random2d(
+            x,
+            width,
+            height,
+            self.method.sx,
+            self.method.sy,
+            int(x.shape[1] * self.method.ratio),
+            no_rand=not self.method.use_rand,
+            generator=self.generator,
+        )
+
+    def report(self) -> list[dict]:
+        """What was merged, as `retom.report` says it."""
+        tokens, merged = self.seen or (None, None)
+        return [{"tokens": tokens, "merged": merged}]
+
+
+def _turn(model: Callable, inputs: list[Tensor]) -> Callable[[], Tensor]:
+    """A call without arguments that takes the inputs in turn, at timesteps that fall as a sampler's do."""
+    count = 0
+    timestep = torch.tensor(500, device=inputs[0].device)
+
+    def call() -> Tensor:
+        nonlocal count
+        count += 1
+        torch.compiler.cudagraph_mark_step_begin()
+        return model(inputs[count % len(inputs)], timestep)
+
+    return call
+
+
+def _compiled(module: nn.Module, cell: Cell) -> Callable:
+    compile_in_place(module, cell.mode)
+    return module
+
+
+def _unknown() -> None:
+    return None

@@ -1,0 +1,1 @@
+"""What happens between a command and its jobs: composing, mistakes in one sentence, what a configuration may name."""

@@ -1,0 +1,142 @@
+"""The frame of every entry point: Hydra composes, jobs run, mistakes are told in one sentence."""
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from eval.errors import RunError
+from scripts.command_line.nearest import explain, first_line
+from scripts.command_line.trust import check_composed, named_on_command_line, vetting
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+INTERRUPTED = 130
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
+FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "training", "scripts"))
+HYDRA = str(Path(hydra.__file__).parent)
+
+Job = Callable[[DictConfig, dict[str, str]], object]
+Work = Callable[[DictConfig, dict[str, str]], int | None]
+
+
+def compose_and_call(job: Job, config: str = "config") -> int:
+    """Call `job` for every configuration of the command line with the composed values and the choice of each group.
+
+    config: the file of conf/ that everything starts from.
+
+    Returns the exit status: 0, 1 after a mistake in the command line (said in one sentence), 130 after Ctrl-C.
+    `job` deals with its own failures; what it raises ends the sweep, and what it returns goes to Hydra's sweeper.
+    """
+
+    def task(composed: DictConfig) -> object:
+        check_composed(composed, trusted)
+        choices = HydraConfig.get().runtime.choices
+        return job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
+
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
+    try:
+        trusted = named_on_command_line(sys.argv[1:])
+        with _errors_as_raised(), vetting(trusted):
+            main()
+    except KeyboardInterrupt:
+        say("interrupted: what is finished is kept; the same command takes up the rest")
+        return INTERRUPTED
+    except (HydraException, OmegaConfBaseException) as error:
+        say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
+        return 1
+    except Exception as error:
+        tell(error)
+        return 1
+    return 0
+
+
+def work_on_each(work: Work, config: str = "config") -> int:
+    """Call `work` for every configuration of the command line; what one raises is told and stops no other.
+
+    `work` returns an exit status, None for 0. Returns that of `compose_and_call`, or else the highest of theirs.
+    """
+    statuses: list[int] = []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> None:
+        try:
+            statuses.append(work(composed, choices) or 0)
+        except Exception as error:  # told here; the exit status remembers it
+            tell(error)
+            statuses.append(1)
+
+    return compose_and_call(job, config) or max(statuses, default=0)
+
+
+def tell(error: Exception) -> None:
+    """Print `error`: one line where a user can mend it, the whole traceback where it is a bug."""
+    if is_sentence(error):
+        say(f"error: {_sentence(error)}")
+    else:
+        traceback.print_exception(error)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError):
+        place = f" at {error.filename}" if error.filename else ""
+        return f"the disk cannot be written{place} ({error.strerror}); make room or choose another results folder"
+    if isinstance(error, OmegaConfBaseException):
+        return first_line(error)
+    if isinstance(error, AssertionError):
+        return "Hydra cannot read the command line; write every choice as name=value"
+    return str(error)
+
+
+def is_sentence(error: Exception) -> bool:
+    """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised.
+
+    So are the errors of Hydra and OmegaConf: they speak of the command line and of keys.
+    Hydra asserts that no name is empty.
+    """
+    if isinstance(error, OSError):
+        return error.errno in DISK
+    if not isinstance(error, ValueError | AssertionError):
+        return isinstance(error, RunError | HydraException | OmegaConfBaseException)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = (HYDRA,) if isinstance(error, AssertionError) else (*FOLDERS, HYDRA)
+    return bool(frames) and frames[-1].filename.startswith(own)
+
+
+def say(text: str) -> None:
+    """Print to the error stream, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
+    """Let Hydra read `arguments` in place of the command line: flags of ours are none of Hydra's."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextlib.contextmanager
+def _errors_as_raised() -> Iterator[None]:
+    """Let Hydra raise what goes wrong: otherwise it prints its own page and exits."""
+    name = "HYDRA_FULL_ERROR"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,155 @@
+"""The part of a run that needs the model: its images, the report of its merges, its timing."""
+
+import dataclasses
+from collections.abc import Callable
+
+from diffusers import DiffusionPipeline
+
+from eval.errors import RunError
+from eval.generate import generate
+from eval.images import verify
+from eval.pipelines import pipe_identity
+from eval.prompts import PromptItem
+from eval.provenance import collect
+from eval.records import RunFolder
+from eval.sampler import SamplerConfig, call_pipeline
+from eval.timing import measure
+from scripts.command_line.entry import ROOT
+from scripts.jobs.patching import Applied, applied
+from scripts.jobs.row import Row
+from scripts.jobs.serving import check_served
+from scripts.jobs.session import Session
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What the record keeps of the drawing: `merges` per site, `timing` or None, `provenance`."""
+
+    merges: list[dict]
+    timing: dict | None
+    provenance: dict
+
+
+def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
+    """Make the missing images of `items` with the row's method on the pipeline, then time it in the main process.
+
+    A row that only closes its run makes no image. RunError: the method merges nothing where it should, or images are
+    missing at the end (where the run was cut into shards: which, and of what shard).
+    """
+    team = session.team
+    resumed = team.from_main(lambda: _begun_before(items, folder, row.sampler))
+    with team.phase():
+        pipe = _pipeline(row, session)
+    with applied(pipe, row.method, row.backend) as on_pipe:
+        with team.phase():
+            if row.shard.closes:
+                drawn_in = _require(row, folder, items, on_pipe)
+            else:
+                drawn_in = _generate(row, session, folder, items, pipe, on_pipe)
+        with team.phase():
+            timing = _time(row, items, pipe, on_pipe, resumed) if team.is_main and row.timing.enabled else None
+            if not _has_worked(on_pipe):
+                _probe(pipe, row.sampler, items[0], on_pipe)
+            on_pipe.check(row.name)
+        merges = on_pipe.report()
+    facts = _provenance(row, pipe, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
+    return Drawn(merges, timing, facts)
+
+
+def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
+    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`."""
+    with session.team.phase():
+        pipe = _pipeline(row, session)
+    with applied(pipe, row.method, row.backend) as on_pipe, session.team.phase():
+        _generate(row, session, folder, items, pipe, on_pipe)
+        if _has_worked(on_pipe):
+            on_pipe.check(row.name)
+
+
+def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
+    """The row's pipeline, loaded only if the method can serve it."""
+    check_served(row)
+    return session.pipeline(row.model, row.sampler)
+
+
+def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:
+    """What a record says of the images. RunError where some are missing or do not decode."""
+    check = verify(items, folder.images, (sampler.width, sampler.height))
+    if not check.complete:
+        gone = [*check.missing, *check.broken]
+        raise RunError(
+            f"run {folder.run_id} lacks {len(gone)} of its {len(items)} images after drawing (first: {gone[0]}); "
+            "run it again"
+        )
+    keys = {item.file: item.key for item in items}
+    flagged = [("NaN", name) for name in check.nan] + [("constant", name) for name in check.constant]
+    invalid = [{"key": keys[name], "why": why} for why, name in sorted(flagged, key=lambda pair: pair[1])]
+    return {"n": len(items), "invalid": invalid, "foreign": list(check.foreign)}
+
+
+def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> bool:
+    """Whether an earlier start left pictures of this run, whole or not."""
+    return len(verify(items, folder.images, (sampler.width, sampler.height)).missing) < len(items)
+
+
+def _generate(
+    row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
+) -> int:
+    """Make the missing images; the largest number of them that one call of this process could hold."""
+    sampler = on_pipe.drawing(row.sampler)
+    report = generate(
+        pipe,
+        session.team.share(row.shard.items(items, sampler.batch_size), sampler.batch_size),
+        folder.images,
+        sampler,
+        before_batch=on_pipe.set_seeds,
+        after_batch=_checking_first(row.name, on_pipe),
+        progress=session.team.is_main,
+    )
+    return report.batch_size
+
+
+def _require(row: Row, folder: RunFolder, items: list[PromptItem], on_pipe: Applied) -> int:
+    check = verify(items, folder.images, (row.sampler.width, row.sampler.height))
+    batch_size = on_pipe.drawing(row.sampler).batch_size
+    row.shard.require(items, [*check.missing, *check.broken], batch_size, folder.run_id)
+    return batch_size
+
+
+def _checking_first(name: str, on_pipe: Applied) -> Callable[[], None]:
+    """After the first batch, and not only after hours: that it merged something."""
+    checked = False
+
+    def after_batch() -> None:
+        nonlocal checked
+        if not checked:
+            on_pipe.check(name)
+        checked = True
+
+    return after_batch
+
+
+def _time(row: Row, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied, resumed: bool) -> dict:
+    prompts = [item.prompt for item in items]
+    return {
+        **measure(pipe, row.sampler, row.timing, prompts=prompts, before_batch=on_pipe.set_seeds),
+        "resumed": resumed,
+    }
+
+
+def _has_worked(on_pipe: Applied) -> bool:
+    return any(site["grid"] is not None for site in on_pipe.report())
+
+
+def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on_pipe: Applied) -> None:
+    """One image that is thrown away, for the report of a run whose images were all there already."""
+    on_pipe.set_seeds([item.seed])
+    call_pipeline(pipe, [item.prompt], [item.seed], sampler)
+
+
+def _provenance(row: Row, pipe: DiffusionPipeline, sampler: SamplerConfig, drawn_in: int) -> dict:
+    chosen = {
+        key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
+    }
+    facts = {**chosen, "batch_size_drawn": min(drawn_in, sampler.batch_size), "model": pipe_identity(pipe)}
+    return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

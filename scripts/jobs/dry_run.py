@@ -1,0 +1,223 @@
+"""Before a long run: `python -m scripts.run --dry-run ...` tells rows, images, disk, hours, and what is missing.
+
+Nothing is drawn into results/runs and nothing is fetched. Seconds per image come from a few short pipeline calls of
+each row's method on this machine, extended to all steps; scoring, minutes for 2,000 images on a GPU, is not in them.
+"""
+
+import dataclasses
+import math
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from eval.errors import RunError
+from eval.images import verify
+from eval.memory import BatchLimit, is_out_of_memory
+from eval.prompts import PromptItem
+from eval.records import RunFolder, peek_record
+from eval.sampler import SamplerConfig, call_pipeline
+from eval.timing import TimingConfig, peak_memory
+from scripts.command_line.entry import compose_and_call, given_arguments, is_sentence, say, tell
+from scripts.jobs.needs import local_model, missing
+from scripts.jobs.patching import Applied, applied
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.session import Session
+
+FLAG = "--dry-run"
+FEW, MORE = 2, 6  # steps of the short calls; what planning at the first step costs stays outside of the slope
+GIB = 1024**3
+NOT_GIVEN = "(reference.path is not given)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """From the short calls: seconds per image at all steps, the batch size that fits, bytes at the peak."""
+
+    s_per_im: float
+    batch_size: int
+    peak_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """What a row would take. there: images that are made already; bytes: of disk, at most; hours: None if unknown."""
+
+    name: str
+    results: Path
+    images: int
+    there: int
+    finished: bool
+    bytes: int
+    measured: Measured | None
+    hours: float | None
+    missing: tuple[str, ...]
+
+
+def main() -> int:
+    """Forecast every row of the command line. Returns 1 where a row lacks something."""
+    session, forecasts, failed = Session(), [], []
+
+    def job(composed: DictConfig, choices: dict[str, str]) -> float:
+        try:
+            session.join(composed.sampler.device)
+            if "path" in composed.reference and composed.reference.path is None:
+                composed.reference.path = NOT_GIVEN  # so that the other things the row needs are looked at as well
+            row = read_row(composed, choices)
+            forecasts.append(forecast(row, session, Path(scratch) / "cache"))
+        except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
+            tell(error)
+            failed.append(error)
+        return math.inf  # what a search would get: it then proposes rows without having learnt anything
+
+    with tempfile.TemporaryDirectory() as scratch, given_arguments(_without_launching(sys.argv[1:], scratch)):
+        status = compose_and_call(job)
+    if not forecasts:
+        return status or 1
+    lacking = [*_lacking(forecasts), *_space(forecasts)]
+    print(render(forecasts, lacking), flush=True)
+    return status or int(bool(lacking or failed))
+
+
+def forecast(row: Row, session: Session, cache: Path) -> Forecast:
+    """Look at one row: its folder is read, its method measured where everything needed is there."""
+    items, folder = row.prompts.items(), RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    name = f"{row.runs}/{row.name}-{row.hash}"
+    say(f"{name}: {len(items)} images")
+    if _is_finished(folder):
+        return Forecast(name, row.results, len(items), len(items), True, 0, None, 0.0, ())
+    there = _made_already(row, folder, items)
+    lacking, measured = missing(row, session, cache), None
+    try:
+        measured = measure_shortly(row, session, items)
+    except (RunError, ValueError, RuntimeError, MemoryError) as error:
+        if not (is_sentence(error) or is_out_of_memory(error)):
+            raise
+        lacking.append(str(error) if is_sentence(error) else _too_large(row))
+        session.forget()
+    left = len(items) - there
+    size = left * row.sampler.height * row.sampler.width * 3  # what the run itself asks for: PNG of noise
+    hours = None if measured is None else _hours(row, measured, left, session.team.size)
+    return Forecast(name, row.results, len(items), there, False, size, measured, hours, tuple(dict.fromkeys(lacking)))
+
+
+def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> Measured:
+    """Time a few steps of the row's method at its batch size, and smaller ones until one fits into memory."""
+    pipe = session.pipeline(local_model(row.model), row.sampler)
+    limit, found = BatchLimit(min(row.sampler.batch_size, len(items))), {}
+    with applied(pipe, row.method, row.backend) as on_pipe:
+        sampler = on_pipe.drawing(row.sampler)
+        limit.size = min(limit.size, sampler.batch_size)
+        if sampler.device != "cpu":
+            torch.cuda.reset_peak_memory_stats(sampler.device)
+
+        def take(batch: Sequence[PromptItem]) -> None:
+            if len(batch) not in found:
+                found[len(batch)] = _seconds(pipe, sampler, batch, on_pipe) / len(batch)
+
+        limit.work_through(items[: limit.size], take)
+        on_pipe.check(row.name)
+    return Measured(found[max(found)], max(found), next(iter(peak_memory(sampler.device).values())))
+
+
+def render(forecasts: Sequence[Forecast], lacking: Sequence[str]) -> str:
+    """The table and the list of what is missing, as text."""
+    lines = [f"{'images':>7} {'to make':>7} {'disk GiB':>9} {'s/im':>9} {'batch':>5} {'peak GiB':>8} {'hours':>8}  row"]
+    for one in forecasts:
+        lines.append(f"{_cells(one)}  {one.name}{'  already finished' if one.finished else ''}")
+    known = [one.hours for one in forecasts if one.hours is not None]
+    unknown = "" if len(known) == len(forecasts) else f" and {len(forecasts) - len(known)} rows that cannot be told"
+    total = sum(one.bytes for one in forecasts) / GIB
+    images = sum(one.images - one.there for one in forecasts)
+    lines.append(
+        f"{len(forecasts)} rows, {images} images to make, at most {total:.2f} GiB of disk, {sum(known):.2f} hours"
+        f"{unknown}, without scoring"
+    )
+    return "\n".join([*lines, *(f"missing: {sentence}" for sentence in lacking)])
+
+
+def _cells(one: Forecast) -> str:
+    measured = one.measured
+    speed, batch, peak = ("-", "-", "-")
+    if measured is not None:
+        speed, batch, peak = f"{measured.s_per_im:.4g}", measured.batch_size, f"{measured.peak_bytes / GIB:.2f}"
+    hours = "-" if one.hours is None else f"{one.hours:.2f}"
+    left = one.images - one.there
+    return f"{one.images:>7} {left:>7} {one.bytes / GIB:>9.3f} {speed:>9} {batch:>5} {peak:>8} {hours:>8}"
+
+
+def _seconds(pipe: object, sampler: SamplerConfig, batch: Sequence[PromptItem], on_pipe: Applied) -> float:
+    """Seconds of one call with all steps, on the line through calls of `FEW` and `MORE`."""
+    few, more = min(FEW, sampler.steps), min(MORE, sampler.steps)
+    _call(pipe, sampler, few, batch, on_pipe)  # warms up, and compiles where that is asked for
+    short = _call(pipe, sampler, few, batch, on_pipe)
+    if more == few:
+        return short
+    long = _call(pipe, sampler, more, batch, on_pipe)
+    return max(long, short + (long - short) / (more - few) * (sampler.steps - few))
+
+
+def _call(pipe: object, sampler: SamplerConfig, steps: int, batch: Sequence[PromptItem], on_pipe: Applied) -> float:
+    seeds = [item.seed for item in batch]
+    on_pipe.set_seeds(seeds)
+    if sampler.device != "cpu":
+        torch.cuda.synchronize(sampler.device)
+    began = time.perf_counter()
+    call_pipeline(pipe, [item.prompt for item in batch], seeds, dataclasses.replace(sampler, steps=steps))
+    if sampler.device != "cpu":
+        torch.cuda.synchronize(sampler.device)
+    return time.perf_counter() - began
+
+
+def _hours(row: Row, measured: Measured, images: int, processes: int) -> float:
+    return measured.s_per_im * (images / processes + _timed_images(row.timing)) / 3600
+
+
+def _timed_images(timing: TimingConfig) -> int:
+    if not timing.enabled:
+        return 0
+    return sum(size * (timing.warmup + math.ceil(timing.images / size)) for size in timing.shapes)
+
+
+def _is_finished(folder: RunFolder) -> bool:
+    try:
+        return peek_record(folder.path / "record.json")["status"] != "failed"
+    except RunError:  # none yet, or unreadable: the run makes it anew
+        return False
+
+
+def _made_already(row: Row, folder: RunFolder, items: list[PromptItem]) -> int:
+    if not folder.images.is_dir():
+        return 0
+    return verify(items, folder.images, (row.sampler.width, row.sampler.height)).whole
+
+
+def _too_large(row: Row) -> str:
+    return f"the memory of {row.sampler.device} is too small for model {row.model.name} in {row.sampler.dtype}"
+
+
+def _lacking(forecasts: Sequence[Forecast]) -> list[str]:
+    """Every sentence once, with the number of rows it stops."""
+    rows: dict[str, int] = {}
+    for sentence in (sentence for one in forecasts for sentence in one.missing):
+        rows[sentence] = rows.get(sentence, 0) + 1
+    return [sentence if len(forecasts) == 1 else f"{sentence} ({number} rows)" for sentence, number in rows.items()]
+
+
+def _space(forecasts: Sequence[Forecast]) -> list[str]:
+    results = forecasts[0].results
+    there = next(place for place in (results, *results.absolute().parents) if place.exists())
+    needed, free = sum(one.bytes for one in forecasts) / GIB, shutil.disk_usage(there).free / GIB
+    return [] if needed <= free else [f"{needed:.2f} GiB of disk, and {there} has {free:.2f} GiB free"]
+
+
+def _without_launching(arguments: Sequence[str], scratch: str) -> list[str]:
+    """The command line less the flag and the launcher: rows are looked at here, one after the other."""
+    kept = [word for word in arguments if word != FLAG and not word.lstrip("+~").startswith("hydra/launcher=")]
+    kept = [word for word in kept if not word.lstrip("+~").startswith("hydra.launcher.")]
+    return [*kept, f"hydra.sweep.dir={scratch}/sweep"]

@@ -1,0 +1,225 @@
+"""One row from its checks to its record: preflight, lock, images, timing, metrics, record."""
+
+import contextlib
+import dataclasses
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from eval.errors import RunError
+from eval.metrics import check_reference, score
+from eval.prompts import PromptItem
+from eval.provenance import collect, cpu, gpu
+from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
+from eval.reference import ReferenceSet, load_reference
+from eval.reference.moments import ReferenceMoments
+from eval.sampler import check_device
+from scripts.command_line.entry import ROOT
+from scripts.jobs.draw import Drawn, draw, draw_part, image_facts
+from scripts.jobs.repair import is_damaged, redraw
+from scripts.jobs.row import Row
+from scripts.jobs.session import Session
+from scripts.jobs.siblings import compared_with, image_set, invalid, names, sibling_images, siblings
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What is known of a row before anything is drawn."""
+
+    items: list[PromptItem]
+    reference: ReferenceSet | None
+    protocol: dict
+
+
+def run_job(row: Row, session: Session) -> str:
+    """Bring `row` to its record. Returns what was done: "done", "rescored" or "already finished".
+
+    RunError for what the user can mend; a failure after the checks is kept in the record, unless a finished record is
+    there. KeyboardInterrupt leaves the images made so far, to be taken up again. A shard ends with its images: the
+    record is left to the job that closes the run.
+    """
+    with session.team.phase():
+        checked = preflight(row, session)
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    with _held(folder, row, session):
+        with session.team.phase():
+            if session.team.is_main:
+                _prepare(folder, row, checked)
+        record = session.team.from_main(folder.read_record)
+        finished = record if record is not None and record["status"] != "failed" else None
+        try:
+            return _work(row, session, folder, checked, finished)
+        except Exception as error:
+            # A job that only closes knows less of what went wrong than the one that was to draw.
+            keeps = row.shard.closes and record is not None
+            if finished is None and session.team.is_main and not keeps:
+                folder.write_record(_failed_record(row, checked, error))
+            raise
+
+
+def preflight(row: Row, session: Session) -> Checked:
+    """Everything that can be known to fail before the first image. RunError or ValueError with one sentence."""
+    check_device(row.sampler.device)
+    row.metrics.preflight()
+    items = row.prompts.items()
+    reference = None
+    if row.metrics.profile != "none":
+        reference = session.reference(row.reference, row.prompts.selected(), row.cache, load_reference)
+        check_reference(reference, row.metrics)
+    return Checked(items, reference, protocol_of(row, items, reference, _device_name(row.sampler.device)))
+
+
+def protocol_of(
+    row: Row, items: list[PromptItem], reference: ReferenceSet | ReferenceMoments | None, device_name: str
+) -> dict:
+    """What the row's numbers belong to: its own choices, what they are measured against, the machine."""
+    return make_protocol(
+        row.config,
+        prompts_hash=row.prompts.hash,
+        reference_hash=reference.hash if reference else None,
+        metrics={"profile": row.metrics.profile, "networks": _networks(row.metrics)},
+        n=len(items),
+        n_reference=reference.n if reference else None,
+        device_name=device_name,
+    )
+
+
+@contextlib.contextmanager
+def _held(folder: RunFolder, row: Row, session: Session) -> Iterator[None]:
+    """The lock of the run folder or of the row's part of it, held by the main process while all of them work."""
+    with contextlib.ExitStack() as stack:
+        with session.team.phase():
+            if session.team.is_main:
+                stack.enter_context(folder.lock_shard(row.shard.name) if row.shard.is_part else folder.lock())
+        yield
+
+
+def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
+    # An upper bound: PNG of noise is about as large as its pixels.
+    folder.require_space(len(checked.items) * row.sampler.height * row.sampler.width * 3)
+    with folder.lock_start():
+        folder.open(row.config)
+        folder.write_manifest(checked.items)
+
+
+def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
+    """Draw, time and score what the finished record (if any) does not hold already."""
+    if row.shard.is_part:
+        if finished is not None:
+            return "already finished"
+        draw_part(row, session, folder, checked.items)
+        return "done"
+    against = session.team.from_main(lambda: siblings(row))
+    damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
+    drawing = finished is None or _timing_is_due(row, checked, finished)
+    scoring = finished is None or damaged or not _scores_hold(row, checked, finished, against)
+    if not (drawing or scoring):
+        return "already finished"
+    if drawing:
+        drawn = draw(row, session, folder, checked.items)
+    else:
+        drawn = redraw(row, session, folder, checked.items, finished) if damaged else _drawn_before(finished)
+    with session.team.phase():
+        if session.team.is_main:
+            metrics = _score(row, folder, checked, against) if scoring else finished["metrics"]
+            folder.write_record(_record(row, folder, checked, drawn, metrics, against))
+    return "done" if drawing or damaged else "rescored"
+
+
+def _timing_is_due(row: Row, checked: Checked, finished: dict) -> bool:
+    if not row.timing.enabled:
+        return False
+    moved = finished["protocol"]["device_name"] != checked.protocol["device_name"]
+    otherwise = _what_is_timed(finished["config"]["timing"]) != _what_is_timed(row.config["timing"])
+    if moved or otherwise or finished["timing"] is None:
+        return True
+    return row.timing.again and not finished["timing"].get("quiet")
+
+
+def _what_is_timed(timing: dict) -> dict:
+    return {key: value for key, value in timing.items() if key not in ("wait", "again")}
+
+
+def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, dict]) -> bool:
+    same_intervals = finished["config"]["bootstrap"] == row.config["bootstrap"]
+    same_siblings = finished.get("against") == names(against)
+    same_pictures = finished.get("against_invalid", {}) == invalid(against)
+    return is_finished(finished, checked.protocol) and same_intervals and same_siblings and same_pictures
+
+
+def _drawn_before(finished: dict) -> Drawn:
+    return Drawn(finished["merges"], finished["timing"], finished["provenance"])
+
+
+def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
+    if checked.reference is None:
+        return {}
+    own = image_set(folder, checked.items)
+    others = {name: sibling_images(row, record, checked.items) for name, record in against.items()}
+    return score(
+        own,
+        checked.reference,
+        row.metrics,
+        cache=row.cache,
+        device=row.sampler.device,
+        bootstrap=row.bootstrap,
+        against=compared_with(row.name, own, others),
+    )
+
+
+def _record(
+    row: Row, folder: RunFolder, checked: Checked, drawn: Drawn, metrics: dict, against: dict[str, dict]
+) -> dict:
+    images = image_facts(checked.items, folder, row.sampler)
+    return {
+        **_identity(row, checked),
+        "status": status_of(images["n"], len(images["invalid"])),
+        "provenance": drawn.provenance,
+        "merges": drawn.merges,
+        "metrics": metrics,
+        "against": names(against),
+        "against_invalid": invalid(against),
+        "timing": drawn.timing,
+        "images": images,
+        "error": None,
+    }
+
+
+def _failed_record(row: Row, checked: Checked, error: Exception) -> dict:
+    sentence = str(error) if isinstance(error, RunError | ValueError) else f"{type(error).__name__}: {error}"
+    return {
+        **_identity(row, checked),
+        "status": "failed",
+        "provenance": collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype),
+        "merges": [],
+        "metrics": {},
+        "timing": None,
+        "images": {"n": len(checked.items), "invalid": [], "foreign": []},
+        "error": {"sentence": sentence, "traceback": "".join(traceback.format_exception(error))},
+    }
+
+
+def _identity(row: Row, checked: Checked) -> dict:
+    return {
+        "record_version": RECORD_VERSION,
+        "experiment": row.runs,
+        "method": row.name,
+        "pixel_hash": row.hash,
+        "config": row.config,
+        "protocol": checked.protocol,
+        "protocol_hash": protocol_hash(checked.protocol),
+    }
+
+
+def _networks(metrics: Any) -> dict[str, str]:
+    """What each metric's numbers depend on beside the pictures, by metric."""
+    if metrics.profile == "none":
+        return {}
+    networks = metrics.frechet | metrics.kernel | metrics.text
+    return {name: network.identity for name, network in networks.items()}
+
+
+def _device_name(device: str) -> str:
+    return (cpu()["model"] or "CPU") if device == "cpu" else gpu(torch.device(device))["name"]

@@ -1,0 +1,125 @@
+"""From a composed configuration to the checked objects of one row."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from eval.errors import RunError
+from eval.pipelines import ModelConfig
+from eval.prompts import PromptSet, imagenet_classes
+from eval.records import pixel_hash
+from eval.reference import ReferenceConfig, held_classes
+from eval.sampler import SamplerConfig
+from eval.shards import Shard
+from eval.stats import Bootstrap
+from eval.timing import TimingConfig
+from scripts.command_line.trust import check_targets
+from scripts.jobs.measured import with_measured_share
+
+BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap", "shard")
+ON_DISK = "on_disk"
+CACHE = "cache"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row to run: the plain resolved `config` that is written, and the objects built from it."""
+
+    name: str
+    runs: str
+    results: Path
+    config: dict
+    model: ModelConfig
+    sampler: SamplerConfig
+    method: Any
+    prompts: PromptSet
+    reference: ReferenceConfig
+    metrics: Any
+    timing: TimingConfig
+    bootstrap: Bootstrap
+    shard: Shard
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits of what changes pixels."""
+        return pixel_hash(self.config)
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that executes plans."""
+        return self.config["backend"]["name"]
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what may be kept between runs: features by content, synthetic references."""
+        return self.results / CACHE
+
+
+def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
+    """Build everything a row needs; `choices` is Hydra's choice of each group. ValueError, RunError: a bad value."""
+    config = resolve(composed)
+    return Row(
+        name=choices["method"],
+        runs=config["runs"],
+        results=Path(config["results"]),
+        config={key: value for key, value in config.items() if key != "shard"},  # of the job, not of its run
+        **{key: build(key, config[key], config["trusted"]) for key in BUILT},
+    )
+
+
+def resolve(composed: DictConfig) -> dict:
+    """The composed configuration as plain data.
+
+    prompts.classes=on_disk becomes the classes the reference holds, and the share of `fewer_steps` the measured one.
+    """
+    config = OmegaConf.to_container(composed, resolve=True)
+    for group in (*BUILT, "backend"):
+        if not isinstance(config.get(group), dict):
+            raise RunError(f"the configuration has no {group}, got {config.get(group)!r}; choose one with {group}=NAME")
+    config["method"] = with_measured_share(config)
+    if config["prompts"].get("classes") == ON_DISK:
+        reference = build("reference", config["reference"], config["trusted"])
+        config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))
+    return config
+
+
+def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
+    """The object of one group's choice, of a class of this project or of a `trusted` package.
+
+    ValueError for a key its class does not have, with the nearest one; RunError, before anything is imported, for a
+    class of another package.
+    """
+    if not isinstance(options, dict) or "_target_" not in options:
+        raise ValueError(f"{group} has no _target_: name the class that this choice builds")
+    target = check_targets(group, options, trusted)
+    known = [field.name for field in dataclasses.fields(target) if field.init]
+    for key in options:
+        if key != "_target_" and key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            hint = f", the nearest is {group}.{nearest[0]}" if nearest else f"; {target.__name__} has no options"
+            raise ValueError(f"unknown key {group}.{key}{hint}")
+    try:
+        return hydra.utils.instantiate(options, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | RunError):
+            sentence = str(error.__cause__)
+            raise type(error.__cause__)(sentence if group in sentence else f"{group}: {sentence}") from error
+        raise
+
+
+def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | None:
+    """The wnids of which the reference holds enough pictures; None for all 1,000, as in the shipped choice."""
+    known = imagenet_classes()
+    held = held_classes(reference, known, results / CACHE)
+    if not held:
+        raise RunError(
+            f"prompts.classes={ON_DISK}: the reference {reference.path or reference.kind} holds no ImageNet class with "
+            f"{reference.per_class} pictures; check reference.path or lower reference.per_class"
+        )
+    return None if len(held) == len(known) else [item.wnid for item in held]

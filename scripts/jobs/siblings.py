@@ -1,0 +1,68 @@
+"""The finished runs that a row is compared with: the unmerged one and ToMeSD's, all else being equal."""
+
+from eval.errors import RunError
+from eval.judging.gates import BASELINE
+from eval.pictures import ImageSet, ScoredImage
+from eval.prompts import PromptItem
+from eval.records import RunFolder, load_records, run_id
+from scripts.jobs.row import Row
+
+COMPARED_WITH = {BASELINE: (), "tomesd": (BASELINE,)}
+ALL = (BASELINE, "tomesd")
+PIXELS_BESIDE_METHOD = ("model", "sampler", "backend", "prompts")
+
+
+def siblings(row: Row) -> dict[str, dict]:
+    """Records by name ("none", "tomesd") of finished runs with the same pixels but for the method.
+
+    Where a sweep left several of ToMeSD, the one with this row's own ratio stands, else the only one.
+    """
+    finished = [record for record in load_records(row.results / "runs", row.runs) if record["status"] != "failed"]
+    fitting = [record for record in finished if _beside_method(record["config"]) == _beside_method(row.config)]
+    found = {}
+    for name in COMPARED_WITH.get(row.name, ALL):
+        named = [record for record in fitting if record["method"] == name]
+        same = [r for r in named if r["config"]["method"].get("ratio") == row.config["method"].get("ratio")]
+        if len(same or named) == 1:
+            found[name] = (same or named)[0]
+    return found
+
+
+def image_set(folder: RunFolder, items: list[PromptItem]) -> ImageSet:
+    """The pictures of a run in the order of its items. RunError where one is not there."""
+    images = [ScoredImage(item.key, item.class_index, item.prompt, folder.images / item.file) for item in items]
+    absent = [image for image in images if not image.path.is_file()]
+    if absent:
+        raise RunError(
+            f"run {folder.run_id} is finished but {len(absent)} of its {len(images)} images are gone "
+            f"(first: {absent[0].path}); run it again"
+        )
+    return ImageSet(tuple(images))
+
+
+def sibling_images(row: Row, record: dict, items: list[PromptItem]) -> ImageSet:
+    """The pictures of a run that `siblings` found."""
+    return image_set(RunFolder.of(record, row.results / "runs"), items)
+
+
+def compared_with(name: str, own: ImageSet, others: dict[str, ImageSet]) -> dict[str, ImageSet]:
+    """What the run `name` with the pictures `own` is scored against: the unmerged one is exactly 1 to itself, which a
+    gate asks for."""
+    return others | ({BASELINE: own} if name == BASELINE else {})
+
+
+def names(records: dict[str, dict]) -> dict[str, str]:
+    """Run ids by name: what a record keeps of the runs it was compared with."""
+    return {name: run_id(record) for name, record in records.items()}
+
+
+def invalid(records: dict[str, dict]) -> dict[str, list[str]]:
+    """By name the keys of the pictures that were invalid when a row was compared: once mended, it is compared anew."""
+    found = {name: sorted(entry["key"] for entry in record["images"]["invalid"]) for name, record in records.items()}
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def _beside_method(config: dict) -> dict:
+    chosen = {key: config[key] for key in PIXELS_BESIDE_METHOD}
+    chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
+    return chosen

@@ -1,0 +1,121 @@
+"""A reference of statistics: the same distances as its pictures give, and one sentence for a file that does not fit."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from eval.errors import RunError
+from eval.features import extract
+from eval.fid import moments
+from eval.metrics import ImageSet, RealMetrics, ScoredImage, SmokeMetrics, check_reference, score
+from eval.networks.smoke import SmokeFeatures
+from eval.networks.weights import file_sha256
+from eval.prompts import PromptSet
+from eval.reference import ReferenceConfig, held_classes, load_reference
+from eval.stats import Bootstrap
+
+CLASSES = PromptSet(template="a {class}", classes=6).selected()
+DIGEST = "ab" * 32
+
+
+class Known(SmokeFeatures):
+    """The random network, as if its weights came from a file."""
+
+    sha256 = DIGEST
+
+
+METRICS = SmokeMetrics(features=Known())
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return load_reference(ReferenceConfig(kind="synthetic", per_class=4, size=32), CLASSES, tmp_path / "cache")
+
+
+@pytest.fixture
+def write(tmp_path, pictures):
+    """A function that writes the pictures' statistics, changed as asked, and gives the configuration to read them."""
+    features = extract(Known(), pictures.images, pictures.hash, cache=tmp_path / "cache")
+    found = moments(features)
+
+    def write(metadata=(), drop=(), **tensors):
+        whole = {"mean": found.mean, "covariance": found.covariance, "features": torch.from_numpy(features)} | tensors
+        path = tmp_path / "statistics.safetensors"
+        told = {"n": str(len(features)), "classifier_sha256": DIGEST} | dict(metadata)
+        save_file({name: tensor for name, tensor in whole.items() if name not in drop}, path, metadata=told)
+        return ReferenceConfig(kind="moments", path=str(path))
+
+    return write
+
+
+@pytest.fixture
+def images(tmp_path):
+    generator, found = np.random.default_rng(0), []
+    for kind in CLASSES:
+        for number in range(3):
+            path = tmp_path / f"{kind.index:04d}_{number:03d}.png"
+            Image.fromarray(generator.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path)
+            found.append(ScoredImage(path.stem, kind.index, f"a {kind.name}", path))
+    return ImageSet(tuple(found))
+
+
+def test_statistics_give_the_distances_of_their_pictures(tmp_path, pictures, write, images):
+    statistics = load_reference(write(), CLASSES, tmp_path)
+    assert statistics.n == pictures.n == 24
+    assert statistics.hash == file_sha256(tmp_path / "statistics.safetensors")
+    options = {"bootstrap": Bootstrap(replicates=8), "against": {"none": images}}
+    by_pictures, by_statistics = (
+        score(images, reference, METRICS, cache=tmp_path / name, **options)
+        for name, reference in (("a", pictures), ("b", statistics))
+    )
+    for name in ("fid_smoke", "kid_smoke"):
+        assert by_statistics[name]["n_reference"] == 24
+        assert by_statistics[name]["value"] == pytest.approx(by_pictures[name]["value"], rel=1e-6)
+        assert by_statistics[name]["interval"] == pytest.approx(by_pictures[name]["interval"], rel=1e-3)
+    assert f"reference {statistics.hash[:12]}" in by_statistics["fid_smoke"]["protocol"]
+
+
+def test_another_network_is_refused_before_anything_is_drawn(tmp_path, write, images):
+    reference = load_reference(write(), CLASSES, tmp_path)
+    check_reference(reference, METRICS)
+    with pytest.raises(RunError, match=r"made with the classifier of sha256 abababababab, and the metrics use random "):
+        check_reference(reference, SmokeMetrics())
+    with pytest.raises(RunError, match="take that classifier"):
+        check_reference(reference, RealMetrics())
+    with pytest.raises(RunError, match="take that classifier"):
+        score(images, reference, SmokeMetrics(), cache=tmp_path / "c")
+
+
+def test_pictures_go_with_any_network(pictures):
+    check_reference(pictures, SmokeMetrics())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drop": ("covariance",)}, "lacks covariance, so it holds no statistics of a reference"),
+        ({"metadata": {"n": "23"}}, r"features of 23 pictures do not fit together \(\[64\], \[64, 64\], \[24, 64\]\)"),
+        ({"mean": torch.zeros(3)}, r"do not fit together \(\[3\], "),
+        ({"mean": torch.full((64,), float("nan"))}, "statistics must be finite and of 10 pictures or more"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_one_sentence(tmp_path, write, change, message):
+    with pytest.raises(RunError, match=message) as caught:
+        load_reference(write(**change), CLASSES, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_metadata_and_no_file_are_one_sentence(tmp_path):
+    save_file({"mean": torch.zeros(2)}, tmp_path / "other.safetensors")
+    for name, message in (("other", "lacks n, classifier_sha256, covariance, features"), ("gone", "is not there")):
+        with pytest.raises(RunError, match=message):
+            load_reference(
+                ReferenceConfig(kind="moments", path=str(tmp_path / f"{name}.safetensors")), CLASSES, tmp_path
+            )
+
+
+def test_statistics_name_no_classes(tmp_path, write):
+    with pytest.raises(RunError, match="holds no pictures, so it cannot name classes"):
+        held_classes(write(), CLASSES, tmp_path)

@@ -1,0 +1,207 @@
+"""One row from checks to record: skipped when finished, taken up when not, scored again, failed with a sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.errors import RunError
+from eval.images import NAN, write_png
+from eval.records import RunFolder, validate_record
+from scripts.jobs.job import run_job
+from scripts.jobs.row import Row
+
+
+def folder_of(row: Row) -> RunFolder:
+    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+
+
+def pictures(row: Row) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
+
+
+def test_a_row_leaves_config_manifest_images_and_record(smallest_row, session) -> None:
+    row = smallest_row("method=retom")
+    assert run_job(row, session) == "done"
+    path = folder_of(row).path
+    assert {"config.yaml", "manifest.jsonl", "images", "record.json"} <= {entry.name for entry in path.iterdir()}
+    record = json.loads((path / "record.json").read_text())
+    validate_record(record)
+    assert record["status"] == "ok"
+    assert record["method"] == "retom"
+    assert record["timing"] is None
+    assert all(site["merged"] < site["tokens"] for site in record["merges"])
+    assert set(record["metrics"]) == {"fid_smoke", "kid_smoke", "clip_smoke"}
+    assert len(pictures(row)) == 2
+
+
+def test_a_finished_row_is_left_alone(smallest_row, session) -> None:
+    row = smallest_row("method=retom")
+    run_job(row, session)
+    record = folder_of(row).path / "record.json"
+    before = record.stat().st_mtime_ns
+    assert run_job(smallest_row("method=retom"), session) == "already finished"
+    assert record.stat().st_mtime_ns == before
+
+
+def test_an_unfinished_row_is_taken_up_and_ends_the_same(smallest_row, session) -> None:
+    row = smallest_row("method=retom_random", "timing=smoke", "timing.images=1")
+    run_job(row, session)
+    whole = pictures(row)
+    undisturbed = folder_of(row).read_record()
+    (folder_of(row).path / "record.json").unlink()
+    first, second = sorted(folder_of(row).images.iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-40])  # killed in the middle of copying
+    assert run_job(row, session) == "done"
+    assert pictures(row) == whole
+    resumed = folder_of(row).read_record()
+    assert (undisturbed["timing"]["resumed"], resumed["timing"]["resumed"]) == (False, True)
+    assert resumed["metrics"] == undisturbed["metrics"]
+    assert resumed["merges"] == undisturbed["merges"]
+    assert {site["plans_computed"] + site["plans_reused"] for site in resumed["merges"]} == {3}  # calls of one image
+
+
+def test_another_protocol_scores_the_same_images_again(smallest_row, session) -> None:
+    row = smallest_row("method=none")
+    run_job(row, session)
+    before, stamps = pictures(row), [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())]
+    other = smallest_row("method=none", "reference.per_class=3")
+    assert other.hash == row.hash
+    assert run_job(other, session) == "rescored"
+    assert pictures(row) == before
+    assert [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())] == stamps
+    assert folder_of(row).read_record()["protocol"]["n_reference"] == 6
+
+
+def test_a_row_is_compared_with_the_unmerged_one_as_soon_as_that_is_there(smallest_row, session) -> None:
+    row = smallest_row("method=retom")
+    run_job(row, session)
+    assert "ssim" not in folder_of(row).read_record()["metrics"]
+    run_job(smallest_row("method=none"), session)
+    assert run_job(smallest_row("method=retom"), session) == "rescored"
+    record = folder_of(row).read_record()
+    assert 0 < record["metrics"]["ssim"]["value"] < 1
+    assert set(record["metrics"]["clip_smoke"]["differences"]) == {"none"}
+    assert run_job(smallest_row("method=retom"), session) == "already finished"
+
+
+def test_a_row_of_other_prompts_is_not_compared(smallest_row, session) -> None:
+    run_job(smallest_row("method=none", "prompts.seed=1"), session)
+    row = smallest_row("method=retom")
+    run_job(row, session)
+    assert folder_of(row).read_record()["against"] == {}
+
+
+def test_a_method_that_merges_nothing_fails_and_says_so_in_the_record(smallest_row, session) -> None:
+    row = smallest_row("method=retom", "method.window=1")
+    with pytest.raises(RunError, match="merged nothing at any of its 16 sites"):
+        run_job(row, session)
+    record = folder_of(row).read_record()
+    assert record["status"] == "failed"
+    assert "merged nothing" in record["error"]["sentence"]
+    assert "Traceback" in record["error"]["traceback"]
+
+
+def test_ratio_zero_need_not_merge(smallest_row, session) -> None:
+    row = smallest_row("method=retom", "method.ratio=0")
+    assert run_job(row, session) == "done"
+    plain = smallest_row("method=none")
+    run_job(plain, session)
+    assert pictures(row) == pictures(plain)
+
+
+def test_merges_are_known_when_every_image_was_there_already(smallest_row, session) -> None:
+    row = smallest_row("method=retom")
+    run_job(row, session)
+    (folder_of(row).path / "record.json").unlink()
+    run_job(row, session)
+    assert all(site["merged"] < site["tokens"] for site in folder_of(row).read_record()["merges"])
+
+
+def test_the_model_is_left_as_it_was(smallest_row, session) -> None:
+    row = smallest_row("method=tomesd")
+    pipe = session.pipeline(row.model, row.sampler)
+    before = {name: dict(vars(module)) for name, module in pipe.unet.named_modules()}
+    run_job(row, session)
+    assert {name: set(vars(module)) for name, module in pipe.unet.named_modules()} == {
+        name: set(kept) for name, kept in before.items()
+    }
+
+
+def test_a_folder_that_is_being_written_is_refused(smallest_row, session) -> None:
+    row = smallest_row("method=retom")
+    with folder_of(row).lock(), pytest.raises(RunError, match="is being written by process"):
+        run_job(row, session)
+    assert folder_of(row).read_record() is None
+
+
+def test_a_finished_record_survives_a_failure(smallest_row, session, tmp_path: Path) -> None:
+    row, unmerged = smallest_row("method=retom"), smallest_row("method=none")
+    for one in (unmerged, row):
+        run_job(one, session)
+    next(folder_of(unmerged).images.iterdir()).unlink()
+    with pytest.raises(RunError, match="1 of its 2 images are gone"):
+        run_job(smallest_row("method=retom", "reference.per_class=3"), session)
+    assert folder_of(row).read_record()["status"] == "ok"
+
+
+def test_pictures_of_a_finished_run_are_mended(smallest_row, session, caplog) -> None:
+    row = smallest_row("method=retom", "timing=smoke", "timing.images=1")
+    run_job(row, session)
+    whole, record = pictures(row), folder_of(row).read_record()
+    first, second = sorted(folder_of(row).images.iterdir())
+    (folder_of(row).path / "elsewhere.png").write_bytes(first.read_bytes())
+    first.unlink()
+    first.symlink_to("../elsewhere.png")
+    second.write_bytes(b"")
+    (folder_of(row).images / "notes.txt").write_text("a stray file")
+    with caplog.at_level("INFO"):
+        assert run_job(row, session) == "done"
+    assert "lacks 2 of its 2 pictures" in caplog.text
+    assert "not of the run, left alone: 1 (first: notes.txt)" in caplog.text
+    (folder_of(row).images / "notes.txt").unlink()
+    assert pictures(row) == whole
+    mended = folder_of(row).read_record()
+    assert (mended["metrics"], mended["timing"]) == (record["metrics"], record["timing"])
+    assert run_job(row, session) == "already finished"
+
+
+def test_cuda_asked_for_and_absent_is_said_before_anything_is_written(smallest_row, session, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(RunError, match="device=cuda was asked for"):
+        run_job(smallest_row("sampler.device=cuda"), session)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_classes_on_disk_are_those_with_enough_pictures(smallest_row, tmp_path: Path) -> None:
+    from eval.reference.synthetic import write_synthetic
+
+    pictures = tmp_path / "pictures"
+    write_synthetic(pictures, [("n01440764", 0), ("n02119789", 278)], 2, size=32, seed=0)
+    write_synthetic(pictures, [("n01443537", 1)], 1, size=32, seed=0)
+    row = smallest_row("reference=imagenet_folder", f"reference.path={pictures}", "prompts.classes=on_disk")
+    assert [item.wnid for item in row.prompts.items()] == ["n01440764", "n02119789"]
+    assert row.config["prompts"]["classes"] == ["n01440764", "n02119789"]
+
+
+def test_a_row_is_compared_anew_when_pictures_of_the_unmerged_one_are_mended(smallest_row, session) -> None:
+    unmerged, row = smallest_row("method=none"), smallest_row("method=retom")
+    for one in (unmerged, row):
+        run_job(one, session)
+    whole = folder_of(row).read_record()
+    picture = min(folder_of(unmerged).images.iterdir())
+    write_png(picture, np.zeros((64, 64, 3), np.uint8), NAN)
+    for record in (path / "record.json" for path in (folder_of(unmerged).path, folder_of(row).path)):
+        record.unlink()
+    spoilt = json.loads(json.dumps(whole))
+    spoilt["against_invalid"] = {"none": [picture.stem]}
+    folder_of(row).write_record(spoilt)
+    assert run_job(unmerged, session) == "done"
+    assert run_job(row, session) == "rescored"
+    mended = folder_of(row).read_record()
+    assert (mended["against_invalid"], mended["metrics"]) == ({}, whole["metrics"])

@@ -1,0 +1,39 @@
+"""A row whose batch does not fit: smaller batches, the same images, and the record says so."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eval.records import RunFolder
+from scripts.jobs.job import run_job
+from scripts.jobs.row import Row
+from tests.scripts.conftest import SmallMemory
+
+FOUR = ("prompts.classes=2", "prompts.images_per_class=2", "sampler.batch_size=4")
+
+
+def folder_of(row: Row) -> RunFolder:
+    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
+
+
+def test_smaller_batches_make_the_same_images_and_are_recorded(smallest_row, session, caplog) -> None:
+    row = smallest_row("method=retom_random", *FOUR)
+    run_job(row, session)
+    undisturbed, record = pictures(folder_of(row).images), folder_of(row).read_record()
+    assert record["provenance"]["run"]["batch_size_drawn"] == record["provenance"]["run"]["batch_size"]
+    for path in folder_of(row).images.iterdir():
+        path.unlink()
+    (folder_of(row).path / "record.json").unlink()
+    with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
+        assert run_job(row, session) == "done"
+    again, after = pictures(folder_of(row).images), folder_of(row).read_record()
+    assert again.keys() == undisturbed.keys()
+    assert max(abs(again[name] - undisturbed[name]).max() for name in again) <= 1  # float noise of another batch
+    assert after["provenance"]["run"]["batch_size_drawn"] == 1
+    assert after["merges"] == record["merges"]
+    assert "memory runs out with 4 images per pipeline call; going on with 2" in caplog.text

@@ -1,0 +1,73 @@
+"""A run cut into shards: the same images and record as in one piece, whoever draws what; what is missing is told."""
+
+import json
+
+import pytest
+
+from eval.errors import RunError
+from eval.records import RunFolder
+from scripts.jobs.job import run_job
+from scripts.jobs.row import Row
+
+CUT = ("method=retom_random", "prompts.classes=3", "sampler.batch_size=2", "shard.count=2")
+
+
+def folder_of(row: Row) -> RunFolder:
+    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+
+
+def pictures(row: Row) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
+
+
+def what_must_be_equal(row: Row) -> dict:
+    record = json.loads((folder_of(row).path / "record.json").read_text())
+    return {key: record[key] for key in ("status", "config", "protocol", "merges", "metrics", "images")}
+
+
+def test_a_run_in_parts_is_the_run_in_one_piece(smallest_row, session) -> None:
+    whole = smallest_row(*CUT[:3])
+    run_job(whole, session)
+    images, record = pictures(whole), what_must_be_equal(whole)
+    for path in (*folder_of(whole).images.iterdir(), folder_of(whole).path / "record.json"):
+        path.unlink()
+    parts = [smallest_row(*CUT, f"shard.index={index}") for index in (1, 0)]
+    assert {part.hash for part in parts} == {whole.hash}
+    assert [run_job(part, session) for part in parts] == ["done", "done"]
+    assert folder_of(whole).read_record() is None
+    assert run_job(smallest_row(*CUT, "shard.index=close"), session) == "done"
+    assert (pictures(whole), what_must_be_equal(whole)) == (images, record)
+    assert run_job(parts[0], session) == "already finished"
+    assert run_job(whole, session) == "already finished"
+
+
+def test_a_missing_shard_is_told_by_the_closing_job_and_mended_by_that_shard(smallest_row, session) -> None:
+    part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
+    run_job(part, session)
+    with pytest.raises(RunError, match=r"shard 1 lacks 1 \(first: .*\.png\); run it again with .* shard.index=1, then"):
+        run_job(close, session)
+    assert folder_of(part).read_record()["status"] == "failed"
+    assert len(pictures(part)) == 2  # the closing job has drawn nothing
+    run_job(other, session)
+    assert run_job(close, session) == "done"
+    assert folder_of(part).read_record()["status"] == "ok"
+
+
+def test_what_a_shard_failed_of_stands_in_the_record_and_is_not_written_over(smallest_row, session) -> None:
+    cut = (*CUT, "method.window=1")
+    with pytest.raises(RunError, match="merged nothing"):
+        run_job(smallest_row(*cut, "prompts.classes=6", "shard.index=0"), session)
+    close = smallest_row(*cut, "prompts.classes=6", "shard.index=close")
+    with pytest.raises(RunError, match="cannot be closed"):
+        run_job(close, session)
+    assert "merged nothing" in folder_of(close).read_record()["error"]["sentence"]
+
+
+def test_shards_keep_each_other_and_the_whole_run_out(smallest_row, session) -> None:
+    part, close = smallest_row(*CUT, "shard.index=0"), smallest_row(*CUT, "shard.index=close")
+    with folder_of(part).lock_shard("0-of-2"):
+        with pytest.raises(RunError, match=r"Shard 0-of-2 of run folder .* is being written by process"):
+            run_job(part, session)
+        assert run_job(smallest_row(*CUT, "shard.index=1"), session) == "done"
+        with pytest.raises(RunError, match="is being written by"):
+            run_job(close, session)
