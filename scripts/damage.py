@@ -1,4 +1,4 @@
-"""Whether damage grows with the ratio: `python -m scripts.damage experiment=damage`, after its rows and its table.
+"""Whether damage grows with the ratio: `python -m scripts.damage experiment=damage`, after its rows.
 
 Compares the finished runs of the sweep pair by pair and writes results/<table>_differences.csv and .md. The exit status
 says whether the runs were there, not whether the outcome is the expected one.
@@ -17,7 +17,7 @@ from eval.judging.damage import WORSE, Pair, Run, render, rivals_of, steps_of
 from eval.metrics import score
 from eval.pictures import ImageSet
 from eval.records import load_records, run_id
-from eval.reference import load_reference
+from eval.reference import ReferenceSet, load_reference
 from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.siblings import sibling_images
@@ -43,6 +43,7 @@ class Comparison:
 
     def __init__(self, row: Row) -> None:
         self._row = row
+        self._table = _only_table(row)
         records = fitting(load_records(row.results / "runs", row.runs), row.config)
         finished = [record for record in records if record["status"] == "ok"]
         self._records = {
@@ -50,32 +51,31 @@ class Comparison:
         }
         unmerged = [record for record in finished if record["method"] == "none"]
         if not unmerged or not self._records:
+            lacking = "a ratio" if unmerged else "method none"
             raise RunError(
-                f"{row.results / 'runs' / row.runs} lacks finished runs of {'a ratio' if unmerged else 'method none'}; "
-                "make them first: python -m scripts.run --multirun experiment=damage, and the same with method=none"
+                f"{row.results / 'runs' / row.runs} lacks finished runs of {lacking}; make them first: python -m "
+                f"scripts.run --multirun experiment={row.runs}, and again without --multirun and with method=none"
             )
-        alone = [run.run_id for run, record in self._records.items() if not set(WORSE) <= set(record["metrics"])]
+        alone = [run.run_id for run, record in self._records.items() if "ssim" not in record["metrics"]]
         if alone:
             raise RunError(
                 f"{len(alone)} runs were scored before the unmerged one was there (first: {alone[0]}); run the sweep "
                 "again, which scores them anew from their images"
             )
         self._none = self._images(unmerged[0])
+        self._as_reference = ReferenceSet(self._none.images, tuple(self._none.class_indices.tolist()), self._none.hash)
         self._reference = load_reference(row.reference, row.prompts.selected(), row.cache)
 
     def write(self) -> list[Path]:
         """Both files; their paths."""
         steps = [pair for run, other in steps_of(self._records) for pair in self._pairs(run, other)]
         rivals = [pair for run, other in rivals_of(self._records, *DESTINATIONS) for pair in self._pairs(run, other)]
-        values = {
-            metric: {run: record["metrics"][metric]["value"] for run, record in self._records.items()}
-            for metric in WORSE
-        }
-        name = next(iter(self._row.config["tables"]), "damage")
-        csv, page = (self._row.results / f"{name}_differences.{end}" for end in ("csv", "md"))
+        entries = {run: self._scored(self._images(record)) for run, record in self._records.items()}
+        values = {metric: {run: found[metric]["value"] for run, found in entries.items()} for metric in WORSE}
+        csv, page = (self._row.results / f"{self._table['name']}_differences.{end}" for end in ("csv", "md"))
         frame = pandas.DataFrame([pair.row() for pair in [*steps, *rivals]])
         write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
-        text = render(values, steps, rivals, self._notes())
+        text = render(self._table["title"], values, steps, rivals, self._notes())
         write_text(page, text)
         print(text, flush=True)
         return [csv, page]
@@ -83,16 +83,24 @@ class Comparison:
     def _pairs(self, run: Run, against: Run) -> list[Pair]:
         """`run` minus `against` in every metric of damage."""
         images, others = self._images(self._records[run]), self._images(self._records[against])
-        found = score(
-            images,
-            self._reference,
-            self._row.metrics,
-            cache=self._row.cache,
-            device=self._row.sampler.device,
-            bootstrap=self._row.bootstrap,
-            against={"none": self._none, "other": others},
-        )
+        found = self._scored(images, other=others)
         return [_pair(metric, run, against, found[metric]) for metric in WORSE]
+
+    def _scored(self, images: ImageSet, **others: ImageSet) -> dict[str, dict]:
+        """The metrics of damage: those of the profile, and the distance with the unmerged images as the reference."""
+        to_real, to_unmerged = (
+            score(
+                images,
+                reference,
+                self._row.metrics,
+                cache=self._row.cache,
+                device=self._row.sampler.device,
+                bootstrap=self._row.bootstrap,
+                against={"none": self._none, **others},
+            )
+            for reference in (self._reference, self._as_reference)
+        )
+        return {**to_real, "fid_smoke_unmerged": to_unmerged["fid_smoke"]}
 
     def _images(self, record: dict) -> ImageSet:
         return sibling_images(self._row, record, self._row.prompts.items())
@@ -112,6 +120,13 @@ class Comparison:
             f"Device {protocol['device_name']}; {min(p['date'] for p in provenances)[:10]}; code {', '.join(codes)}.",
             "A difference is the first run minus the second; ratios are compared with the next lower one.",
         ]
+
+
+def _only_table(row: Row) -> dict:
+    tables = list((row.config["tables"] or {}).values())
+    if len(tables) != 1:
+        raise RunError(f"an experiment with one table is needed, as experiment=damage; this one has {len(tables)}")
+    return tables[0]
 
 
 def _run(record: dict) -> Run:

@@ -1,14 +1,21 @@
 """Does damage grow with the ratio, and does the choice of destination matter? Paired differences, told as they are.
 
 A pair is two runs of the same prompts and seeds, compared in one metric. Of a pair of ratios, damage is expected to be
-more at the higher one: a higher fid_smoke, a lower SSIM. Of a pair of destinations nothing is expected.
+more at the higher one: a lower SSIM, a higher distance. Of a pair of destinations nothing is expected.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-WORSE = {"fid_smoke": 1, "ssim": -1}  # the sign of a difference that means more damage
+# By metric the sign of a difference that means more damage. `fid_smoke_unmerged` is the distance to the unmerged
+# model's images, `fid_smoke` that to real pictures, which merging may even bring nearer.
+WORSE = {"ssim": -1, "fid_smoke_unmerged": 1, "fid_smoke": 1}
+HEADINGS = {
+    "ssim": "SSIM to the unmerged images (falls with damage)",
+    "fid_smoke_unmerged": "Distance to the unmerged images (rises with damage)",
+    "fid_smoke": "Distance to real pictures",
+}
 GROWS, IN_VALUE, FALLS, UNCLEAR = "grows", "grows in value only", "falls", "unclear"
 WORDS = {1: "more", -1: "less", 0: "undecided"}  # of the first run of a pair, against the other
 
@@ -77,13 +84,18 @@ def growth(pairs: Sequence[Pair]) -> str:
 
 
 def render(
-    values: Mapping[str, Mapping[Run, float]], steps: Sequence[Pair], rivals: Sequence[Pair], notes: Sequence[str]
+    title: str,
+    values: Mapping[str, Mapping[Run, float]],
+    steps: Sequence[Pair],
+    rivals: Sequence[Pair],
+    notes: Sequence[str],
 ) -> str:
     """The page: growth by method, then the destinations; `values` [metric][run]; `notes` below it."""
     parts = [
-        "# Damage on the trained tiny model",
+        f"# {title}",
         "## With the ratio",
-        _growth_table(values, steps),
+        *(f"### {HEADINGS[metric]}\n\n{_growth_table(metric, values[metric], steps)}" for metric in WORSE),
+        "### In a word",
         _growth_words(steps),
     ]
     parts += [
@@ -95,17 +107,14 @@ def render(
     return "\n\n".join(parts) + "\n"
 
 
-def _growth_table(values: Mapping[str, Mapping[Run, float]], steps: Sequence[Pair]) -> str:
-    heads = ["Method", "Ratios", *(f"{metric}{what}" for metric in WORSE for what in ("", ", steps", ", damage"))]
+def _growth_table(metric: str, values: Mapping[Run, float], steps: Sequence[Pair]) -> str:
+    heads = ["Method", "Ratios", metric, "From each ratio to the next", "Damage"]
     lines = [heads, ["---"] * len(heads)]
     for method in dict.fromkeys(pair.run.method for pair in steps):
-        runs = sorted((run for run in values["ssim"] if run.method == method), key=lambda run: run.ratio)
-        cells = [method, ", ".join(f"{run.ratio:g}" for run in runs)]
-        for metric in WORSE:
-            own = [pair for pair in steps if pair.run.method == method and pair.metric == metric]
-            told = ", ".join(f"{values[metric][run]:.4f}" for run in runs)
-            cells += [told, ", ".join(map(_estimate, own)), growth(own)]
-        lines.append(cells)
+        runs = sorted((run for run in values if run.method == method), key=lambda run: run.ratio)
+        own = [pair for pair in steps if (pair.run.method, pair.metric) == (method, metric)]
+        ratios, told = ", ".join(f"{run.ratio:g}" for run in runs), ", ".join(f"{values[run]:.4f}" for run in runs)
+        lines.append([method, ratios, told, ", ".join(map(_estimate, own)), growth(own)])
     return _table(lines)
 
 

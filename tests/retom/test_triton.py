@@ -42,9 +42,10 @@ def run_python(*arguments, **environment):
     tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7),
     reason="the interpreter of Triton 3.6 turns arrays into loop bounds in a way that NumPy refuses since 2.4",
 )
-def test_kernels_equal_gather_in_the_interpreter():
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_kernels_equal_gather_in_the_interpreter(which):
     file = "tests/retom/interpreted_triton.py"
-    done = run_python("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", file, TRITON_INTERPRET="1")
+    done = run_python("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-m", which, file, TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 

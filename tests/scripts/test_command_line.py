@@ -20,7 +20,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("experiment", "tables"), [("table1", ["table1"]), ("table2", ["table2"]), ("smoke", ["table1", "table2"])]
+    ("experiment", "tables"),
+    [
+        ("table1", ["table1"]),
+        ("table2", ["table2"]),
+        pytest.param("smoke", ["table1", "table2"], marks=pytest.mark.slow),
+    ],
 )
 def test_every_experiment_runs_on_the_tiny_model(experiment, tables, command, tmp_path: Path, capsys) -> None:
     choices = [f"experiment={experiment}", *SMALLEST, "sampler.steps=1", *TIMING]

@@ -4,6 +4,7 @@ import pandas
 import pytest
 
 from eval.errors import RunError
+from eval.judging.damage import WORSE
 from scripts.damage import Comparison
 from scripts.jobs.job import run_job
 
@@ -28,11 +29,11 @@ def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, ca
     assert [path.name for path in paths] == ["damage_tiny_differences.csv", "damage_tiny_differences.md"]
     frame = pandas.read_csv(paths[0])
     assert sorted(zip(frame.method, frame.ratio, frame.against_method, frame.against_ratio, strict=True)) == [
-        ("retom", 0.25, "retom_random", 0.25),
-        ("retom", 0.25, "retom_random", 0.25),
-        ("retom", 0.75, "retom", 0.25),
-        ("retom", 0.75, "retom", 0.25),
+        *[("retom", 0.25, "retom_random", 0.25)] * len(WORSE),
+        *[("retom", 0.75, "retom", 0.25)] * len(WORSE),
     ]
+    unmerged = frame[frame.metric == "fid_smoke_unmerged"]
+    assert not set(unmerged.difference) & set(frame[frame.metric == "fid_smoke"].difference)
     ssim = frame[(frame.metric == "ssim") & (frame.ratio == 0.75)].iloc[0]
     assert ssim.low < ssim.difference < ssim.high < 0
     assert paths[1].read_text() in capsys.readouterr().out

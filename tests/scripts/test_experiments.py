@@ -63,7 +63,7 @@ def test_every_row_composes_and_builds(experiment):
 def test_the_rows_of_the_tables_are_run(experiment):
     config, _ = composed(f"experiment={experiment}", "model=tiny_random")
     run = {override for job in jobs(experiment) for override in job if override.startswith("method=")}
-    run |= {"method=none"} if experiment in SWEEPS else set()
+    run |= {"method=none"} if experiment in (*SWEEPS, "damage_period1") else set()
     run |= {override for job in jobs("table1_controls") for override in job} if "extended" in experiment else set()
     run |= {job[0] for job in jobs("table1_extended")} if experiment == "table1_controls" else set()
     for data in OmegaConf.to_container(config.tables, resolve=True).values():

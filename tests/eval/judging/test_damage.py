@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.judging.damage import FALLS, GROWS, IN_VALUE, UNCLEAR, Pair, Run, growth, render, rivals_of, steps_of
+from eval.judging.damage import FALLS, GROWS, IN_VALUE, UNCLEAR, WORSE, Pair, Run, growth, render, rivals_of, steps_of
 
 RUNS = [
     Run(method, ratio, f"damage/{method}-{ratio}")
@@ -54,18 +54,20 @@ def test_growth_needs_every_step():
 
 
 def test_the_page_says_what_the_pairs_say():
-    values = {metric: {run: run.ratio for run in RUNS} for metric in ("fid_smoke", "ssim")}
+    values = {metric: {run: run.ratio for run in RUNS} for metric in WORSE}
     steps = [pair("ssim", -0.1, 0.05, *both) for both in steps_of(RUNS)]
     steps += [pair("fid_smoke", 3.0, 1.0 if both[0].method == "atc" else 4.0, *both) for both in steps_of(RUNS)]
     rivals = [pair("ssim", 0.02, 0.01, *both) for both in rivals_of(RUNS, "retom", ("retom_random",))]
-    page = render(values, steps, rivals, ["n = 100"])
+    page = render("Damage", values, steps, rivals, ["n = 100"])
     assert "- Damage in ssim, of 3 methods: grows for 3 (atc, retom, retom_random)." in page
     assert (
         "- Damage in fid_smoke, of 3 methods: grows for 1 (atc); grows in value only for 2 (retom, retom_random)."
         in page
     )
     step = "+3.0000 [+2.0000, +4.0000]"
-    assert f"| atc | 0.25, 0.5, 0.75 | 0.2500, 0.5000, 0.7500 | {step}, {step} | grows |" in page
+    own = page.split("### Distance to real pictures")[1]
+    assert f"| atc | 0.25, 0.5, 0.75 | 0.2500, 0.5000, 0.7500 | {step}, {step} | grows |" in own
+    assert page.count("| atc |") == len(WORSE)
     assert "| retom | retom_random | 0.5 | ssim | +0.0200 [+0.0100, +0.0300] | less |" in page
     assert page.endswith("- n = 100\n")
     assert {
