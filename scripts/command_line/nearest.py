@@ -1,5 +1,6 @@
 """A misspelt group, choice or key, told in one sentence with the nearest name there is."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Sequence
@@ -39,7 +40,11 @@ def _key_of(message: str, arguments: Sequence[str]) -> str | None:
 
 
 def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) -> str:
-    """The nearest key to `key` in the deepest part of the configuration that exists."""
+    """The nearest key to `key` in the deepest part of the configuration that exists; or which swept choice lacks it."""
+    group, _, rest = key.partition(".")
+    lacking = _choices_without(group, rest, arguments, conf, config) if rest else []
+    if lacking:
+        return f"{key!r} is no key of {group}={','.join(lacking)}; sweep the others with it in a command of their own"
     node = _compose_without(key, arguments, conf, config)
     where: list[str] = []
     names = key.split(".")
@@ -52,15 +57,39 @@ def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) ->
     return f"unknown key {key!r}{_nearest('.'.join([*where, names[0]]), known)}"
 
 
+def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path, config: str) -> list[str]:
+    """The choices of a swept group that lack the key `rest`, if others of them have it."""
+    others = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != group]
+    swept = next((a.partition("=")[2] for a in arguments if _key(a) == group), None)
+    with _composing(conf):
+        try:
+            params = compose(config, overrides=others, return_hydra_config=True).hydra.sweeper.params
+            choices = [choice.strip() for choice in (swept or (params or {}).get(group) or "").split(",")]
+            found = [choice for choice in choices if re.fullmatch(r"[\w-]+", choice)]
+            nodes = [compose(config, overrides=[*others, f"{group}={choice}"])[group] for choice in found]
+        except HydraException:
+            return []
+    missing = object()
+    lacking = [
+        c for c, node in zip(found, nodes, strict=True) if OmegaConf.select(node, rest, default=missing) is missing
+    ]
+    return lacking if len(lacking) < len(found) else []
+
+
 def _compose_without(key: str, arguments: Sequence[str], conf: Path, config: str) -> DictConfig:
     """The configuration of the plain choices on the command line: no sweeps, nothing that may be wrong as well."""
     choices = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != key]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with _composing(conf):
         try:
             return compose(config, overrides=choices)
         except HydraException:  # another argument is wrong as well: its turn comes when this one is mended
             return compose(config) if choices else OmegaConf.create({})
+
+
+def _composing(conf: Path) -> contextlib.AbstractContextManager[None]:
+    """Hydra's compose, for a `with` block, whatever it was doing before."""
+    GlobalHydra.instance().clear()
+    return initialize_config_dir(str(conf), version_base="1.3")
 
 
 def _key(argument: str) -> str:
@@ -68,7 +97,7 @@ def _key(argument: str) -> str:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    listed = ", ".join(sorted(known))
+    listed = ", ".join(sorted(known)) or "none"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f", the nearest is {nearest[0]}; there are {listed}" if nearest else f"; there are {listed}"
 

@@ -76,6 +76,13 @@ def test_tables_of_other_choices_are_refused(command, capsys) -> None:
         (["experiment=tabel1"], "unknown experiment 'tabel1', the nearest is table1;"),
         (["methd=retom"], "unknown key 'methd', the nearest is method;"),
         (["method.rtio=0.3"], "unknown key 'method.rtio', the nearest is method.ratio;"),
+        (["method=none", "method.ratio=0.3"], "unknown key 'method.ratio'; there are none"),
+        (["--multirun", "method=none,retom", "method.ratio=0.3"], "'method.ratio' is no key of method=none; sweep the"),
+        (["--multirun", "experiment=table1", "method.ratio=0.3"], "'method.ratio' is no key of method=none; sweep the"),
+        (
+            ["--multirun", "method=none,retom", "method.rtio=0.3"],
+            "unknown key 'method.rtio', the nearest is method.ratio",
+        ),
         (["model=tiny_random", "sampler.step=3"], "unknown key 'sampler.step', the nearest is sampler.steps;"),
         (["model=tiny_random", "+method.rtio=0.3"], "unknown key method.rtio, the nearest is method.ratio"),
         (["model=tiny_random", "method.ratio=1.2"], "ratio must be in [0, 1), got 1.2"),
