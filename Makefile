@@ -52,10 +52,10 @@ smoke: $(STAMP) ## every row of both tables at 64 px on the trained tiny model; 
 	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not slurm and not faults'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm and not faults'
 
 test-slow: $(STAMP) ## the tests marked slow: simulated coverage, whole commands, the browser, compilation
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 test-slurm: $(STAMP) ## sweeps on a Slurm of one node that the test starts here (apt-get install slurm-wlm munge; as root)
 	$(BIN)/python -m pytest -m slurm

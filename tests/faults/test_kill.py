@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.workshop import ROOT, RUN, TABLES, copy, hold_until
+from tests.faults.workshop import ROOT, RUN, TABLES, Process, copy, hold_until
 
 pytestmark = pytest.mark.faults
 
@@ -21,6 +22,17 @@ _RANDOM = random.Random(20261121)
 IN_RUN = [(i + _RANDOM.random()) / (MOMENTS - IN_TABLES) for i in range(MOMENTS - IN_TABLES)]
 IN_TABLE = [(i + _RANDOM.random()) / IN_TABLES for i in range(IN_TABLES)]
 WRITES = ("config.yaml", "manifest.jsonl", ".png", ".npz", "record.json")
+
+
+def killed(start: Callable[[int], tuple[Process, Path]], seconds: float) -> Path:
+    """The folder of a process that was killed `seconds` after its start, or sooner where it would have ended before."""
+    for attempt in range(8):
+        process, folder = start(attempt)
+        time.sleep(seconds * 0.8**attempt)
+        process.signal(signal.SIGKILL)
+        if process.wait() == -9:
+            return folder
+    raise AssertionError("the command always ended before it was killed")
 
 
 def phase(results: Path) -> str:
@@ -44,22 +56,26 @@ def told_of(folder: Path) -> str | None:
 
 @pytest.mark.parametrize("moment", IN_RUN, ids="{:.3f}".format)
 def test_kill_at_a_random_moment_of_a_run(moment: float, trial, server, whole, tmp_path: Path) -> None:
+    def start(attempt: int) -> tuple[Process, Path]:
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        return server.start("scripts.run", *RUN, folder=folder), folder
+
     with trial("kill -9 at a random moment") as one:
-        process = server.start("scripts.run", *RUN, folder=tmp_path)
-        time.sleep(moment * whole.seconds["scripts.run"])
-        process.signal(signal.SIGKILL)
-        one.detail = phase(tmp_path / "results") if process.wait() == -9 else "ended before"
-        one.recover(tmp_path, says=told_of(tmp_path))
+        folder = killed(start, moment * whole.seconds["scripts.run"])
+        one.detail = phase(folder / "results")
+        one.recover(folder, says=told_of(folder))
 
 
 @pytest.mark.parametrize("moment", IN_TABLE, ids="{:.3f}".format)
 def test_kill_at_a_random_moment_of_a_table(moment: float, trial, server, whole, tmp_path: Path) -> None:
+    def start(attempt: int) -> tuple[Process, Path]:
+        folder = copy(whole.folder, tmp_path / str(attempt))
+        return server.start("scripts.tables", *TABLES, folder=folder), folder
+
     with trial("kill -9 at a random moment") as one:
-        folder = copy(whole.folder, tmp_path / "copy")
-        process = server.start("scripts.tables", *TABLES, folder=folder)
-        time.sleep(moment * whole.seconds["scripts.tables"])
-        process.signal(signal.SIGKILL)
-        one.detail = "building the table" if process.wait() == -9 else "ended before"
+        folder = killed(start, moment * whole.seconds["scripts.tables"])
+        one.detail = "building the table"
         one.recover(folder, says="written: ")
 
 

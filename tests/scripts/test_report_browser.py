@@ -13,8 +13,7 @@ import pytest
 
 from tests.scripts.conftest import SMALLEST
 
-# One group: the run that all of them look at is made once, by one worker.
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
