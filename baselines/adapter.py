@@ -33,6 +33,10 @@ class Adapter(abc.ABC):
     def report(self, pipe) -> list[dict[str, Any]]:
         """What each site did since `apply`, with the keys of `retom.report`."""
 
+    def reaches(self, downsample: int) -> bool:
+        """Whether the method merges at sites whose grid is `downsample` times coarser than the model's top level."""
+        return True
+
     @property
     def merges(self) -> bool:
         """Whether a run with these options must merge something; the harness fails a run that then merges nothing."""

@@ -93,7 +93,7 @@ class CAToMe(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""
-        if self.max_downsample is not None and context.downsample > self.max_downsample:
+        if not self.reaches(context.downsample):
             return None
         with torch.no_grad():
             return self._find(metric, grid, context)

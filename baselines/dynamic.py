@@ -55,7 +55,7 @@ class Dynamic(TokenMerger):
         if dataclasses.replace(end, ratio=self.start.ratio, window=self.start.window) != self.start:
             raise ValueError("start and end must be ReToM with the same options but for ratio and window")
         # What the hooks ask of a method, and the levels themselves: made here, so that a compiled model makes nothing.
-        for name in ("metric", "targets", "share_plan"):
+        for name in ("metric", "targets", "share_plan", "max_downsample"):
             object.__setattr__(self, name, getattr(self.start, name))
         object.__setattr__(self, "period", math.ceil(self.steps / self.levels))
         stages = tuple(self._stage(level, end) for level in range(self.levels))

@@ -66,7 +66,7 @@ class SiTo(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
         """Plan one site; None below `max_downsample` or where nothing is to be pruned."""
-        if self.max_downsample is not None and context.downsample > self.max_downsample:
+        if not self.reaches(context.downsample):
             return None
         num_tokens = metric.shape[1]
         with torch.no_grad():

@@ -42,6 +42,10 @@ class ToDo(TokenMerger):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
+    def reaches(self, downsample: int) -> bool:
+        """Whether that level leaves anything out."""
+        return self._ratio(downsample) > 0
+
     @property
     def merges(self) -> bool:
         """Whether either level leaves anything out."""
@@ -49,9 +53,9 @@ class ToDo(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
         """Plan one site; None below the second level."""
-        ratio = {1: self.ratio, 2: self.ratio_level_2}.get(context.downsample, 0.0)
-        if ratio == 0:
+        if not self.reaches(context.downsample):
             return None
+        ratio = self._ratio(context.downsample)
         rows, columns = (nearest(side, ratio, metric.device) for side in grid)
         kept_rows, row = rows
         kept_columns, column = columns
@@ -59,6 +63,9 @@ class ToDo(TokenMerger):
         slot = (row[:, None] * len(kept_columns) + column).flatten()  # [N]
         batch = metric.shape[0]
         return SelectionPlan(slot.expand(batch, -1), kept.expand(batch, -1), kept.numel())
+
+    def _ratio(self, downsample: int) -> float:
+        return {1: self.ratio, 2: self.ratio_level_2}.get(downsample, 0.0)
 
 
 def nearest(side: int, ratio: float, device: torch.device | str) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,7 @@ class ToMA(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> DensePlan | MergePlan | None:
         """Plan one site; None below `max_downsample`."""
-        if self.max_downsample is not None and context.downsample > self.max_downsample:
+        if not self.reaches(context.downsample):
             return None
         regions = cut(grid, self.region, self.side)
         kept = [region.size - num_sources(self.ratio, region.size) for region in regions]

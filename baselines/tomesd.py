@@ -61,7 +61,7 @@ class ToMeSD(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""
-        if self.max_downsample is not None and context.downsample > self.max_downsample:
+        if not self.reaches(context.downsample):
             return None
         batch, num_tokens, _ = metric.shape
         side_y, side_x = self._sides(context.layer_type)

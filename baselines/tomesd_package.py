@@ -70,6 +70,10 @@ class ToMeSDPackage(Adapter):
         if any(getattr(site.block, "fuser", None) is not None for site in sites):
             raise ValueError("tomesd drops GLIGEN's layers silently; use baselines.tomesd.ToMeSD on this U-Net")
 
+    def reaches(self, downsample: int) -> bool:
+        """Whether sites so many times coarser than the top level are merged: up to `max_downsample`."""
+        return downsample <= self.max_downsample
+
     def apply(self, pipe) -> int:
         """Patch the U-Net by `tomesd.apply_patch` and listen to what its sites then do."""
         unet = find_denoiser(pipe)

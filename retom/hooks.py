@@ -29,13 +29,12 @@ class Grid:
 class SitePatch:
     """The state of one site: its plan, kept between refreshes."""
 
-    def __init__(self, site: Site, method: TokenMerger, backend: str, generation: Generation, top: Grid, grid: Grid):
+    def __init__(self, site: Site, method: TokenMerger, backend: str, generation: Generation, grid: Grid):
         check_backend(backend)
         self.site = site
         self.method = method
         self.backend = backend
         self.generation = generation
-        self.top = top
         self.grid = grid
         self.leader: SitePatch | None = None
         self.memory: dict[str, Any] = {}
@@ -53,7 +52,7 @@ class SitePatch:
             name=self.site.name,
             layer=self.site.layer,
             layer_type=self.site.layer_type,
-            downsample=-(-self.top.size[0] // grid[0]),
+            downsample=self.site.downsample,
             step=self.generation.step,
             seeds=self.generation.row_seeds(metric.shape[0], metric.device),
             backend=self.backend,

@@ -53,6 +53,7 @@ class TokenMerger(abc.ABC):
         targets: the sub-layers that run on merged tokens: "self", or "self_kv" (keys and values alone), "cross", "ff".
         period: `plan` is asked every so many denoiser calls, and its answer reused in between; or see `due`.
         share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
+        max_downsample: grids coarser than this are left alone; None merges at every depth.
         needs_output: keep the denoiser's last output for `SiteContext.output`.
         batch_limit: images of one call up to which an image is a function of its own seed alone; None: any number.
     """
@@ -61,6 +62,7 @@ class TokenMerger(abc.ABC):
     targets: tuple[str, ...] = ("self",)
     period: int = 1
     share_plan: bool = False
+    max_downsample: int | None = None
     needs_output: bool = False
     batch_limit: int | None = None
 
@@ -77,6 +79,10 @@ class TokenMerger(abc.ABC):
 
     def check_model(self, denoiser: nn.Module) -> None:  # noqa: B027 - most methods serve every model with sites
         """ValueError for a denoiser, which has sites for all targets, that the method still cannot serve."""
+
+    def reaches(self, downsample: int) -> bool:
+        """Whether the method merges at sites whose grid is `downsample` times coarser than the model's top level."""
+        return self.max_downsample is None or downsample <= self.max_downsample
 
     @property
     def merges(self) -> bool:
@@ -146,7 +152,7 @@ class ReToM(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """See `retom.merge_plan`; None below `max_downsample`."""
-        if self.max_downsample is not None and context.downsample > self.max_downsample:
+        if not self.reaches(context.downsample):
             return None
         window = self.window if isinstance(self.window, int) else self.window[context.layer_type]
         return merge_plan(

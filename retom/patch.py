@@ -125,13 +125,13 @@ def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
 
 
 def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
-    generation, top = Generation(method.due), Grid()
-    grids: dict[nn.Module, Grid] = {denoiser: top}
+    generation = Generation(method.due)
+    grids: dict[nn.Module, Grid] = {}
     patches = []
     for site in sites:
         if site.parent not in grids:
             grids[site.parent] = Grid()
-        patch = SitePatch(site, method, backend, generation, top, grids[site.parent])
+        patch = SitePatch(site, method, backend, generation, grids[site.parent])
         if method.share_plan:
             patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
         patches.append(patch)

@@ -34,6 +34,7 @@ class Site:
         name: the block's name in the model.
         layer: its number among the sites, from 0.
         layer_type: "down", "mid" or "up".
+        downsample: how many times coarser its grid is than the model's top level, 1 there and in a transformer.
         block: the block.
         parent: the module that turns latents or a feature map into the block's tokens.
     """
@@ -41,6 +42,7 @@ class Site:
     name: str
     layer: int
     layer_type: str
+    downsample: int
     block: nn.Module
     parent: nn.Module
 
@@ -88,13 +90,14 @@ def find_denoiser(model) -> nn.Module:
 
 def find_sites(denoiser: nn.Module) -> list[Site]:
     """The sites of a denoiser in the order they run; empty where there is none."""
-    modules = dict(denoiser.named_modules())
+    modules, coarser = dict(denoiser.named_modules()), _downsamples(denoiser)
     sites = []
     for name, block in sorted(modules.items(), key=lambda item: _running_order(item[0])):
         # the parent's list of blocks stands between them: "attentions.0.transformer_blocks.3"
         parent = modules.get(".".join(name.split(".")[:-2]))
         if parent is not None and _is_site(block, parent):
-            sites.append(Site(name, len(sites), _layer_type(name), block, parent))
+            downsample = coarser.get(".".join(name.split(".")[:2]), coarser.get(name.partition(".")[0], 1))
+            sites.append(Site(name, len(sites), _layer_type(name), downsample, block, parent))
     return sites
 
 
@@ -162,6 +165,18 @@ def _is_site(block: nn.Module, parent: nn.Module) -> bool:
     if isinstance(block, JointTransformerBlock):
         return isinstance(parent, SD3Transformer2DModel)
     return isinstance(block, _FLUX_BLOCKS) and isinstance(parent, FluxTransformer2DModel)
+
+
+def _downsamples(denoiser: nn.Module) -> dict[str, int]:
+    """By name of a U-Net's level ("down_blocks.1", "mid_block"): how many times coarser its grid is than the top's."""
+    found, level = {}, 1
+    for way in ("down", "up"):
+        for index, block in enumerate(getattr(denoiser, f"{way}_blocks", None) or ()):
+            found[f"{way}_blocks.{index}"] = level
+            if getattr(block, f"{way}samplers", None):
+                level = level * 2 if way == "down" else level // 2
+        found.setdefault("mid_block", level)
+    return found
 
 
 def _layer_type(name: str) -> str:

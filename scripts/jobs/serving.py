@@ -1,10 +1,12 @@
 """Whether a row's method can serve its model, known from configurations alone, before any weight is loaded."""
 
+from torch import nn
+
 import retom
 from baselines.adapter import Adapter
 from eval.models.skeleton import denoiser_skeleton
 from eval.sampler import check_attention
-from retom.sites import is_flux
+from retom.sites import find_sites, is_flux
 from scripts.jobs.row import Row
 
 
@@ -16,11 +18,25 @@ def check_served(row: Row) -> None:
         denoiser.compile()  # compiles nothing before a call
     if isinstance(row.method, Adapter):
         row.method.check_model(denoiser)
+        _check_depth(row, denoiser)
         return
     retom.check_model(denoiser, row.method)
+    _check_depth(row, denoiser)
     batches = {row.sampler.batch_size, *(row.timing.batch_sizes if row.timing.enabled else ())}
     if row.method.merges and is_flux(denoiser) and max(batches) > 1:
         raise ValueError(
             f"method {row.name} merges other tokens in every image, and Flux has one table of positions for all images "
             f"of a call, got batches of {max(batches)}; set sampler.batch_size=1 timing.batch_sizes=[]"
+        )
+
+
+def _check_depth(row: Row, denoiser: nn.Module) -> None:
+    """ValueError where the method's options leave every site alone, as ToMeSD's own do on SDXL."""
+    sites = find_sites(denoiser)
+    coarser = sorted({site.downsample for site in sites})
+    if row.method.merges and sites and not any(map(row.method.reaches, coarser)):
+        raise ValueError(
+            f"method {row.name} with these options merges at none of the {len(sites)} sites of model {row.model.name}: "
+            f"their grids are {' or '.join(map(str, coarser))} times coarser than its top level, which has none; "
+            f"choose options that merge there, as method.max_downsample={coarser[-1]} where the method has it"
         )

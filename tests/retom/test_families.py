@@ -4,6 +4,7 @@ import torch
 from diffusers import ControlNetModel, PixArtTransformer2DModel, UNet2DConditionModel
 
 import retom
+from retom.sites import find_sites
 from tests.retom.tiny_unet import TINY
 
 
@@ -45,6 +46,9 @@ def test_sdxl_has_no_site_at_the_top_and_several_blocks_below():
     conditions = {"text_embeds": torch.randn(2, 32), "time_ids": torch.zeros(2, 6)}
     rows = check(model, 2 + 3 + 3 + 2 * 3 + 2 * 2, added_cond_kwargs=conditions)
     assert {tuple(row["grid"]) for row in rows} == {(8, 8), (4, 4)}
+    assert {(site.name.split(".")[0], site.downsample) for site in find_sites(model)} == {
+        ("down_blocks", 2), ("down_blocks", 4), ("mid_block", 4), ("up_blocks", 4), ("up_blocks", 2)
+    }  # fmt: skip
     # what ToMeSD's default does silently on SDXL is visible here
     with retom.patched(model, ratio=0.5, max_downsample=1):
         run(model, added_cond_kwargs=conditions)

@@ -87,6 +87,17 @@ def test_what_cannot_be_served_is_said_from_the_configuration(family_row, name, 
         check_served(family_row(name, *overrides))
 
 
+@pytest.mark.parametrize("method", ["tomesd", "tomesd_plan", "atc", "ca_tome", "sito", "tofu", "ibtm", "todo"])
+def test_what_would_merge_nothing_on_sdxl_is_said_from_the_configuration(smallest_row, method):
+    row = smallest_row("model=sdxl_random", f"method={method}", "sampler.device=cpu", "timing=off")
+    with pytest.raises(
+        ValueError, match=rf"method {method} with these options merges at none of the 70 sites of model"
+    ):
+        check_served(row)
+    deeper = "ratio_level_2=0.5" if method == "todo" else "max_downsample=2"
+    check_served(smallest_row("model=sdxl_random", f"method={method}", f"method.{deeper}", "timing=off"))
+
+
 @pytest.mark.parametrize("method", ["none", "retom", "tomesd_plan", "toma", "atc", "ca_tome", "sito", "tofu"])
 def test_what_can_be_served_is_let_through(family_row, method):
     for name in ("flux", "sd3"):
