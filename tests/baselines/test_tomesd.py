@@ -10,6 +10,7 @@ from tomesd.merge import bipartite_soft_matching_random2d
 
 import retom
 from baselines.tomesd import ToMeSD
+from tests.baselines.compiling import check_one_graph_per_kind_of_step
 from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
 
 GRIDS = [(16, 16), (18, 14), (17, 15), (5, 3), (64, 64)]
@@ -200,3 +201,8 @@ def test_an_image_does_not_depend_on_its_batch(tiny_pipe):
     assert_same_images(images[1, 2][:1], images[2, 1][1:], other)
     assert_same_images(images[1, 2][:1], images[1,], other)
     assert_same_images(images[2, 1][1:], images[1,], other)
+
+
+@pytest.mark.parametrize("use_rand", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_it_compiles_as_one_graph_for_each_kind_of_step(use_rand):
+    check_one_graph_per_kind_of_step(ToMeSD(use_rand=use_rand), steps=3, most=4)
