@@ -5,6 +5,7 @@ says whether the runs were there, not whether the outcome is the expected one.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from eval.atomic import write_text
 from eval.errors import RunError
 from eval.judging.damage import WORSE, Pair, Run, render, rivals_of, steps_of
 from eval.metrics import score
-from eval.pictures import ImageSet
 from eval.records import load_records, run_id
 from eval.reference import ReferenceSet, load_reference
 from scripts.command_line.entry import say, work_on_each
@@ -62,16 +62,18 @@ class Comparison:
                 f"{len(alone)} runs were scored before the unmerged one was there (first: {alone[0]}); run the sweep "
                 "again, which scores them anew from their images"
             )
-        self._none = self._images(unmerged[0])
+        items = row.prompts.items()
+        self._none = sibling_images(row, unmerged[0], items)
+        self._images = {run: sibling_images(row, record, items) for run, record in self._records.items()}
         self._as_reference = ReferenceSet(self._none.images, tuple(self._none.class_indices.tolist()), self._none.hash)
         self._reference = load_reference(row.reference, row.prompts.selected(), row.cache)
 
     def write(self) -> list[Path]:
         """Both files; their paths."""
-        steps = [pair for run, other in steps_of(self._records) for pair in self._pairs(run, other)]
-        rivals = [pair for run, other in rivals_of(self._records, *DESTINATIONS) for pair in self._pairs(run, other)]
-        entries = {run: self._scored(self._images(record)) for run, record in self._records.items()}
-        values = {metric: {run: found[metric]["value"] for run, found in entries.items()} for metric in WORSE}
+        steps, rivals = steps_of(self._records), rivals_of(self._records, *DESTINATIONS)
+        found = {run: self._scored(run, [b for a, b in [*steps, *rivals] if a == run]) for run in self._records}
+        values = {metric: {run: entries[metric]["value"] for run, entries in found.items()} for metric in WORSE}
+        steps, rivals = ([_pair(m, a, b, found[a][m]) for a, b in both for m in WORSE] for both in (steps, rivals))
         csv, page = (self._row.results / f"{self._table['name']}_differences.{end}" for end in ("csv", "md"))
         frame = pandas.DataFrame([pair.row() for pair in [*steps, *rivals]])
         write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
@@ -80,30 +82,22 @@ class Comparison:
         print(text, flush=True)
         return [csv, page]
 
-    def _pairs(self, run: Run, against: Run) -> list[Pair]:
-        """`run` minus `against` in every metric of damage."""
-        images, others = self._images(self._records[run]), self._images(self._records[against])
-        found = self._scored(images, other=others)
-        return [_pair(metric, run, against, found[metric]) for metric in WORSE]
-
-    def _scored(self, images: ImageSet, **others: ImageSet) -> dict[str, dict]:
-        """The metrics of damage: those of the profile, and the distance with the unmerged images as the reference."""
+    def _scored(self, run: Run, others: Sequence[Run]) -> dict[str, dict]:
+        """The metrics of damage of `run` with its differences to `others`, by run id."""
+        row, against = self._row, {other.run_id: self._images[other] for other in others}
         to_real, to_unmerged = (
             score(
-                images,
+                self._images[run],
                 reference,
-                self._row.metrics,
-                cache=self._row.cache,
-                device=self._row.sampler.device,
-                bootstrap=self._row.bootstrap,
-                against={"none": self._none, **others},
+                row.metrics,
+                cache=row.cache,
+                device=row.sampler.device,
+                bootstrap=row.bootstrap,
+                against={"none": self._none, **against},
             )
             for reference in (self._reference, self._as_reference)
         )
         return {**to_real, "fid_smoke_unmerged": to_unmerged["fid_smoke"]}
-
-    def _images(self, record: dict) -> ImageSet:
-        return sibling_images(self._row, record, self._row.prompts.items())
 
     def _notes(self) -> list[str]:
         """Protocol, device, code and date of the runs."""
@@ -134,7 +128,7 @@ def _run(record: dict) -> Run:
 
 
 def _pair(metric: str, run: Run, against: Run, entry: dict[str, Any]) -> Pair:
-    found = entry["differences"]["other"]
+    found = entry["differences"][against.run_id]
     low, high = found["interval"] or (None, None)
     return Pair(metric, run, against, found["value"], low, high, entry["n"])
 

@@ -59,7 +59,7 @@ def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) ->
 
 def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path, config: str) -> list[str]:
     """The choices of a swept group that lack the key `rest`, if others of them have it."""
-    others = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != group]
+    others = _plain_choices(arguments, group)
     swept = next((a.partition("=")[2] for a in arguments if _key(a) == group), None)
     with _composing(conf):
         try:
@@ -78,12 +78,17 @@ def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path
 
 def _compose_without(key: str, arguments: Sequence[str], conf: Path, config: str) -> DictConfig:
     """The configuration of the plain choices on the command line: no sweeps, nothing that may be wrong as well."""
-    choices = [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != key]
+    choices = _plain_choices(arguments, key)
     with _composing(conf):
         try:
             return compose(config, overrides=choices)
         except HydraException:  # another argument is wrong as well: its turn comes when this one is mended
             return compose(config) if choices else OmegaConf.create({})
+
+
+def _plain_choices(arguments: Sequence[str], but: str) -> list[str]:
+    """Arguments that choose one thing, other than of the key `but`: no sweeps."""
+    return [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != but]
 
 
 def _composing(conf: Path) -> contextlib.AbstractContextManager[None]:

@@ -18,10 +18,14 @@ def check_served(row: Row) -> None:
         denoiser.compile()  # compiles nothing before a call
     if isinstance(row.method, Adapter):
         row.method.check_model(denoiser)
-        _check_depth(row, denoiser)
-        return
-    retom.check_model(denoiser, row.method)
+    else:
+        retom.check_model(denoiser, row.method)
+        _check_batches(row, denoiser)
     _check_depth(row, denoiser)
+
+
+def _check_batches(row: Row, denoiser: nn.Module) -> None:
+    """ValueError where a call of Flux would hold several images, each with a plan of its own."""
     batches = {row.sampler.batch_size, *(row.timing.batch_sizes if row.timing.enabled else ())}
     if row.method.merges and is_flux(denoiser) and max(batches) > 1:
         raise ValueError(

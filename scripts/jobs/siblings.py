@@ -5,6 +5,7 @@ from eval.judging.gates import BASELINE
 from eval.pictures import ImageSet, ScoredImage
 from eval.prompts import PromptItem
 from eval.records import RunFolder, load_records, run_id
+from eval.records.canonical import without_batch_size
 from scripts.jobs.row import Row
 
 COMPARED_WITH = {BASELINE: (), "tomesd": (BASELINE,)}
@@ -64,5 +65,4 @@ def invalid(records: dict[str, dict]) -> dict[str, list[str]]:
 
 def _beside_method(config: dict) -> dict:
     chosen = {key: config[key] for key in PIXELS_BESIDE_METHOD}
-    chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
-    return chosen
+    return chosen | {"sampler": without_batch_size(config["sampler"])}
