@@ -100,6 +100,11 @@ class ToMA(TokenMerger):
         return self.weight_period
 
     @property
+    def cycle(self) -> int:
+        """Picking destinations costs most, and they are kept longer than A."""
+        return self.destination_period
+
+    @property
     def batch_limit(self) -> int | None:
         """Images of one call up to which an image is a function of its own seed alone; None: any number."""
         return 1 if self.first_sample_only and self.ratio > 0 else None

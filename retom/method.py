@@ -85,6 +85,11 @@ class TokenMerger(abc.ABC):
         return self.max_downsample is None or downsample <= self.max_downsample
 
     @property
+    def cycle(self) -> int:
+        """Denoiser calls after which what planning costs repeats; timings cover whole cycles."""
+        return self.period
+
+    @property
     def merges(self) -> bool:
         """Whether a run with these options must merge something; the harness fails a run that then merges nothing."""
         return getattr(self, "ratio", 1) > 0

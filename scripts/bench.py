@@ -1,4 +1,7 @@
-"""Time methods side by side: `python -m scripts.bench`, and `bench=cuda` on a GPU; results/bench_<device>.csv."""
+"""Time methods side by side: `python -m scripts.bench`, and `bench=cuda` on a GPU; results/bench_<device>.csv.
+
+Grids beside the two main ones have a name of their own, which follows the device's in their files.
+"""
 
 import os
 import sys
@@ -69,8 +72,14 @@ def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[st
     for place, cell in enumerate(cells):
         say(f"[{place + 1}/{len(cells)}] {cell.title} (load {os.getloadavg()[0]:.1f})")
         rows += measure_cell(cell, bench["methods"], memory=bench["memory"])
-        paths = write_bench(Path(config["results"]), bench["device"], rows, provenance, {"bench": bench})
+        paths = write_bench(Path(config["results"]), _name(bench), rows, provenance, {"bench": bench})
     return rows, paths
+
+
+def _name(bench: Mapping[str, Any]) -> str:
+    """What the files of a grid are called: the device, and the grid's own name where it has one."""
+    device = bench["device"].partition(":")[0]
+    return f"{device}_{bench['name']}" if bench.get("name") else device
 
 
 if __name__ == "__main__":

@@ -61,13 +61,13 @@ def facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_bench(
-    folder: Path, device: str, rows: Sequence[Mapping[str, Any]], provenance: Mapping, config: Mapping
+    folder: Path, name: str, rows: Sequence[Mapping[str, Any]], provenance: Mapping, config: Mapping
 ) -> list[Path]:
-    """Write bench_<device>.csv, .json and .md into `folder`; their paths.
+    """Write bench_<name>.csv, .json and .md into `folder`; their paths.
 
     rows: values by column, with `title` (the cell's) and `samples` (raw seconds in the order of the calls).
     """
-    stem = folder / f"bench_{device.partition(':')[0]}"
+    stem = folder / f"bench_{name}"
     rows = [{**row, **facts(provenance)} for row in rows]
     paths = [stem.with_suffix(end) for end in (".csv", ".json", ".md")]
     write_text(paths[0], _csv(rows))

@@ -25,8 +25,8 @@ class Contender:
 
     @property
     def period(self) -> int:
-        """Calls from one planning to the next."""
-        return getattr(self.method, "period", 1)
+        """Calls after which its work repeats."""
+        return getattr(self.method, "cycle", 1)
 
 
 def contender(name: str, specs: Mapping[str, Mapping[str, Any] | None], ratio: float) -> Contender:

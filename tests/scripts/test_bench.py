@@ -197,6 +197,28 @@ def test_a_failed_row_is_the_exit_status(hydra, tmp_path):
     assert [line["status"] for line in lines] == ["ok", "failed"]
 
 
+def test_a_grid_with_a_name_has_files_of_its_own(hydra, tmp_path):
+    config = configured(hydra, tmp_path, a={**TINY_SITE, "methods": ["none"]})
+    config["bench"]["name"] = "axes"
+    assert run_bench(config) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bench_cpu_axes.csv",
+        "bench_cpu_axes.json",
+        "bench_cpu_axes.md",
+    ]
+
+
+def test_no_two_grids_write_the_same_files(hydra):
+    grids = [hydra(f"bench={grid}")["bench"] for grid in GRIDS]
+    assert len({(grid["device"], grid["name"]) for grid in grids}) == len(GRIDS)
+
+
+def test_time_covers_whole_cycles_of_planning(hydra):
+    specs = hydra()["bench"]["methods"]
+    periods = {name: contender(name, specs, 0.5).period for name in ("none", "oracle", "tomesd", "retom_p5", "toma")}
+    assert periods == {"none": 1, "oracle": 1, "tomesd": 1, "retom_p5": 5, "toma": 10}  # toma picks at every tenth
+
+
 def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
     config = configured(
         hydra,

@@ -147,7 +147,7 @@ def sample_row(**changes) -> dict:
 def test_tables_hold_every_row_with_its_provenance(tmp_path):
     rows = [sample_row(), sample_row(method="bad", status="failed", error="it broke | here", seconds=None, iqr=None)]
     provenance = collect(root=tmp_path)
-    paths = write_bench(tmp_path, "cuda:0", rows, provenance, {"bench": {}})
+    paths = write_bench(tmp_path, "cuda", rows, provenance, {"bench": {}})
     assert [path.name for path in paths] == ["bench_cuda.csv", "bench_cuda.json", "bench_cuda.md"]
     lines = list(csv.DictReader(paths[0].read_text(encoding="utf-8").splitlines()))
     assert list(lines[0]) == list(COLUMNS)
