@@ -85,11 +85,8 @@ class CAToMe(TokenMerger):
         return 1 if self.ratio is None and self.merges else None
 
     def due(self, step: int) -> bool:
-        """Whether pairs are found at a step, as one condition: a compiled model has one graph for all listed steps."""
-        distance = 1
-        for listed in self.steps or (step,):
-            distance *= step - listed
-        return distance == 0
+        """Whether pairs are found at a step: at those listed, or at all."""
+        return self.steps is None or step in self.steps
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""

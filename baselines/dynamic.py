@@ -1,8 +1,9 @@
 """ReToM with ratio and window scheduled over steps: constant, linear, cosine, or off at first.
 
 A schedule is a staircase of a few levels of equal length, and similarity is measured anew where a level begins. So the
-number of tokens left changes a few times in a generation and not at every step: `torch.compile` compiles each site once
-for every number there is, at most `levels` of them, in the first generation.
+number of tokens left changes a few times in a generation and not at every step: `torch.compile` makes two graphs for
+every level, where it begins and where it goes on, in the first generation. Beyond four levels that is more than torch's
+own limit of 8 (`torch._dynamo.config.recompile_limit`), which the harness raises and a user of the method alone must.
 """
 
 import dataclasses

@@ -39,14 +39,15 @@ class SelectionPlan:
 
     def merge(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C], the kept tokens."""
-        return _rows(x, self.dst_index)
+        return self._rows(x, self.assign.shape[1], self.dst_index)
 
     def unmerge(self, y: Tensor) -> Tensor:
         """[B, M, C] -> [B, N, C], a copy of its slot's value for every token."""
-        return _rows(y, self.assign)
+        return self._rows(y, self.num_merged, self.assign)
 
-
-def _rows(x: Tensor, index: Tensor) -> Tensor:
-    if x.ndim != 3 or x.shape[0] != index.shape[0]:
-        raise ValueError(f"the plan is for tensors of shape [{index.shape[0]}, tokens, C], got {list(x.shape)}")
-    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+    @staticmethod
+    def _rows(x: Tensor, rows: int, index: Tensor) -> Tensor:
+        """The rows `index` of x, which must have `rows` of them for each image of the plan."""
+        if x.ndim != 3 or x.shape[:2] != (index.shape[0], rows):
+            raise ValueError(f"the plan is for tensors of shape [{index.shape[0]}, {rows}, C], got {list(x.shape)}")
+        return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))

@@ -11,6 +11,8 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, PixArtAlphaPipeline, PixArtSigmaPipeline
 
+from eval.checks import check_integer
+from eval.compiling import compile_in_place
 from eval.errors import RunError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -43,10 +45,10 @@ class SamplerConfig:
         _check_choice("scheduler", self.scheduler, scheduler_names())
         _check_choice("dtype", self.dtype, list(DTYPES))
         _check_choice("attention", self.attention, list(ATTENTIONS))
-        _check_positive("steps", self.steps)
-        _check_positive("batch_size", self.batch_size)
+        check_integer("steps", self.steps, 1)
+        check_integer("batch_size", self.batch_size, 1)
         for name in ("height", "width"):
-            _check_positive(name, getattr(self, name))
+            check_integer(name, getattr(self, name), 1)
             check_multiple(name, getattr(self, name), PIPELINE_MULTIPLE)
         if not _is_number(self.guidance) or not 0 <= self.guidance < math.inf:
             raise ValueError(f"guidance must be a number of at least 0, got {self.guidance!r}")
@@ -104,7 +106,7 @@ def configure(pipe: DiffusionPipeline, sampler: SamplerConfig) -> None:
         denoiser(pipe).set_default_attn_processor()
     pipe.set_progress_bar_config(disable=True)
     if sampler.compile:
-        denoiser(pipe).compile()  # in place: names of modules and parameters stay
+        compile_in_place(denoiser(pipe), "default")
 
 
 def check_attention(module: torch.nn.Module, attention: str) -> None:
@@ -162,11 +164,6 @@ def _check_choice(name: str, value: object, allowed: list[str]) -> None:
         nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)[0]
         listed = f" of {', '.join(allowed)}" if len(allowed) < 10 else ""
         raise ValueError(f"{name}: unknown {value!r}, the nearest{listed} is {nearest}")
-
-
-def _check_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def _is_number(value: object) -> bool:

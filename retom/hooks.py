@@ -41,12 +41,13 @@ class SitePatch:
         generation.memories.append(self.memory)
         self._kept: tuple | None = None
         self.planned_grid: tuple[int, int] | None = None
+        self.merging: tuple | None = None  # the last plan that merged: (M, grid)
 
     def refresh(self, metric: Tensor) -> None:
         """Plan anew from metric [B, N, C], or take over the leader's plan."""
         grid = self.grid.size
         if self.leader is not None:
-            self._kept, self.planned_grid = self.leader._kept, grid
+            self._kept, self.planned_grid, self.merging = self.leader._kept, grid, self.leader.merging
             return
         context = SiteContext(
             name=self.site.name,
@@ -57,12 +58,13 @@ class SitePatch:
             seeds=self.generation.row_seeds(metric.shape[0], metric.device),
             backend=self.backend,
             memory=self.memory,
-            shared=self.generation.shared,
             output=self.generation.output,
         )
         plan = self.method.plan(metric, grid, context)
         if plan is not None:
             plan = plan.on(self.backend)
+            if not plan.is_identity:
+                self.merging = (plan.num_merged, grid)
         self._kept = None if plan is None else (type(plan), *plan.parts())
         self.planned_grid = grid
 
@@ -71,19 +73,20 @@ class SitePatch:
         """The plan in force; None where the site is left alone."""
         return None if self._kept is None else self._kept[0](*self._kept[1:])
 
-    def report(self) -> dict[str, Any]:
-        """What the site did: see `retom.report`."""
-        generation, grid, plan = self.generation, self.planned_grid, self.plan
+    def report(self, computed: int, reused: int) -> dict[str, Any]:
+        """What the site did in a model that planned in so many calls and reused plans in so many: `retom.report`."""
+        grid = self.planned_grid
         tokens = None if grid is None else grid[0] * grid[1]
-        idle = plan is None or plan.is_identity
+        merged, on_grid = self.merging or (tokens, None)
+        idle = on_grid is None or on_grid != grid
         return {
             "site": self.site.name,
             "layer_type": self.site.layer_type,
             "grid": None if grid is None else list(grid),
             "tokens": tokens,
-            "merged": tokens if idle else plan.num_merged,
-            "plans_computed": 0 if idle else generation.plans_computed,
-            "plans_reused": 0 if idle else generation.plans_reused,
+            "merged": tokens if idle else merged,
+            "plans_computed": 0 if idle else computed,
+            "plans_reused": 0 if idle else reused,
         }
 
 
@@ -148,9 +151,28 @@ def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
         for name in present:
             registry.remove_hook(name, recurse=False)
         if present and not registry.hooks:
-            # `remove_hook` leaves the original bound method on the instance and the registry behind.
-            vars(module).pop("forward", None)
+            # `remove_hook` leaves the registry and the original bound method on the instance. A forward that another
+            # package put there before stays.
+            if _is_own(module, module.forward):
+                vars(module).pop("forward", None)
             vars(module).pop("_diffusers_hook", None)
+
+
+def check_removable(model: nn.Module, names: tuple[str, ...]) -> None:
+    """ValueError where accelerate's hooks lie over hooks of these names, which then cannot be taken from under them."""
+    for module in model.modules():
+        registry, under = vars(module).get("_diffusers_hook"), vars(module).get("_old_forward")
+        ours = registry is not None and any(name in names for name in registry.hooks)
+        if ours and under is not None and not _is_own(module, under):
+            raise ValueError(
+                f"the {type(model).__name__} was offloaded by accelerate after it was patched; call "
+                "pipe.remove_all_hooks(), then remove the patch, then offload again"
+            )
+
+
+def _is_own(module: nn.Module, forward: Callable) -> bool:
+    """Whether `forward` is the module's own, of its class."""
+    return getattr(forward, "__func__", None) is type(module).forward
 
 
 def _fixed(height: int, width: int) -> tuple[int, int]:
@@ -172,6 +194,10 @@ class Arguments:
         """The argument of a call; None where it is not given or not known."""
         place = self.places.get(name)
         return args[place] if place is not None and place < len(args) else kwargs.get(name)
+
+    def named(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments of a call by their names."""
+        return {**dict(zip(self.places, args, strict=False)), **kwargs}
 
 
 class PlanHook(ModelHook):
@@ -197,19 +223,23 @@ class MergeHook(ModelHook):
         self.target = target
         self.plans = plans
 
+    def initialize_hook(self, module: nn.Module) -> nn.Module:
+        """Learn where the sub-layer takes its arguments."""
+        self.arguments = Arguments(module)
+        return module
+
     def new_forward(self, module: nn.Module, *args, **kwargs):
         """Run the sub-layer on merged tokens."""
         forward = self.fn_ref.original_forward
         x = args[0] if args else kwargs["hidden_states"]
-        self._check(kwargs)
+        self._check(args, kwargs)
         if self.plans and self.patch.generation.refresh:
             self.patch.refresh(self._measured(module, x))
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
         if self.target == "self_kv":
-            kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-            return forward(x, **{**kwargs, "encoder_hidden_states": plan.merge(x)})
+            return forward(**{**self.arguments.named(args, kwargs), "encoder_hidden_states": plan.merge(x)})
         return plan.unmerge(self._run_merged(forward, plan, args, kwargs))
 
     @staticmethod
@@ -223,10 +253,10 @@ class MergeHook(ModelHook):
         """What the method measures on: the attention's input or its keys."""
         return module.to_k(x) if self.patch.method.metric == "keys" else x
 
-    def _check(self, kwargs: dict[str, Any]) -> None:
+    def _check(self, args: tuple, kwargs: dict[str, Any]) -> None:
         """Masks speak of tokens that are no longer there."""
         name = self.patch.site.name
-        if self.target.startswith("self") and kwargs.get("attention_mask") is not None:
+        if self.target.startswith("self") and self.arguments.get("attention_mask", args, kwargs) is not None:
             raise ValueError(
                 f"attention_mask is given to the self-attention of {name}, but merged tokens no longer match a mask; "
                 "call the model without a mask, or remove_patch first"

@@ -18,7 +18,7 @@ class JointMergeHook(MergeHook):
         """Run the attention on all text tokens and the merged image tokens."""
         forward = self.fn_ref.original_forward
         x = args[0] if args else kwargs["hidden_states"]
-        self._check(kwargs)
+        self._check(args, kwargs)
         text = self._text_length(x)
         image = x[:, text:]  # [B, N, C]
         if self.plans and self.patch.generation.refresh:

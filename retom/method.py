@@ -27,7 +27,6 @@ class SiteContext:
         seeds: image seed of every row of the batch, [B] int64; both halves of guidance have the same.
         backend: how the plan will be executed; a method may plan with it or leave that to `MergePlan.on`.
         memory: a dict of the site's own, empty at the start of every generation, for what a method keeps over steps.
-        shared: the same for all sites of the model together.
         output: what the denoiser returned at the step before, [B, ...]; None at step 0 and for methods without
             `needs_output`.
     """
@@ -40,7 +39,6 @@ class SiteContext:
     seeds: Tensor
     backend: str = "gather"
     memory: dict[str, Any] = field(default_factory=dict)
-    shared: dict[str, Any] = field(default_factory=dict)
     output: Tensor | None = None
 
 
@@ -73,7 +71,7 @@ class TokenMerger(abc.ABC):
     def due(self, step: int) -> bool:
         """Whether `plan` is asked at a denoiser call (from 0, of its generation); it is asked at 0 whatever this says.
 
-        `torch.compile` traces it: one condition makes one graph for all steps at which it holds.
+        All steps are asked about when the method is put on a model.
         """
         return step % self.period == 0
 

@@ -4,17 +4,18 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
 from retom.backends import get_backend
 from retom.generation import Generation
-from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook, remove_hooks
+from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook, check_removable, remove_hooks
 from retom.joint import JointMergeHook
 from retom.method import ReToM, TokenMerger, check_merger
 from retom.sites import Site, check_targets, find_denoiser, find_sites
 
-_STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
+_NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
 
 
 def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gather", **options) -> int:
@@ -30,7 +31,8 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
         The number of sites patched.
 
     Raises:
-        ValueError: for a model that is patched already, has no site or no sub-layer for a target, or for a bad option.
+        ValueError: for a model that is patched or offloaded already, has no site or no sub-layer for a target, or for a
+            bad option.
     """
     if method is not None and options:
         raise ValueError(f"give method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
@@ -39,6 +41,12 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     denoiser = find_denoiser(model)
     if _step_hook(denoiser) is not None:
         raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
+    if type(getattr(denoiser, "_hf_hook", None)).__name__ == "CpuOffload":
+        # The pipeline takes accelerate's hook off after every call, and with it whatever was put over it.
+        raise ValueError(
+            f"the {type(denoiser).__name__} is offloaded already; patch it before pipe.enable_model_cpu_offload(), or "
+            "call pipe.remove_all_hooks() first"
+        )
     sites = _served(denoiser, method)
     _register(denoiser, sites, method, backend)
     return len(sites)
@@ -59,8 +67,14 @@ def check_model(model, method: TokenMerger) -> int:
 
 
 def remove_patch(model) -> None:
-    """Take the patch off; every module's `vars` are again what they were. A model without a patch is left as it is."""
-    remove_hooks(find_denoiser(model), (_STEP, _GRID, _PLAN, _MERGE))
+    """Take the patch off; every module's `vars` are again what they were. A model without a patch is left as it is.
+
+    Raises:
+        ValueError: for a model that was offloaded by accelerate after it was patched.
+    """
+    denoiser = find_denoiser(model)
+    check_removable(denoiser, _NAMES)
+    remove_hooks(denoiser, _NAMES)
 
 
 @contextlib.contextmanager
@@ -83,16 +97,17 @@ def set_seeds(model, seeds: Sequence[int]) -> None:
         raise ValueError("seeds must hold one integer per image, got none")
     generation = _patched_step_hook(model).generation
     generation.reset()
-    generation.seeds = seeds
+    device = next((weight.device for weight in find_denoiser(model).parameters()), None)
+    generation.seeds = torch.tensor(seeds, dtype=torch.int64, device=device)
 
 
 def reset(model) -> None:
     """Say that the next denoiser call begins a new generation.
 
-    Pipelines need no such call: their text embeddings are new each time, and so are Flux's position ids. It is needed
-    where the denoiser is given the very same tensors in two generations and cannot see timesteps turn around between
-    them: in a one-step schedule, or with timesteps on a GPU. That can be so in a loop of one's own, and in pipelines
-    other than Flux's that are given embeddings (`prompt_embeds`) and no guidance.
+    Pipelines need no such call: their text embeddings are new each time, and so are Flux's position ids and every
+    schedule of several steps. It is needed where the denoiser is given the very same tensors in two generations of one
+    step, in a compiled model that is given embeddings (`prompt_embeds`) and no guidance, and perhaps in a loop of one's
+    own.
     """
     _patched_step_hook(model).generation.reset()
 
@@ -101,10 +116,13 @@ def report(model) -> list[dict[str, Any]]:
     """What each site did since the patch was applied.
 
     Returns:
-        One dict per site: site (name), layer_type, grid ([H, W] or None before the first call), tokens (N), merged (M;
-        equal to tokens where nothing is merged), plans_computed and plans_reused (denoiser calls of either kind).
+        One dict per site: site (name), layer_type, grid ([H, W] or None before the first call), tokens (N), merged (M
+        of the last plan that merged on this grid; equal to tokens where none did), plans_computed and plans_reused
+        (denoiser calls of either kind).
     """
-    return [patch.report() for patch in _patched_step_hook(model).patches]
+    step_hook = _patched_step_hook(model)
+    counts = step_hook.generation.counts()
+    return [patch.report(*counts) for patch in step_hook.patches]
 
 
 def _retom(options: dict[str, Any]) -> ReToM:

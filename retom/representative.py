@@ -111,11 +111,13 @@ def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
 def _dot(x: Tensor, vectors: Callable[[slice], Tensor], region: Region, grid: tuple[int, int]) -> Tensor:
     """Product of each token with its window's vector, [B, num_windows, size].
 
-    `vectors` gives those of a slice of windows, [B, windows, C]. Rows of windows are worked off in strips that fit into
-    a core's cache, so that x comes from memory once and neither its product nor a float32 copy is ever whole.
+    `vectors` gives those of a slice of windows, [B, windows, C]. Rows of windows are worked off in strips, on a CPU of
+    a size that fits into a core's cache, so that x comes from memory once and neither its product nor a float32 copy is
+    ever whole; elsewhere in four at most, since each is a launch of every operation.
     """
     view = region.view(x, grid)  # [B, rows, height, columns, width, C]
-    rows = max(1, _STRIP * region.rows // view.numel())
+    strip = _STRIP if x.device.type == "cpu" else max(_STRIP, math.ceil(view.numel() / 4))
+    rows = max(1, strip * region.rows // view.numel())
     strips = []
     for first in range(0, region.rows, rows):
         strip = view[:, first : first + rows].float()

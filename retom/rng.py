@@ -51,4 +51,4 @@ def check_seeds(seeds, batch: int, device: torch.device) -> Tensor:
     seeds = torch.as_tensor(seeds, device=device)
     if seeds.is_floating_point() or seeds.shape != (batch,):
         raise ValueError(f"seeds must be {batch} integers, one per image, got {seeds.tolist()!r}")
-    return seeds.to(torch.int64)
+    return seeds.to(torch.int64).contiguous()  # kernels read them one after another

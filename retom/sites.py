@@ -139,7 +139,8 @@ def packed_grid(ids: Tensor) -> tuple[int, int]:
     width = _row_length(ids)
     if torch.compiler.is_compiling():
         same = (ids[:, 1] == ids[0, 1]).sum() == width
-        torch._assert_async(same, "the token grid is not the compiled one; call torch.compiler.reset() before another")
+        told = "the token grid is not the compiled one; call torch.compiler.reset() before another, on a GPU start anew"
+        torch._assert_async(same, told)  # on a GPU it ends the process's use of CUDA
     return ids.shape[0] // width, width
 
 

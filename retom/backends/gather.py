@@ -46,7 +46,7 @@ class GatherBackend:
         batch, _, channels = x.shape
         index: GatherIndices = plan.prepared
         flat = x.reshape(-1, channels)
-        if index.count is None:
+        if index.count is None or x.dtype != torch.float32:  # a sum in half precision may overflow, a mean does not
             merged = F.embedding_bag(
                 index.rows, flat, index.starts, mode="sum", per_sample_weights=index.weight.to(x.dtype)
             )

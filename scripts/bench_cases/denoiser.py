@@ -11,9 +11,9 @@ from torch import nn
 import retom
 from baselines.adapter import Adapter
 from eval.bench.cells import Cell
-from eval.bench.compiling import compile_in_place
 from eval.bench.denoisers import sharing_copy, timestep
 from eval.bench.interleave import Case
+from eval.compiling import compile_in_place
 from eval.sampler import SamplerConfig, call_pipeline
 from scripts.bench_cases.methods import Clock, Contender, clocked
 

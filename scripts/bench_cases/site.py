@@ -13,8 +13,8 @@ import retom
 from baselines.adapter import Adapter
 from baselines.tomesd_package import ToMeSDPackage
 from eval.bench.cells import Cell
-from eval.bench.compiling import compile_in_place
 from eval.bench.interleave import Case
+from eval.compiling import compile_in_place
 from eval.sampler import DTYPES
 from scripts.bench_cases.methods import Clock, Contender, clocked
 

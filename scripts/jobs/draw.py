@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import torch
 from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
@@ -69,7 +70,10 @@ def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptI
 def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
     """The row's pipeline, loaded only if the method can serve it."""
     check_served(row)
-    return session.pipeline(row.model, row.sampler)
+    pipe = session.pipeline(row.model, row.sampler)
+    if row.sampler.compile:
+        torch.compiler.reset()  # graphs of the row before, whose pipeline this may be, are of no use to this one
+    return pipe
 
 
 def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:

@@ -22,13 +22,19 @@ SMALL = {
 
 
 class Counter:
-    """A compiler backend that counts graphs and runs them as they are."""
+    """A compiler backend that counts graphs and runs them as they are.
+
+    numbers: integers among their inputs. CUDA graphs record a graph anew for every value of one.
+    """
 
     def __init__(self):
         self.graphs = 0
+        self.numbers: list[str] = []
 
     def __call__(self, graph, inputs):
         self.graphs += 1
+        values = {node.name: node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"}
+        self.numbers += [name for name, value in values.items() if isinstance(value, int | torch.SymInt)]
         return graph.forward
 
 

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch._dynamo.config
 
 import retom
 from baselines.dynamic import Dynamic
+from eval.compiling import GRAPHS
 from retom import ReToM
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
 from tests.baselines.drawing import assert_same_images, context, draw, snapshot, tokens
@@ -59,10 +61,18 @@ def test_a_constant_schedule_is_retom(tiny_pipe):
         assert torch.equal(draw(tiny_pipe, [1]), expected)
 
 
-def test_every_number_of_tokens_is_compiled_once():
+@pytest.mark.parametrize("levels", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_every_level_is_compiled_once(levels):
     start, end = (ReToM(ratio=ratio, window=4) for ratio in (0.75, 0.25))
-    # Six with torch 2.15: each of two levels where it begins and between, and the first steps of generations apart.
-    check_one_graph_per_kind_of_step(Dynamic(start=start, end=end, steps=4, levels=2), steps=4, most=6)
+    method = Dynamic(start=start, end=end, steps=2 * levels, levels=levels)
+    with torch._dynamo.config.patch(recompile_limit=GRAPHS):  # as the harness has it
+        check_one_graph_per_kind_of_step(method, steps=2 * levels, most=2 * levels)  # a level begins, and goes on
+
+
+def test_a_last_level_that_merges_nothing_hides_no_other(tiny_pipe):
+    with retom.patched(tiny_pipe, Dynamic(start=ReToM(ratio=0.5), end=ReToM(ratio=0.0), steps=2, levels=2)):
+        draw(tiny_pipe, [1])
+        assert all(site["merged"] < site["tokens"] for site in retom.report(tiny_pipe))
 
 
 @pytest.mark.parametrize(

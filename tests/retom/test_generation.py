@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, HeunDiscreteScheduler, LCMScheduler, PNDMScheduler
 
 import retom
-from retom.generation import Generation
+from retom.generation import LONGEST, Generation
 
 
 def draw(pipe, seed, steps=3, batch=1, size=64, **options):
@@ -111,6 +111,25 @@ def test_rising_falling_and_repeated_timesteps_are_one_generation(timesteps):
     for timestep in timesteps:
         generation.advance(sample, torch.tensor(timestep), text)
     assert generation.step == len(timesteps) - 1
+
+
+def test_another_schedule_is_another_generation():
+    """As with timesteps on a GPU, whose values are not read, and embeddings that are the same tensor throughout."""
+    generation, text, sample = Generation(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    steps = []
+    for schedule in (torch.tensor([900.0, 800.0]), torch.tensor([700.0, 600.0, 500.0])):  # on and on falling
+        for timestep in schedule:
+            generation.advance(sample, timestep.expand(2), text)
+            steps.append(generation.step)
+    assert steps == [0, 1, 0, 1, 2]
+    assert generation.counts() == (2, 3)
+
+
+def test_the_longest_generation_is_followed_by_another():
+    generation, text, sample = Generation(lambda step: False), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    for _ in range(LONGEST + 1):
+        generation.advance(sample, 500, text)
+    assert (generation.step, generation.refresh) == (0, True)
 
 
 def test_the_period_counts_calls_from_zero():

@@ -170,6 +170,15 @@ def test_keys_and_values_alone_leave_queries_whole(tiny_pipe):
     torch.testing.assert_close(out, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("targets", [("self",), ("self_kv",)])
+def test_a_mask_given_by_position_is_seen(tiny_pipe, targets):
+    attention = tiny_pipe.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
+    with retom.patched(tiny_pipe, targets=targets):
+        call(tiny_pipe.unet)
+        with pytest.raises(ValueError, match="attention_mask is given to the self-attention"):
+            attention(torch.randn(1, 1024, 16), None, torch.zeros(1, 1024))
+
+
 def test_blocks_of_one_transformer_may_share_a_plan():
     from diffusers import UNet2DConditionModel
 

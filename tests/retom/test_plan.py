@@ -101,6 +101,23 @@ def test_backends_agree(backend, dtype, tolerance, grid, window):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_large_cluster_is_averaged_without_overflow(backend, dtype):
+    x = torch.full((1, 4096, 8), 40.0, dtype=dtype)
+    assign = torch.arange(4096)[None] // 4095  # 4,095 tokens in one slot: their sum is beyond float16
+    plan = retom.MergePlan.from_clusters(assign, None, torch.tensor([[0, 4095]]), backend=backend)
+    torch.testing.assert_close(plan.merge(x), x[:, :2], atol=0.2, rtol=0)
+
+
+def test_seeds_in_any_layout_are_the_same_seeds():
+    x, options = tokens((4, 4), batch=3), {"window": 2, "ratio": 0.5, "destination": "random"}
+    every_other = torch.tensor([5, 0, 6, 0, 7, 0])[::2]
+    assert retom.rng.check_seeds(every_other, 3, x.device).is_contiguous()
+    plans = [retom.merge_plan(x, (4, 4), seeds=seeds, **options) for seeds in (every_other, [5, 6, 7])]
+    assert torch.equal(plans[0].assign, plans[1].assign)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_ratio_zero_is_the_identity_bit_for_bit(backend):
     x = tokens((7, 9))
     plan = retom.merge_plan(x, (7, 9), window=3, ratio=0.0).on(backend)

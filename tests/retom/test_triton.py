@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from torch._dynamo.utils import counters
 
 import retom
+from eval.compiling import arguments
 from retom.representative import num_sources
 from retom.windows import tile
 
@@ -223,18 +225,38 @@ class TestOnGpu:
         refresh = kernels(lambda: retom.merge_plan(x, (64, 64), window=window, ratio=0.5, backend="triton"))
         assert len(refresh) == planning
 
-    @pytest.mark.parametrize("options", [{}, {"destination": "random", "metric": "block_input"}])
-    def test_a_patched_model_compiles_as_one_graph(self, options):
+    @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"window": 2},
+            {"window": 16},
+            {"window": 2, "destination": "random", "metric": "block_input"},
+            {"window": 2, "backend": "gather"},
+        ],
+    )
+    def test_a_patched_model_compiles_as_one_graph(self, options, mode):
         torch.compiler.reset()
         model = UNet2DConditionModel(
             sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=2,
             cross_attention_dim=32, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         ).eval().to("cuda")  # fmt: skip
-        x, text = torch.randn(2, 4, 16, 16, device="cuda"), torch.randn(2, 7, 32, device="cuda")
-        with retom.patched(model, ratio=0.5, window=2, period=2, backend="triton", **options), torch.no_grad():
-            eager = [model(x, torch.tensor(900 - i), text.clone(), return_dict=False)[0] for i in range(4)]
-            compiled = torch.compile(model, fullgraph=True)
-            ours = [compiled(x, torch.tensor(900 - i), text.clone(), return_dict=False)[0] for i in range(4)]
+        x = torch.randn(2, 4, 16, 16, device="cuda")
+        texts = [torch.randn(2, 7, 32, device="cuda") for _ in range(3)]
+        times = [torch.tensor(900 - i, device="cuda") for i in range(5)]
+
+        def draw(denoiser, text):
+            with torch.no_grad():
+                return [denoiser(x, time, text, return_dict=False)[0].clone() for time in times]
+
+        with retom.patched(model, **{"ratio": 0.5, "period": 2, "backend": "triton", **options}):
+            eager = [draw(model, text) for text in texts]
+            compiled = torch.compile(model, fullgraph=True, **arguments(mode))
+            ours = [draw(compiled, text) for text in texts[:2]]
+            graphs = counters["stats"]["unique_graphs"]
+            ours.append(draw(compiled, texts[2]))
+            assert counters["stats"]["unique_graphs"] == graphs
         for mine, other in zip(ours, eager, strict=True):
-            torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-3)
+            for one, another in zip(mine, other, strict=True):
+                torch.testing.assert_close(one, another, atol=1e-4, rtol=1e-3)

@@ -1,16 +1,27 @@
-"""How the bench compiles a module: `torch.compile`, and what CUDA graphs need beside it."""
+"""How a module is compiled: `torch.compile`, what CUDA graphs need beside it, and no silent return to eager."""
 
 import torch
+import torch._dynamo.config  # not imported by torch itself
 from torch import nn
+
+# All modules of one class share torch's limit of graphs (8), and beyond it they run uncompiled with a warning. Methods
+# side by side need three or four graphs each; beyond this limit the call fails.
+GRAPHS = 64
 
 _MODE = "reduce-overhead"
 _CLONING = "triton.cudagraph_trees_generation_cloning"
 
 
 def compile_in_place(module: nn.Module, mode: str) -> None:
-    """Compile `module` in one of `cells.MODES`; "eager" leaves it alone."""
-    if mode != "eager":
-        module.compile(**arguments(mode))
+    """Compile `module` in a mode of `torch.compile`, names of modules and parameters staying; "eager" leaves it alone.
+
+    From then on this process allows more graphs of one class, and fails where even they do not suffice.
+    """
+    if mode == "eager":
+        return
+    torch._dynamo.config.recompile_limit = GRAPHS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    module.compile(**arguments(mode))
 
 
 def arguments(mode: str) -> dict[str, object]:
