@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python 3.11+ and make: `make smoke` and `make test`.
-# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny".
+# ARGS passes Hydra choices on, e.g. make table1 ARGS="model=tiny results=results/tiny".
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -81,8 +81,9 @@ table1: $(STAMP) ## Table I: run its rows (finished ones are kept), then results
 table2: $(STAMP) ## Table II: the same; shares Table I's finished rows
 	@$(call run_and_tabulate,table2,$(REAL))
 
-tables: $(STAMP) ## rebuild both tables from the records, running nothing
+tables: $(STAMP) ## rebuild both tables from the records, running nothing; ARGS="experiment=smoke" for the smoke run's
 	@status=0; \
+	if [[ "$(ARGS)" == *experiment=* ]]; then exec $(BIN)/python -m scripts.tables $(ARGS); fi; \
 	$(BIN)/python -m scripts.tables experiment=table1 $(ARGS) || status=$$?; \
 	$(BIN)/python -m scripts.tables experiment=table2 $(ARGS) || status=$$?; \
 	exit $$status
@@ -99,10 +100,10 @@ verify: $(STAMP) ## score a finished run again and compare: make verify RUN=tabl
 check-results: $(STAMP) ## whether the committed CSVs are what results/PROVENANCE.json says; needs no GPU
 	@$(BIN)/python -m scripts.check_results $(ARGS)
 
-bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (ten minutes); ARGS=bench=cuda on a GPU
+bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (a quarter of an hour); ARGS=bench=cuda on a GPU
 	@KINETO_LOG_LEVEL=99 $(BIN)/python -m scripts.bench $(ARGS)
 
-train-tiny: $(STAMP) ## train the tiny model from ../shared/data/tiny-imagenet-20 (hours on a CPU); results/training/
+train-tiny: $(STAMP) ## train the tiny model on the pictures of ARGS=data=FOLDER (hours on a CPU); results/training/
 	@$(BIN)/python -m scripts.train_tiny $(ARGS)
 
 clean-venv: ## remove .venv (the next command makes it again)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from eval.kid import kid_derivatives
 from eval.pictures import ImageSet
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
+from eval.ssim import PROTOCOL as SSIM
 from eval.ssim import ssim_scores
 from eval.stats import Bootstrap, class_influences, class_positions, mean_influences
 
@@ -157,9 +157,7 @@ class Likeness:
     @property
     def protocol(self) -> str:
         """Package and parameters."""
-        return (
-            f"SSIM to the unmerged image of the same seed; torchmetrics {version('torchmetrics')}, window 11, sigma 1.5"
-        )
+        return SSIM
 
     def take(self, images: ImageSet) -> Estimate:
         """The mean."""

@@ -13,13 +13,15 @@ _log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 # torch's CPU allocator has no exception class of its own (c10/core/impl/alloc_cpu.cpp); its message differs by system.
 CPU_WORDS = ("defaultcpuallocator", "can't allocate memory", "cannot allocate memory", "not enough memory")
+# The driver and the libraries above it say so in words of their own, in a plain RuntimeError or torch.AcceleratorError.
+CUDA_WORDS = ("cuda error: out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device's memory, or the machine's, is too small for what was asked."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in CPU_WORDS)
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in (*CPU_WORDS, *CUDA_WORDS))
 
 
 class BatchLimit:

@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 
 import torch
 
+from eval.checks import check_integer
 from eval.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
 from eval.errors import RunError
 from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
@@ -53,7 +54,7 @@ class RealMetrics:
     profile: ClassVar[str] = "real"
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch_size)
+        check_integer("metrics.batch_size", self.batch_size, 1)
         if self.inception.sha256 != CLEAN_INCEPTION.sha256:
             raise ValueError(
                 f"inception must be the published file (sha256 {CLEAN_INCEPTION.sha256}), got {self.inception.sha256}; "
@@ -93,7 +94,7 @@ class SmokeMetrics:
     profile: ClassVar[str] = "smoke"
 
     def __post_init__(self) -> None:
-        _check_batch(self.batch_size)
+        check_integer("metrics.batch_size", self.batch_size, 1)
 
     @property
     def frechet(self) -> dict[str, FeatureNetwork]:
@@ -123,11 +124,6 @@ class NoMetrics:
 
     def preflight(self) -> None:
         """Nothing is needed."""
-
-
-def _check_batch(size: int) -> None:
-    if size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {size}")
 
 
 def _preflight(metrics: Metrics) -> None:

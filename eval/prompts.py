@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Iterable
 
+from eval.checks import check_integer
+
 NUM_CLASSES = 1000
 NAME_LISTS = ("openai", "wordnet")
 
@@ -99,8 +101,8 @@ class PromptSet:
         _check_template(self.template)
         if self.names not in NAME_LISTS:
             raise ValueError(f"names must be one of {', '.join(NAME_LISTS)}, got {self.names!r}")
-        _check_whole("images_per_class", self.images_per_class, 1, MAX_IMAGES_PER_CLASS)
-        _check_whole("seed", self.seed, 0, RUN_SEEDS - 1)
+        check_integer("images_per_class", self.images_per_class, 1, MAX_IMAGES_PER_CLASS)
+        check_integer("seed", self.seed, 0, RUN_SEEDS - 1)
         self._check_classes()
 
     def _check_classes(self) -> None:
@@ -109,7 +111,7 @@ class PromptSet:
         if isinstance(self.classes, str):
             raise ValueError(f"classes must be null, a number or a list of wnids, got {self.classes!r}")
         if isinstance(self.classes, int):
-            _check_whole("classes", self.classes, 1, NUM_CLASSES)
+            check_integer("classes", self.classes, 1, NUM_CLASSES)
         else:
             _check_wnids(self.classes)
 
@@ -145,11 +147,6 @@ class PromptSet:
         """sha256 (hex) over every row of the manifest: changes when any prompt, seed or file name does."""
         rows = json.dumps([item.row() for item in self.items()], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(rows.encode("utf-8")).hexdigest()
-
-
-def _check_whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
 
 
 def _check_template(template: object) -> None:

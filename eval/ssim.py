@@ -4,6 +4,7 @@ torchmetrics, Gaussian window of 11 pixels (sigma 1.5), RGB in [0, 1], data_rang
 it from the batch). Wang et al. 2004, IEEE TIP 13(4).
 """
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from eval.feature_cache import cached_array
 from eval.pictures import ImageSet, ScoredImage, read_rgb
 
 _WINDOW = 11
+PROTOCOL = f"SSIM to the unmerged image of the same seed; torchmetrics {version('torchmetrics')}, window 11, sigma 1.5"
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -45,7 +47,7 @@ def ssim_scores(images: ImageSet, unmerged: ImageSet, *, cache: Path, device: st
         pairs = ((image, partners[image.key]) for image in images.images)
         return np.array([_pair(image, partner, device) for image, partner in pairs])
 
-    return cached_array(cache, ("ssim 11 1.5", images.hash, unmerged.hash), compute)
+    return cached_array(cache, (PROTOCOL, images.hash, unmerged.hash), compute)
 
 
 def _pair(image: ScoredImage, partner: ScoredImage, device: str | torch.device) -> float:

@@ -25,22 +25,22 @@ from statistics import NormalDist
 
 import numpy as np
 
+from eval.checks import check_integer
+
+CONFIDENCE = 0.95
 MINIMUM_CLASSES = 5  # of fewer, too many draws hold one class alone
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made. replicates: number of draws (>= 2); confidence: in (0, 1)."""
+    """How intervals are made. replicates: number of draws (>= 2); seed: of the draws (>= 0). ValueError otherwise."""
 
     replicates: int = 2000
     seed: int = 0
-    confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.replicates < 2:
-            raise ValueError(f"replicates must be at least 2, got {self.replicates}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence must be in (0, 1), got {self.confidence}")
+        check_integer("bootstrap.replicates", self.replicates, 2)
+        check_integer("bootstrap.seed", self.seed, 0)
 
 
 @functools.lru_cache(maxsize=2)
@@ -69,7 +69,7 @@ def mean_influences(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def interval(value: float, influences: np.ndarray, bootstrap: Bootstrap) -> list[float] | None:
-    """[low, high] around `value` from the influences [k] of its classes.
+    """The 95% interval [low, high] around `value` from the influences [k] of its classes.
 
     None where nothing can be told: fewer than MINIMUM_CLASSES classes, or so few of them differ from the others that
     more draws than an interval leaves out hold none of them.
@@ -81,7 +81,7 @@ def interval(value: float, influences: np.ndarray, bootstrap: Bootstrap) -> list
     error = np.sqrt(np.square(deviations).sum() / (classes * (classes - 1)))
     if error == 0:
         return [float(value), float(value)]
-    tail = (1 - bootstrap.confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     quotients = _quotients(deviations, class_draws(bootstrap, classes))
     # No interpolation: next to an infinite quotient it would give no number.
     low, high = np.quantile(quotients, tail, method="lower"), np.quantile(quotients, 1 - tail, method="higher")
@@ -108,15 +108,15 @@ def _quotients(deviations: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return np.where(alike, np.copysign(np.inf, means), means / np.where(alike, 1, errors))
 
 
-def shift(one: Sequence[float], other: Sequence[float], confidence: float = 0.95) -> tuple[float, list[float] | None]:
-    """How much larger the values of `one` are than those of `other`, unpaired, and the interval of that.
+def shift(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[float] | None]:
+    """How much larger the values of `one` are than those of `other`, unpaired, and the 95% interval of that.
 
     The median of all pairwise differences, and Mann and Whitney's interval around it (Hodges and Lehmann 1963;
     Hollander, Wolfe and Chicken 2014, section 4.3, normal approximation): nothing is assumed of the distribution but
-    that one is the other's, shifted. No interval where there are too few values for this confidence.
+    that one is the other's, shifted. No interval where there are too few values.
     """
     gaps = np.sort(np.subtract.outer(np.asarray(one, dtype=float), np.asarray(other, dtype=float)), axis=None)
     n, m = len(one), len(other)
-    deviation = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(n * m * (n + m + 1) / 12)
+    deviation = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * np.sqrt(n * m * (n + m + 1) / 12)
     rank = int(np.floor(n * m / 2 - deviation))
     return float(np.median(gaps)), None if rank < 1 else [float(gaps[rank - 1]), float(gaps[-rank])]

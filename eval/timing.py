@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
+from eval.checks import check_integer
 from eval.errors import RunError
 from eval.memory import fits
 from eval.quiet import Watch, wait_until_quiet
@@ -52,10 +53,10 @@ class TimingConfig:
                 raise ValueError(f"timing.{name} must be true or false, got {getattr(self, name)!r}")
         if isinstance(self.wait, bool) or not isinstance(self.wait, numbers.Real) or not 0 <= self.wait < math.inf:
             raise ValueError(f"timing.wait must be a number of seconds of at least 0, got {self.wait!r}")
-        _check_least("timing.warmup", self.warmup, 0)
-        _check_least("timing.images", self.images, 1)
+        check_integer("timing.warmup", self.warmup, 0)
+        check_integer("timing.images", self.images, 1)
         for size in self.batch_sizes:
-            _check_least("timing.batch_sizes", size, 1)
+            check_integer("timing.batch_sizes", size, 1)
 
     @property
     def shapes(self) -> tuple[int, ...]:
@@ -120,6 +121,7 @@ def _measure_batch(
 ) -> dict:
     calls = math.ceil(timing.images / size)
     if sampler.device != "cpu":
+        torch.cuda.empty_cache()  # what drawing and scoring left in the pool is none of this batch's
         torch.cuda.reset_peak_memory_stats(sampler.device)
     for call in range(timing.warmup):
         _timed_call(pipe, sampler, size, call, prompts, before_batch)
@@ -178,8 +180,3 @@ def peak_memory(device: str) -> dict[str, int]:
 def _synchronise(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize(device)
-
-
-def _check_least(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

@@ -1,6 +1,7 @@
 """Time methods side by side: `python -m scripts.bench`, and `bench=cuda` on a GPU; results/bench_<device>.csv.
 
-Grids beside the two main ones have a name of their own, which follows the device's in their files.
+Grids beside the two main ones have a name of their own, which follows the device's in their files; so do the names of
+cells where `bench.only` chooses some. A part replaces no whole.
 """
 
 import os
@@ -17,7 +18,7 @@ from eval.bench.table import write_bench
 from eval.errors import RunError
 from eval.provenance import collect
 from eval.sampler import check_device
-from scripts.bench_cases.cell import measure_cell
+from scripts.bench_cases.cell import let_go, measure_cell
 from scripts.command_line.entry import ROOT, say, work_on_each
 
 
@@ -71,15 +72,15 @@ def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[st
     paths: list[Path] = []
     for place, cell in enumerate(cells):
         say(f"[{place + 1}/{len(cells)}] {cell.title} (load {os.getloadavg()[0]:.1f})")
-        rows += measure_cell(cell, bench["methods"], memory=bench["memory"])
+        rows += measure_cell(cell, bench["methods"], trusted=config["trusted"], memory=bench["memory"])
+        let_go(cell.device)
         paths = write_bench(Path(config["results"]), _name(bench), rows, provenance, {"bench": bench})
     return rows, paths
 
 
 def _name(bench: Mapping[str, Any]) -> str:
-    """What the files of a grid are called: the device, and the grid's own name where it has one."""
-    device = bench["device"].partition(":")[0]
-    return f"{device}_{bench['name']}" if bench.get("name") else device
+    """What the files are called: the device, the grid's own name where it has one, the cells where some are chosen."""
+    return "_".join([bench["device"].partition(":")[0], *filter(None, [bench.get("name")]), *(bench["only"] or ())])
 
 
 if __name__ == "__main__":

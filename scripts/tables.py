@@ -94,7 +94,7 @@ def table_specs(config: dict, records: Sequence[dict] | None = None) -> list[Tab
     if records is not None:
         rows = {row["method"] for data in config["tables"].values() for row in data["rows"] if "method" in row}
         wanted = rows | {record["method"] for record in records}
-    profile, methods = build("metrics", config["metrics"]).profile, shipped_methods(config, wanted)
+    profile, methods = build("metrics", config["metrics"], config["trusted"]).profile, shipped_methods(config, wanted)
     return [
         TableSpec.from_data({**data, "profile": profile}, methods=methods, backend=config["backend"])
         for data in config["tables"].values()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.checks import check_integer
 from eval.models.random_pipelines import PIPELINES
 from eval.sampler import ATTENTIONS, DTYPES
 
@@ -54,8 +55,8 @@ class Cell:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("rounds", "batch", "pixels", "steps", "tokens", "channels", "heads"):
             if getattr(self, name) is not None:
-                _check_least(name, getattr(self, name), 1)
-        _check_least("warmup", self.warmup, 1)
+                check_integer(name, getattr(self, name), 1)
+        check_integer("warmup", self.warmup, 1)
         if not self.methods:
             raise ValueError("methods must name at least one method, got none")
         if self.level == "site":
@@ -132,8 +133,3 @@ def _listed(name: str, values: object) -> Sequence[Any]:
     if not isinstance(values, list | tuple) or not values:
         raise ValueError(f"{name} must be a list of at least one value, got {values!r}")
     return values
-
-
-def _check_least(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

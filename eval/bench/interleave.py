@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -103,7 +104,16 @@ def _kept(sample: Samples) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # not passed over: told in the row, counted in the exit status
-        sample.error = error
+        sample.error = emptied(error)
+
+
+def emptied(error: Exception) -> Exception:
+    """`error`, whose frames hold no local any more and so no tensor of the call that failed; nor do its causes'."""
+    at: BaseException | None = error
+    while at is not None:
+        traceback.clear_frames(at.__traceback__)
+        at = at.__cause__ or at.__context__
+    return error
 
 
 @contextlib.contextmanager

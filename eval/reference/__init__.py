@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from eval.checks import check_integer, check_text
 from eval.errors import RunError
 from eval.pictures import Picture, contents_hash
 from eval.reference.moments import ReferenceMoments, load_moments
@@ -52,12 +53,13 @@ class ReferenceConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"reference.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.per_class < 1:
-            raise ValueError(f"reference.per_class must be at least 1, got {self.per_class}")
+        check_integer("reference.per_class", self.per_class, 1)
+        check_integer("reference.size", self.size, 8)
+        check_integer("reference.seed", self.seed, 0)
+        for name in ("path", "labels", "synsets", "revision"):
+            check_text(f"reference.{name}", getattr(self, name))
         if self.kind in ("folder", "parquet") and not self.path:
             raise ValueError(f"reference.path must be given for kind {self.kind!r}, got {self.path!r}")
-        if self.size < 8:
-            raise ValueError(f"reference.size must be at least 8, got {self.size}")
 
 
 @dataclass(frozen=True)

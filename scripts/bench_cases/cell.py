@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from eval.bench.cells import Cell
 from eval.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
 from eval.bench.figures import ratios, spread, time_per_call
-from eval.bench.interleave import Case, Samples, interleave
+from eval.bench.interleave import Case, Samples, emptied, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
 from eval.quiet import other_gpu_processes
@@ -45,12 +45,13 @@ class Entry:
         try:
             work()
         except Exception as error:  # not passed over: told in the row, counted in the exit status
-            self.error = error
+            self.error = emptied(error)
 
 
-def measure_cell(cell: Cell, specs: Specs, *, memory: bool = True) -> list[dict[str, Any]]:
+def measure_cell(cell: Cell, specs: Specs, *, trusted: Sequence[str] = (), memory: bool = True) -> list[dict[str, Any]]:
     """One row for every method of the cell, in order; the methods as `methods.contender` reads them.
 
+    trusted: packages beside ours that methods may be of.
     memory: whether to probe memory too, which on the CPU takes one slow call of each method.
     """
     entries = [Entry(name) for name in cell.methods]
@@ -59,7 +60,9 @@ def measure_cell(cell: Cell, specs: Specs, *, memory: bool = True) -> list[dict[
     except (ValueError, RuntimeError, RunError) as error:
         return [_row(cell, dataclasses.replace(entry, error=error), {}) for entry in entries]
     for entry in entries:
-        entry.attempt(lambda entry=entry: _prepare(cell, entry, specs, build))
+        entry.attempt(
+            lambda entry=entry: _prepare(entry, contender(entry.name, specs, cell.ratio, trusted), build, cell)
+        )
     cases = [entry.case for entry in entries if entry.error is None]
     samples = interleave(cases, rounds=cell.rounds, warmup=cell.warmup, device=cell.device)
     for entry in entries:
@@ -72,9 +75,7 @@ def measure_cell(cell: Cell, specs: Specs, *, memory: bool = True) -> list[dict[
     compared = ratios(
         {entry.name: entry.samples.seconds for entry in good}, {entry.name: entry.case.period for entry in good}
     )
-    rows = [_row(cell, entry, compared.get(entry.name, {})) for entry in entries]
-    _let_go(cell)
-    return rows
+    return [_row(cell, entry, compared.get(entry.name, {})) for entry in entries]
 
 
 def _builder(cell: Cell) -> Build:
@@ -91,8 +92,8 @@ def _builder(cell: Cell) -> Build:
     return lambda contender: pipeline_case(cell, contender, pipe)
 
 
-def _prepare(cell: Cell, entry: Entry, specs: Specs, build: Build) -> None:
-    entry.contender = contender(entry.name, specs, cell.ratio)
+def _prepare(entry: Entry, method: Contender, build: Build, cell: Cell) -> None:
+    entry.contender = method
     entry.case, entry.report = build(entry.contender)
     if entry.case.period > cell.rounds:
         raise ValueError(
@@ -206,9 +207,12 @@ def _tokens_left(sites: list[dict]) -> int | None:
     return sum(site["merged"] for site in sites) if sites else None
 
 
-def _let_go(cell: Cell) -> None:
-    """Give back what a cell held, so that the next one starts with the same memory."""
+def let_go(device: str) -> None:
+    """Give back what a measured cell held, once nothing names it any more: the next one begins with the same memory.
+
+    Patched modules are cycles, which the collector alone finds.
+    """
     gc.collect()
     torch._dynamo.reset()
-    if cell.device != "cpu":
+    if device != "cpu":
         torch.cuda.empty_cache()

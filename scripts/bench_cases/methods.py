@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,11 +29,14 @@ class Contender:
         return getattr(self.method, "cycle", 1)
 
 
-def contender(name: str, specs: Mapping[str, Mapping[str, Any] | None], ratio: float) -> Contender:
+def contender(
+    name: str, specs: Mapping[str, Mapping[str, Any] | None], ratio: float, trusted: Sequence[str] = ()
+) -> Contender:
     """The contender of that name.
 
     specs: by name, `method` (a choice of conf/method, by default the name itself), `backend`, and the options that
-    differ from the shipped ones. ratio: given to every method that has one. ValueError: a name or value that is wrong.
+    differ from the shipped ones. ratio: given to every method that has one. trusted: packages beside ours that methods
+    may be of. ValueError: a name or value that is wrong.
     """
     if name not in specs:
         raise ValueError(f"unknown method {name!r} in cells; methods has {', '.join(specs)}")
@@ -41,7 +44,7 @@ def contender(name: str, specs: Mapping[str, Mapping[str, Any] | None], ratio: f
     choice, backend = spec.pop("method", name), spec.pop("backend", BACKEND)
     shipped = OmegaConf.to_container(compose("config", overrides=[f"method={choice}"]).method, resolve=True)
     options = shipped | ({"ratio": ratio} if "ratio" in shipped else {}) | spec
-    return Contender(name, build("method", options), backend)
+    return Contender(name, build("method", options, trusted), backend)
 
 
 class Clock:

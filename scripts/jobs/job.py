@@ -97,8 +97,9 @@ def _held(folder: RunFolder, row: Row, session: Session) -> Iterator[None]:
 
 
 def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
-    # An upper bound: PNG of noise is about as large as its pixels.
-    folder.require_space(len(checked.items) * row.sampler.height * row.sampler.width * 3)
+    # An upper bound of what is still to be written: PNG of noise is about as large as its pixels.
+    absent = sum(not (folder.images / item.file).exists() for item in checked.items)
+    folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
     with folder.lock_start():
         folder.open(row.config)
         folder.write_manifest(checked.items)

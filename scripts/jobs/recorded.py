@@ -11,6 +11,7 @@ from eval.prompts import PromptItem
 from eval.records import RunFolder
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
+from eval.sampler import check_device
 from scripts.jobs.row import BUILT, Row, build
 from scripts.jobs.siblings import image_set
 
@@ -29,9 +30,11 @@ class Recorded:
         return image_set(self.folder, self.items)
 
     def reference(self) -> ReferenceSet | ReferenceMoments | None:
-        """What it is measured against; None where nothing is measured. RunError: it, or a weight file, is not there."""
+        """What it is measured against; None where nothing is measured. RunError: it, a weight file or its device is not
+        there."""
         if self.row.metrics.profile == "none":
             return None
+        check_device(self.row.sampler.device)
         self.row.metrics.preflight()
         reference = load_reference(self.row.reference, self.row.prompts.selected(), self.row.cache)
         check_reference(reference, self.row.metrics)

@@ -18,7 +18,15 @@ def test_what_torch_raises_here_is_known() -> None:
     assert is_out_of_memory(raised.value)
 
 
-@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError(), CPU])
+CUDA = RuntimeError(
+    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call"
+)
+CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError(), CPU, CUDA, CUBLAS], ids=repr
+)
 def test_batches_are_halved_until_they_fit_and_stay_so(error, caplog) -> None:
     done, tried, limit = [], [], BatchLimit(8)
 

@@ -82,7 +82,7 @@ def test_what_cannot_be_told_has_no_interval():
     assert interval(2.0, one_class + 0.1 * np.arange(30), Bootstrap()) is not None
 
 
-@pytest.mark.parametrize("bad", [{"replicates": 1}, {"confidence": 1.0}])
+@pytest.mark.parametrize("bad", [{"replicates": 1}, {"replicates": 20.5}, {"replicates": "many"}, {"seed": -1}])
 def test_bad_values(bad):
     with pytest.raises(ValueError, match="must be"):
         Bootstrap(**bad)

@@ -36,6 +36,12 @@ def composed(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
     return config, choices
 
 
+def trusting(choice: Path) -> str:
+    """The override that trusts the package a file of conf/ is of: a method a user adds is tested like ours."""
+    target = OmegaConf.load(choice).get("_target_") or ""
+    return f"trusted=[{target.partition('.')[0]}]"
+
+
 @pytest.fixture(autouse=True)
 def _heard() -> None:
     """Before every test: whatever ran before it, log records are heard."""

@@ -1,6 +1,7 @@
 """The bench from its configuration to its rows, on the tiny model and tiny sites."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import retom
 from eval.bench import denoisers
 from eval.bench.cells import Cell, expand
 from eval.errors import RunError
@@ -107,6 +109,23 @@ def test_what_fails_is_a_row_with_its_sentence(hydra):
     assert "idle merged nothing at any of its 1 sites" in errors["idle"]
     assert "unknown method 'nobody'" in errors["nobody"]
     assert rows["none"]["to_oracle"] is None
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstHalf(retom.TokenMerger):
+    """A user's own method: both halves of the tokens, averaged."""
+
+    def plan(self, metric, grid, context):
+        half = torch.arange(metric.shape[1] // 2).expand(metric.shape[0], -1)
+        return retom.MergePlan.from_clusters(torch.cat([half, half], dim=1), None, half)
+
+
+def test_a_method_of_your_own_is_timed_where_it_is_trusted(hydra):
+    own = {"method": "none", "_target_": f"{__name__}.FirstHalf"}
+    specs = hydra()["bench"]["methods"] | {"own": own}
+    assert "trusted=[tests]" in measure_cell(site("own"), specs)[0]["error"]
+    row = measure_cell(site("own"), specs, trusted=["tests"])[0]
+    assert (row["status"], row["merged"]) == ("ok", 32)
 
 
 def test_scores_that_do_not_fit_are_refused(hydra):
@@ -228,7 +247,8 @@ def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
     )
     config["bench"]["only"] = ["b"]
     assert run_bench(config) == 0
-    assert [line["dtype"] for line in read_lines(tmp_path / "bench_cpu.csv")] == ["bfloat16"]
+    assert [line["dtype"] for line in read_lines(tmp_path / "bench_cpu_b.csv")] == ["bfloat16"]
+    assert not (tmp_path / "bench_cpu.csv").exists()  # a part replaces no whole
     config["bench"]["only"] = ["c"]
     with pytest.raises(RunError, match="only names c, which is no cell; there are a, b"):
         run_bench(config)

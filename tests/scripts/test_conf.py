@@ -12,7 +12,7 @@ from eval.networks.tiny import TinyClip, TinyFeatures
 from eval.tables.spec import TableSpec
 from scripts.command_line.entry import CONF
 from scripts.jobs.row import BUILT, build
-from tests.scripts.conftest import composed
+from tests.scripts.conftest import composed, trusting
 
 # The bench starts from conf/bench.yaml; its choices are composed in test_bench.py.
 CHOICES = sorted(
@@ -27,13 +27,13 @@ def built(*overrides: str) -> dict:
     plain = OmegaConf.to_container(config, resolve=True)
     if plain["reference"].get("path", "") is None:
         plain["reference"]["path"] = "given"  # the shipped choices leave it to the user
-    return {group: build(group, plain[group]) for group in (*BUILT, "tracker")}
+    return {group: build(group, plain[group], plain["trusted"]) for group in (*BUILT, "tracker")}
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_every_choice_composes_and_builds(choice: Path) -> None:
     group, name = choice.parts
-    built(f"{group}={name}")
+    built(f"{group}={name}", trusting(CONF / f"{choice}.yaml"))
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "method").glob("*.yaml")), ids=lambda path: path.stem)

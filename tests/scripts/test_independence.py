@@ -9,8 +9,9 @@ from PIL import Image
 from eval.records import RunFolder
 from scripts.command_line.entry import CONF
 from scripts.jobs.job import run_job
+from tests.scripts.conftest import trusting
 
-METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+METHODS = sorted((CONF / "method").glob("*.yaml"))
 
 
 def pictures(row) -> dict[str, np.ndarray]:
@@ -18,12 +19,13 @@ def pictures(row) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(Path(folder).iterdir())}
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session, method, tmp_path) -> None:
-    images, given = [], ["method.share=0.5"] if method == "fewer_steps" else []  # otherwise measured first
+@pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
+def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session, method: Path, tmp_path) -> None:
+    images, given = [], ["method.share=0.5"] if method.stem == "fewer_steps" else []  # otherwise measured first
     for size in (1, 3):
         row = smallest_row(
-            f"method={method}",
+            f"method={method.stem}",
+            trusting(method),
             *given,
             "prompts.classes=3",
             f"sampler.batch_size={size}",

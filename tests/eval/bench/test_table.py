@@ -3,13 +3,14 @@
 import csv
 import json
 import time
+import traceback
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
 from eval.bench.cells import Cell, expand
-from eval.bench.compiling import arguments
 from eval.bench.denoisers import denoiser_inputs, random_denoiser, sharing_copy
 from eval.bench.figures import ratios, spread, time_per_call
 from eval.bench.interleave import Case, interleave
@@ -19,6 +20,20 @@ from eval.provenance import collect
 
 ROOT = Path(__file__).parents[3]
 SITE = {"level": "site", "shapes": [[64, 32, 2]], "methods": ["none"], "rounds": 3}
+
+
+def test_a_failed_call_leaves_nothing_in_memory():
+    held = []
+
+    def call():
+        tensor = torch.ones(3)
+        held.append(weakref.ref(tensor))
+        raise RuntimeError("out of memory")
+
+    found = interleave([Case("bad", call)], rounds=1, warmup=1, device="cpu")["bad"]
+    assert str(found.error) == "out of memory"
+    assert held[0]() is None
+    assert traceback.extract_tb(found.error.__traceback__)[-1].name == "call"  # it can still be told where
 
 
 def test_all_axes_are_combined():
@@ -179,17 +194,3 @@ def test_every_column_is_in_the_dictionary():
     text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     names = [name for name in COLUMNS if not name.endswith("_iqr")]
     assert [name for name in names if f"`{name}`" not in text] == []
-
-
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
-def test_torch_takes_what_a_module_is_compiled_with(mode):
-    torch.compile(torch.nn.Linear(2, 2), **arguments(mode))  # checks the names and types of options
-
-
-def test_cuda_graphs_keep_tensors_that_are_still_held():
-    asked = arguments("reduce-overhead")
-    if "triton.cudagraph_trees_generation_cloning" in torch._inductor.list_options():
-        assert asked["options"]["triton.cudagraphs"] is True
-        assert asked["options"]["triton.cudagraph_trees_generation_cloning"] == "user_visible"
-    else:
-        assert asked == {"mode": "reduce-overhead"}

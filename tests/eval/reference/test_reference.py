@@ -157,7 +157,7 @@ def test_drawn_pictures_are_files_in_imagenets_shape(tmp_path):
     [
         ({"kind": "zip"}, "kind must be one of"),
         ({"kind": "folder"}, "path must be given"),
-        ({"kind": "hub", "per_class": 0}, "per_class must be at least 1, got 0"),
+        ({"kind": "hub", "per_class": 0}, "per_class must be an integer of at least 1, got 0"),
     ],
 )
 def test_bad_configs(bad, message):

@@ -45,6 +45,17 @@ def test_a_finished_row_is_left_alone(smallest_row, session) -> None:
     assert record.stat().st_mtime_ns == before
 
 
+def test_a_finished_row_needs_no_room(smallest_row, session, monkeypatch) -> None:
+    row = smallest_row("method=none")
+    run_job(row, session)
+    asked = []
+    monkeypatch.setattr(RunFolder, "require_space", lambda _, needed: asked.append(needed))
+    assert run_job(row, session) == "already finished"
+    next((row.results / "runs").rglob("*.png")).unlink()
+    run_job(row, session)
+    assert asked == [0, 64 * 64 * 3]
+
+
 def test_an_unfinished_row_is_taken_up_and_ends_the_same(smallest_row, session) -> None:
     row = smallest_row("method=retom_random", "timing=smoke", "timing.images=1")
     run_job(row, session)
