@@ -21,6 +21,8 @@ from eval.ssim import PROTOCOL as SSIM
 from eval.ssim import ssim_scores
 from eval.stats import Bootstrap, class_influences, class_positions, mean_influences
 
+FORMULAS = "formulas 1"  # counted up when what is computed from features changes, so that no old number is taken
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -90,7 +92,7 @@ class Distance:
         return Estimate(value, influences, _beside(*found))
 
     def _kept(self, what: str, images: ImageSet, compute: Callable[[], np.ndarray]) -> list[float]:
-        parts = (self.kind, what, self.network.identity, images.hash, self.reference.hash)
+        parts = (FORMULAS, self.kind, what, self.network.identity, images.hash, self.reference.hash)
         return cached_array(self.setting.cache, parts, compute).tolist()
 
     def _derivatives(self, features: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def main() -> int:
         session.join(row.sampler.device)
         found = equal_time(row, session)
         print(f"method.share={found.share}", flush=True)
-        path = keep_finding(row.results, row.model.name, row.config["sampler"], row.name, found.facts)
+        path = keep_finding(row.results, row.name, row.config, found.facts)
         say(sentence(row.name, found))
         say(f"written: {path}")
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
@@ -21,19 +22,22 @@ from eval.tables.spec import TableSpec
 from eval.tables.tidy import tidy, unfinished_runs, write_tidy
 from scripts.command_line.entry import CONF, ROOT, say, work_on_each
 from scripts.jobs.measured import with_measured_share
+from scripts.jobs.outcomes import planned
 from scripts.jobs.row import build, resolve
+from scripts.jobs.shipped import shipped_options
 
 # What the command line chooses among the records of one folder; what is left mixed after that is refused.
 CHOSEN_BY = ("model", "sampler", "prompts")
 GOOD = ("ok",)
+SWEPT = ("method=", "method.", "sampler.", "prompts.")  # overrides that tell a sweep's runs apart
 
 
 def main() -> int:
     """Build and print every table of the experiment. Returns 1 where a row is not whole or a gate failed."""
-    return work_on_each(lambda composed, choices: _build_all(composed))
+    return work_on_each(lambda composed, choices: _build_all(composed, sys.argv[1:]))
 
 
-def _build_all(composed: DictConfig) -> int:
+def _build_all(composed: DictConfig, arguments: Sequence[str] = ()) -> int:
     config = resolve(composed)
     unread: list[str] = []
     loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=unread.append)
@@ -49,6 +53,7 @@ def _build_all(composed: DictConfig) -> int:
             print(render(table), flush=True)
             say(f"written: {', '.join(map(str, paths))}")
             bad += _complain(table)
+        bad += _complain_of_sweep(arguments, records)
     return int(bad > 0)
 
 
@@ -144,11 +149,38 @@ def shipped_methods(config: dict, wanted: Collection[str] | None = None) -> dict
     """
     known = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
     names = [name for name in known if wanted is None or name in wanted]
-    composed = {name: compose("config", overrides=[f"method={name}"]) for name in names}
-    for choice in composed.values():
-        choice.sampler = config["sampler"]
-    shipped = {name: OmegaConf.to_container(choice.method, resolve=True) for name, choice in composed.items()}
+    shipped = {name: shipped_options(name, config["sampler"]) for name in names}
     return {name: with_measured_share({**config, "method": own}, required=False) for name, own in shipped.items()}
+
+
+def _complain_of_sweep(arguments: Sequence[str], records: Sequence[dict]) -> int:
+    """Say how many of the runs that the experiment sweeps over have no record among `records`; their count.
+
+    A table shows those of them that it does not name as rows only once they are there.
+    """
+    plan = planned(["--multirun", *arguments], CONF)
+    jobs = () if plan is None else plan.jobs
+    absent = [job for job in jobs if not any(_is_of(record, job) for record in records)]
+    if absent:
+        first = " ".join(text for text in absent[0] if text.startswith(SWEPT))
+        say(f"{len(absent)} of {len(jobs)} runs that --multirun makes of these choices lack a record (first: {first})")
+    return len(absent)
+
+
+def _is_of(record: dict, job: Sequence[str]) -> bool:
+    """Whether a record is of the run that a job's overrides ask for, by method and options."""
+    for override in OverridesParser.create().parse_overrides([text for text in job if text.startswith(SWEPT)]):
+        key, wanted = override.key_or_group, override.value()
+        there = record["method"] if key == "method" else OmegaConf.select(OmegaConf.create(record["config"]), key)
+        if canonical_json(_plain(there)) != canonical_json(_plain(wanted)):
+            return False
+    return True
+
+
+def _plain(value: object) -> object:
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value)
+    return value.text if isinstance(value, QuotedString) else value
 
 
 def _complain(table: Table) -> int:

@@ -1,4 +1,4 @@
-"""The folder of one run, `<root>/<experiment>/<method>-<hash>/`: config.yaml, manifest.jsonl, images/, record.json."""
+"""The folder of one run, `<root>/<experiment>/<method>-<hash>/`: its `FILES` and images/."""
 
 import contextlib
 import dataclasses
@@ -21,6 +21,7 @@ from eval.records.schema import RECORD_VERSION, check_name, validate_record
 
 _log = logging.getLogger(__name__)
 _MIB = 1024**2
+FILES = ("config.yaml", "manifest.jsonl", "weights.json", "record.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,24 @@ class RunFolder:
                 f"move the folder away and run again."
             )
 
+    def keep_weights(self, hashes: Mapping[str, str]) -> None:
+        """Keep the sha256 of the weights that pictures are drawn with, by file or component, or check against them.
+
+        A folder of weights goes by its path in the configuration, and may hold others by the time a run is taken up.
+        RunError: the pictures that are there were drawn with others.
+        """
+        with self.lock_start():
+            kept = self._read("weights.json", _parse_weights)
+            if kept is None:
+                with _writing(self.path):
+                    atomic.write_json(self.path / "weights.json", dict(hashes))
+            elif kept != dict(hashes):
+                other = sorted(name for name in {*kept, *hashes} if kept.get(name) != hashes.get(name))
+                raise RunError(
+                    f"Run folder {self.path} holds pictures drawn with other weights than the model has now "
+                    f"({', '.join(other)}); put those back, or move the folder away and run again."
+                )
+
     def read_manifest(self) -> list[dict] | None:
         """The kept manifest, or None if there is none or it was corrupt (then it is set aside and said).
 
@@ -185,7 +204,7 @@ class RunFolder:
             )
 
     def _refuse_links(self) -> None:
-        for place in (self.images, *(self.path / name for name in ("config.yaml", "manifest.jsonl", "record.json"))):
+        for place in (self.images, *(self.path / name for name in FILES)):
             if place.is_symlink():
                 raise RunError(
                     f"{place} is a link, and a run lies in its own folder alone; put what it names in its place, or "
@@ -221,6 +240,13 @@ class RunFolder:
         with _writing(self.path):
             path.rename(aside)
         _log.warning("%s is corrupt (%s): set aside as %s; it is made anew.", path, why, aside.name)
+
+
+def _parse_weights(text: str) -> dict:
+    hashes = json.loads(text)
+    if not isinstance(hashes, dict):
+        raise ValueError("it is not a mapping")
+    return hashes
 
 
 def _parse_config(text: str) -> tuple[dict, str]:

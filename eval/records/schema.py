@@ -122,6 +122,7 @@ def _check_images(images: Mapping) -> None:
     _is("record.images.n", images.get("n"), (int,))
     _is("record.images.invalid", images.get("invalid"), (list,))
     _is("record.images.foreign", images.get("foreign"), (list,))
+    _is("record.images.sha256", images.get("sha256"), (str, type(None)))
     for index, entry in enumerate(images["invalid"]):
         where = f"record.images.invalid[{index}]"
         _is(where, entry, (dict,))

@@ -20,6 +20,7 @@ from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row
 from scripts.jobs.serving import check_served
 from scripts.jobs.session import Session
+from scripts.jobs.siblings import image_set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,9 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
     resumed = team.from_main(lambda: _begun_before(items, folder, row.sampler))
     with team.phase():
         pipe = _pipeline(row, session)
+        identity = pipe_identity(pipe)
+        if team.is_main:
+            folder.keep_weights(identity["weights"])
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
             if row.shard.closes:
@@ -53,7 +57,7 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
                 _probe(pipe, row.sampler, items[0], on_pipe)
             on_pipe.check(row.name)
         merges = on_pipe.report()
-    facts = _provenance(row, pipe, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
+    facts = _provenance(row, identity, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
     return Drawn(merges, timing, facts)
 
 
@@ -61,6 +65,8 @@ def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptI
     """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`."""
     with session.team.phase():
         pipe = _pipeline(row, session)
+        if session.team.is_main:
+            folder.keep_weights(pipe_identity(pipe)["weights"])
     with applied(pipe, row.method, row.backend) as on_pipe, session.team.phase():
         _generate(row, session, folder, items, pipe, on_pipe)
         if _has_worked(on_pipe):
@@ -88,7 +94,8 @@ def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConf
     keys = {item.file: item.key for item in items}
     flagged = [("NaN", name) for name in check.nan] + [("constant", name) for name in check.constant]
     invalid = [{"key": keys[name], "why": why} for why, name in sorted(flagged, key=lambda pair: pair[1])]
-    return {"n": len(items), "invalid": invalid, "foreign": list(check.foreign)}
+    images = image_set(folder, items)
+    return {"n": len(items), "invalid": invalid, "foreign": list(check.foreign), "sha256": images.hash}
 
 
 def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> bool:
@@ -151,9 +158,9 @@ def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on
     call_pipeline(pipe, [item.prompt], [item.seed], sampler)
 
 
-def _provenance(row: Row, pipe: DiffusionPipeline, sampler: SamplerConfig, drawn_in: int) -> dict:
+def _provenance(row: Row, identity: dict, sampler: SamplerConfig, drawn_in: int) -> dict:
     chosen = {
         key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }
-    facts = {**chosen, "batch_size_drawn": min(drawn_in, sampler.batch_size), "model": pipe_identity(pipe)}
+    facts = {**chosen, "batch_size_drawn": min(drawn_in, sampler.batch_size), "model": identity}
     return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

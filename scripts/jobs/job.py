@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,9 @@ from scripts.jobs.draw import Drawn, draw, draw_part, image_facts
 from scripts.jobs.repair import is_damaged, redraw
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
-from scripts.jobs.siblings import compared_with, image_set, invalid, names, sibling_images, siblings
+from scripts.jobs.siblings import compared_with, image_set, names, pictures, sibling_images, siblings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +117,11 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
         return "done"
     against = session.team.from_main(lambda: siblings(row))
     damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
+    changed = (
+        finished is not None and not damaged and session.team.from_main(lambda: _changed(folder, checked, finished))
+    )
     drawing = finished is None or _timing_is_due(row, checked, finished)
-    scoring = finished is None or damaged or not _scores_hold(row, checked, finished, against)
+    scoring = finished is None or damaged or changed or not _scores_hold(row, checked, finished, against)
     if not (drawing or scoring):
         return "already finished"
     if drawing:
@@ -146,8 +152,17 @@ def _what_is_timed(timing: dict) -> dict:
 def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, dict]) -> bool:
     same_intervals = finished["config"]["bootstrap"] == row.config["bootstrap"]
     same_siblings = finished.get("against") == names(against)
-    same_pictures = finished.get("against_invalid", {}) == invalid(against)
+    same_pictures = finished.get("against_pictures", {}) == pictures(against)
     return is_finished(finished, checked.protocol) and same_intervals and same_siblings and same_pictures
+
+
+def _changed(folder: RunFolder, checked: Checked, finished: dict) -> bool:
+    """Whether the pictures, whole as they are, are not those that were scored; that is said."""
+    scored = finished["images"].get("sha256")
+    changed = scored != image_set(folder, checked.items).hash
+    if changed and scored is not None:
+        _log.warning("The pictures of run %s are not those its record is of: they are scored again.", folder.run_id)
+    return changed
 
 
 def _drawn_before(finished: dict) -> Drawn:
@@ -181,7 +196,7 @@ def _record(
         "merges": drawn.merges,
         "metrics": metrics,
         "against": names(against),
-        "against_invalid": invalid(against),
+        "against_pictures": pictures(against),
         "timing": drawn.timing,
         "images": images,
         "error": None,

@@ -1,7 +1,8 @@
 """What `scripts.equal_time` found, kept in results/equal_time.json: the steps that cost as much as a method costs.
 
-One finding for each method, model and sampler; a new one takes the old one's place. A run of `fewer_steps` takes its
-share from here and writes the number into its own configuration, so that its images depend on no clock.
+One finding for each method with its options, backend, model and sampler; a new one takes the old one's place. A run of
+`fewer_steps` takes its share from here, that of the method it names as shipped, and writes the number into its own
+configuration, so that its images depend on no clock.
 """
 
 import json
@@ -11,15 +12,18 @@ from typing import Any
 
 from eval.atomic import write_json
 from eval.errors import RunError
+from eval.records.canonical import canonical_json, plain
+from scripts.command_line.entry import CONF
+from scripts.jobs.shipped import shipped_options
 
 FILE = "equal_time.json"
 TARGET = "baselines.fewer_steps.FewerSteps"
 
 
-def keep_finding(results: Path, model: str, sampler: Mapping[str, Any], method: str, found: Mapping[str, Any]) -> Path:
-    """Keep `found` (`share` and what was measured) for this method, model and sampler; the file's path."""
-    place = {"method": method, "model": model, "sampler": _timed(sampler)}
-    others = [finding for finding in _read(results) if {name: finding.get(name) for name in place} != place]
+def keep_finding(results: Path, name: str, config: Mapping[str, Any], found: Mapping[str, Any]) -> Path:
+    """Keep `found` (`share` and what was measured) for the method `name` of a run's configuration; the file's path."""
+    place = _place(name, config["method"], config)
+    others = [finding for finding in _read(results) if not _is_of(finding, place)]
     write_json(results / FILE, [*others, {**place, "found": dict(found)}])
     return results / FILE
 
@@ -33,18 +37,43 @@ def with_measured_share(config: Mapping[str, Any], *, required: bool = True) -> 
     options = dict(config["method"])
     if options.get("_target_") != TARGET or not isinstance(options.get("share"), str):
         return options
-    method, model = options["share"], config["model"]["name"]
-    place = {"method": method, "model": model, "sampler": _timed(config["sampler"])}
-    for finding in _read(Path(config["results"])):
-        if {name: finding.get(name) for name in place} == place:
-            return options | {"share": finding["found"]["share"]}
+    method, findings = options["share"], _read(Path(config["results"]))
+    if findings:
+        place = _place(method, _shipped(method, config), config)
+        for finding in findings:
+            if _is_of(finding, place):
+                return options | {"share": finding["found"]["share"]}
     if not required:
         return options
     raise RunError(
-        f"method.share={method}: it was not measured yet how many steps cost what {method} costs on {model} with this "
-        f"sampler; run python -m scripts.equal_time method={method} with the same model and sampler first, or give a "
-        "number in (0, 1]"
+        f"method.share={method}: it was not measured yet how many steps cost what {method}, as it ships, costs on "
+        f"{config['model']['name']} with this sampler; run python -m scripts.equal_time method={method} with the same "
+        "model and sampler first, or give a number in (0, 1]"
     )
+
+
+def _place(name: str, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a finding is of."""
+    return plain(
+        {
+            "method": name,
+            "options": options,
+            "backend": config["backend"],
+            "model": config["model"],
+            "sampler": _timed(config["sampler"]),
+        }
+    )
+
+
+def _is_of(finding: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
+    return all(canonical_json(finding.get(key)) == canonical_json(value) for key, value in place.items())
+
+
+def _shipped(method: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options that the name of a method stands for; None where there is no such method, and so no finding of it."""
+    if not (CONF / "method" / f"{method}.yaml").is_file():
+        return None
+    return shipped_options(method, config["sampler"])
 
 
 def _timed(sampler: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,10 +57,9 @@ def names(records: dict[str, dict]) -> dict[str, str]:
     return {name: run_id(record) for name, record in records.items()}
 
 
-def invalid(records: dict[str, dict]) -> dict[str, list[str]]:
-    """By name the keys of the pictures that were invalid when a row was compared: once mended, it is compared anew."""
-    found = {name: sorted(entry["key"] for entry in record["images"]["invalid"]) for name, record in records.items()}
-    return {name: keys for name, keys in found.items() if keys}
+def pictures(records: dict[str, dict]) -> dict[str, str | None]:
+    """By name the hash of the pictures that a row was compared with: once they are others, it is compared anew."""
+    return {name: record["images"].get("sha256") for name, record in records.items()}
 
 
 def _beside_method(config: dict) -> dict:

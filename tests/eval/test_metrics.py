@@ -146,5 +146,5 @@ def test_profiles_and_names():
     assert (RealMetrics.profile, SmokeMetrics.profile, NoMetrics.profile) == ("real", "smoke", "none")
     real = RealMetrics()
     assert [*real.frechet, *real.kernel, *real.text] == ["fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14"]
-    with pytest.raises(ValueError, match="metrics.batch_size must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"metrics\.batch_size must be an integer of at least 1, got 0"):
         RealMetrics(batch_size=0)

@@ -21,7 +21,7 @@ _RANDOM = random.Random(20261121)
 # One moment in each equal part of the command's duration, so that they are spread over all that it does.
 IN_RUN = [(i + _RANDOM.random()) / (MOMENTS - IN_TABLES) for i in range(MOMENTS - IN_TABLES)]
 IN_TABLE = [(i + _RANDOM.random()) / IN_TABLES for i in range(IN_TABLES)]
-WRITES = ("config.yaml", "manifest.jsonl", ".png", ".npz", "record.json")
+WRITES = ("config.yaml", "manifest.jsonl", "weights.json", ".png", ".npz", "record.json")
 
 
 def killed(start: Callable[[int], tuple[Process, Path]], seconds: float) -> Path:

@@ -57,6 +57,20 @@ def test_a_missing_row_stays_in_the_table_and_fails_the_command(command, tmp_pat
     assert [row["status"] for row in rows] == ["ok", "missing"]
 
 
+def test_runs_of_a_sweep_that_are_not_there_fail_the_command(command, capsys) -> None:
+    choices = ["experiment=sweep_ratio", *SMALLEST, "sampler.steps=1", "timing=off"]
+    assert command(scripts.run, *choices, "method=none") == 0
+    assert command(scripts.run, "--multirun", *choices, "method.ratio=0.1,0.5") == 0
+    assert command(scripts.tables, *choices) == 1
+    told = capsys.readouterr().err
+    assert (
+        "3 of 5 runs that --multirun makes of these choices lack a record (first: method=retom method.ratio=0.25 "
+        in told
+    )
+    assert command(scripts.run, "--multirun", *choices) == 0
+    assert command(scripts.tables, *choices) == 0
+
+
 def test_tables_of_other_choices_are_refused(command, capsys) -> None:
     choices = ["experiment=table2", *SMALLEST, "timing=off"]
     assert command(scripts.tables, *choices) == 1

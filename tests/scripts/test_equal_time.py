@@ -32,13 +32,17 @@ def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, sess
 
 
 def test_a_run_takes_the_share_that_was_measured_for_its_model_and_sampler(smallest_row, tmp_path):
-    with pytest.raises(RunError, match=r"not measured yet .* retom costs on tiny_random .* scripts\.equal_time"):
+    with pytest.raises(RunError, match=r"not measured yet .* costs on tiny_random .* scripts\.equal_time"):
         smallest_row("method=fewer_steps")
-    sampler = smallest_row("method=retom", "sampler.batch_size=2").config["sampler"]
+    config = smallest_row("method=retom", "sampler.batch_size=2").config
     for steps in (18, 10):
         found = equal_time.EqualTime(asked=20, steps=steps, method=1.0, plain=2.0, seconds=1.1)
-        keep_finding(tmp_path, "tiny_random", sampler, "retom", found.facts)
-    keep_finding(tmp_path, "tiny_random", sampler | {"steps": 7}, "retom", {"share": 0.25})
+        keep_finding(tmp_path, "retom", config, found.facts)
+    keep_finding(tmp_path, "retom", config | {"sampler": config["sampler"] | {"steps": 7}}, {"share": 0.25})
+    # of the method with other options, of another backend, of another model: none of these is what the name stands for
+    keep_finding(tmp_path, "retom", config | {"method": config["method"] | {"ratio": 0.75}}, {"share": 0.1})
+    keep_finding(tmp_path, "retom", config | {"backend": {"name": "matmul"}}, {"share": 0.1})
+    keep_finding(tmp_path, "retom", config | {"model": config["model"] | {"name": "other"}}, {"share": 0.1})
     row = smallest_row("method=fewer_steps")
     assert (row.method.share, row.config["method"]["share"]) == (0.5, 0.5)
     assert row.hash == smallest_row("method=fewer_steps", "method.share=0.5").hash

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eval.errors import RunError
 from eval.images import NAN, write_png
@@ -200,6 +201,42 @@ def test_classes_on_disk_are_those_with_enough_pictures(smallest_row, tmp_path: 
     assert row.config["prompts"]["classes"] == ["n01440764", "n02119789"]
 
 
+def test_pictures_exchanged_for_whole_others_are_scored_again(smallest_row, session, caplog) -> None:
+    row = smallest_row("method=none")
+    run_job(row, session)
+    first, second = sorted(folder_of(row).images.iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    assert run_job(row, session) == "rescored"
+    assert "are not those its record is of" in caplog.text
+    assert run_job(row, session) == "already finished"
+
+
+def test_a_row_is_compared_anew_when_the_unmerged_one_was_drawn_anew(smallest_row, session) -> None:
+    none, row = smallest_row("method=none"), smallest_row("method=retom")
+    run_job(none, session)
+    run_job(row, session)
+    before = folder_of(row).read_record()["metrics"]["ssim"]["value"]
+    for path in folder_of(none).images.iterdir():  # as another version of a package would draw them
+        write_png(path, 255 - np.asarray(Image.open(path)))
+    assert run_job(none, session) == "rescored"
+    assert run_job(row, session) == "rescored"
+    assert folder_of(row).read_record()["metrics"]["ssim"]["value"] != before
+
+
+def test_a_run_is_not_gone_on_with_other_weights(smallest_row, session) -> None:
+    row = smallest_row("method=none")
+    run_job(row, session)
+    kept = folder_of(row).path / "weights.json"
+    hashes = json.loads(kept.read_text(encoding="utf-8"))
+    kept.write_text(json.dumps(hashes | {"unet": "0" * 64}), encoding="utf-8")
+    next(folder_of(row).images.iterdir()).unlink()
+    with pytest.raises(RunError, match=r"drawn with other weights than the model has now \(unet\)"):
+        run_job(row, session)
+    kept.write_text("[", encoding="utf-8")
+    assert run_job(row, session) == "done"
+    assert json.loads(kept.read_text(encoding="utf-8")) == hashes
+
+
 def test_a_row_is_compared_anew_when_pictures_of_the_unmerged_one_are_mended(smallest_row, session) -> None:
     unmerged, row = smallest_row("method=none"), smallest_row("method=retom")
     for one in (unmerged, row):
@@ -210,9 +247,9 @@ def test_a_row_is_compared_anew_when_pictures_of_the_unmerged_one_are_mended(sma
     for record in (path / "record.json" for path in (folder_of(unmerged).path, folder_of(row).path)):
         record.unlink()
     spoilt = json.loads(json.dumps(whole))
-    spoilt["against_invalid"] = {"none": [picture.stem]}
+    spoilt["against_pictures"] = {"none": "0" * 64}
     folder_of(row).write_record(spoilt)
     assert run_job(unmerged, session) == "done"
     assert run_job(row, session) == "rescored"
     mended = folder_of(row).read_record()
-    assert (mended["against_invalid"], mended["metrics"]) == ({}, whole["metrics"])
+    assert (mended["against_pictures"], mended["metrics"]) == (whole["against_pictures"], whole["metrics"])

@@ -1,0 +1,23 @@
+"""A choice of conf/method as it ships: what a method's name alone stands for."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from scripts.command_line.entry import CONF
+
+
+def shipped_options(method: str, sampler: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved options of the choice `method`, a tenth of a second each.
+
+    sampler: plain options of the sampler in use, whose steps a schedule follows.
+    """
+    running = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+        choice = compose("config", overrides=[f"method={method}"])
+    choice.sampler = dict(sampler)
+    return OmegaConf.to_container(choice.method, resolve=True)
