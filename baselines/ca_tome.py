@@ -100,7 +100,7 @@ class CAToMe(TokenMerger):
         identity = MergePlan.identity(batch, num_tokens, metric.device)
         if not self.merges:
             return identity
-        matching = match(metric, window_destinations(grid, self.window, batch, context, self.use_rand))
+        matching = match(metric, window_destinations(grid, (self.window, self.window), batch, context, self.use_rand))
         similar = matching.similarity > self.threshold
         if self.ratio is None:
             bucket = max(1, num_tokens // self.buckets)

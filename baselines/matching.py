@@ -25,14 +25,24 @@ class Matching(NamedTuple):
     similarity: Tensor
 
 
-def window_destinations(grid: tuple[int, int], side: int, batch: int, context: SiteContext, use_rand: bool) -> Tensor:
-    """One token number of every whole window of `side` x `side` tokens (cut to the grid), [B, windows], as in ToMeSD.
+def whole_windows(grid: tuple[int, int], sides: tuple[int, int]) -> Region:
+    """The windows of sides (height, width) that fit into the grid; one larger than the grid is cut to it, as in ReToM.
+
+    Tokens at the right and bottom edge that no whole window holds are outside.
+    """
+    tall, wide = min(sides[0], grid[0]), min(sides[1], grid[1])
+    return Region(0, 0, grid[0] // tall, grid[1] // wide, tall, wide)
+
+
+def window_destinations(
+    grid: tuple[int, int], sides: tuple[int, int], batch: int, context: SiteContext, use_rand: bool
+) -> Tensor:
+    """One token number of every whole window, [B, windows], as in ToMeSD.
 
     Drawn from the image's seed, the step and the layer, or the top left token. Tokens that no whole window holds are
     nobody's destination.
     """
-    tall, wide = min(side, grid[0]), min(side, grid[1])
-    region = Region(0, 0, grid[0] // tall, grid[1] // wide, tall, wide)
+    region = whole_windows(grid, sides)
     tokens = region.tokens(grid, context.seeds.device)  # [windows, size]
     if not use_rand:
         return tokens[:, 0].expand(batch, -1)

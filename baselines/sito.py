@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_integers, check_max_downsample, check_ratio
+from baselines.matching import whole_windows
 from baselines.selection import SelectionPlan
 from baselines.tomesd import bipartite
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.representative import inverse_norms
 from retom.rng import uniform_index
-from retom.windows import Region
 
 _LEVELS = 1 << 24
 
@@ -81,9 +81,7 @@ class SiTo(TokenMerger):
         """The base token of every whole window, [B, windows]."""
         score = self.sim_beta * similarity_sums(metric)
         score = score + self.noise_alpha * gaussian(context, metric.shape[1])
-        # A window larger than the grid is cut to it, as in ReToM.
-        tall, wide = min(self.sy, grid[0]), min(self.sx, grid[1])
-        tokens = Region(0, 0, grid[0] // tall, grid[1] // wide, tall, wide).tokens(grid, metric.device)
+        tokens = whole_windows(grid, (self.sy, self.sx)).tokens(grid, metric.device)
         best = score[:, tokens].argmax(dim=-1)  # [B, windows]
         return tokens.expand(metric.shape[0], -1, -1).gather(2, best[..., None])[..., 0]
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_integers, check_max_downsample, check_ratio
+from baselines.matching import window_destinations
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
-from retom.rng import uniform_index
 from retom.windows import check_window
 
 
@@ -64,12 +64,8 @@ class ToMeSD(TokenMerger):
         if not self.reaches(context.downsample):
             return None
         batch, num_tokens, _ = metric.shape
-        side_y, side_x = self._sides(context.layer_type)
-        # A window larger than the grid is cut to it, as in ReToM.
-        windows = (min(side_y, grid[0]), min(side_x, grid[1]))
-        places = self._places(batch, grid, windows, context)
-        destinations = places.shape[1]
-        removed = min(int(num_tokens * self.ratio), num_tokens - destinations)
+        places = window_destinations(grid, self._sides(context.layer_type), batch, context, self.use_rand)
+        removed = min(int(num_tokens * self.ratio), num_tokens - places.shape[1])
         if removed == 0:
             return MergePlan.identity(batch, num_tokens, metric.device)
         with torch.no_grad():
@@ -93,19 +89,6 @@ class ToMeSD(TokenMerger):
             return self.sy, self.sx
         side = self.window if isinstance(self.window, int) else self.window[layer_type]
         return side, side
-
-    def _places(self, batch: int, grid: tuple[int, int], windows: tuple[int, int], context: SiteContext) -> Tensor:
-        """Each whole window's destination as a token number, [B, D]."""
-        tall, wide = windows
-        rows, columns = grid[0] // tall, grid[1] // wide
-        window = torch.arange(rows * columns, device=context.seeds.device)
-        if self.use_rand:
-            inside = uniform_index(context.seeds, context.step, context.layer, window, tall * wide)
-        else:
-            inside = torch.zeros(batch, rows * columns, dtype=torch.int64, device=window.device)
-        row = (window // columns) * tall + inside // wide
-        column = (window % columns) * wide + inside % wide
-        return row * grid[1] + column
 
 
 class Clusters(NamedTuple):
