@@ -194,12 +194,18 @@ def _facts(records: list[dict]) -> list[str]:
         f"n = {facts['n']} images against {facts['n_reference']} reference pictures; "
         f"run seed {', '.join(seeds) or '?'}.",
         f"Device: {_escape(facts['device_name'])}; dates: {' to '.join(days[:1] + days[1:][-1:]) or '?'}; "
-        f"code: {', '.join(_sorted(_code(record) for record in records))}.",
+        f"code: {', '.join(_sorted(_code(part) for record in records for part in _parts(record)))}.",
     ]
 
 
-def _code(record: dict) -> str:
-    git = record["provenance"].get("git") or {}
+def _parts(record: dict) -> list[dict]:
+    """What a record keeps of the code that drew, timed and scored."""
+    parts = (record["provenance"], (record.get("timing") or {}).get("by"), record.get("scored_by"))
+    return [part for part in parts if part]
+
+
+def _code(part: dict) -> str:
+    git = part.get("git") or {}
     if not git.get("sha"):
         return "unknown commit"
     return git["sha"][:12] + (" with changes" if git.get("dirty") else "")

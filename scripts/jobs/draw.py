@@ -25,11 +25,12 @@ from scripts.jobs.siblings import image_set
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """What the record keeps of the drawing: `merges` per site, `timing` or None, `provenance`."""
+    """What the record keeps of the drawing: `merges` per site, `timing` or None, `provenance`; how many were `made`."""
 
     merges: list[dict]
     timing: dict | None
     provenance: dict
+    made: int = 0
 
 
 def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
@@ -48,9 +49,9 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
             if row.shard.closes:
-                drawn_in = _require(row, folder, items, on_pipe)
+                drawn_in, made = _require(row, folder, items, on_pipe), 0
             else:
-                drawn_in = _generate(row, session, folder, items, pipe, on_pipe)
+                drawn_in, made = _generate(row, session, folder, items, pipe, on_pipe)
         with team.phase():
             timing = _time(row, items, pipe, on_pipe, resumed) if team.is_main and row.timing.enabled else None
             if not _has_worked(on_pipe):
@@ -58,7 +59,7 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
             on_pipe.check(row.name)
         merges = on_pipe.report()
     facts = _provenance(row, identity, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
-    return Drawn(merges, timing, facts)
+    return Drawn(merges, timing, facts, sum(team.from_all(made)))
 
 
 def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
@@ -105,8 +106,8 @@ def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerCo
 
 def _generate(
     row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
-) -> int:
-    """Make the missing images; the largest number of them that one call of this process could hold."""
+) -> tuple[int, int]:
+    """Make the missing images; the largest number of them that one call of this process could hold, and how many."""
     sampler = on_pipe.drawing(row.sampler)
     report = generate(
         pipe,
@@ -117,7 +118,7 @@ def _generate(
         after_batch=_checking_first(row.name, on_pipe),
         progress=session.team.is_main,
     )
-    return report.batch_size
+    return report.batch_size, len(report.made) + len(report.remade)
 
 
 def _require(row: Row, folder: RunFolder, items: list[PromptItem], on_pipe: Applied) -> int:
@@ -145,7 +146,14 @@ def _time(row: Row, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: A
     return {
         **measure(pipe, row.sampler, row.timing, prompts=prompts, before_batch=on_pipe.set_seeds),
         "resumed": resumed,
+        "by": code(),
     }
+
+
+def code() -> dict:
+    """By which code, and when: what is kept of a part of the work that may be done again later than the rest."""
+    provenance = collect(root=ROOT)
+    return {key: provenance[key] for key in ("date", "git")}
 
 
 def _has_worked(on_pipe: Applied) -> bool:

@@ -18,7 +18,7 @@ from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
 from eval.sampler import check_device
 from scripts.command_line.entry import ROOT
-from scripts.jobs.draw import Drawn, draw, draw_part, image_facts
+from scripts.jobs.draw import Drawn, code, draw, draw_part, image_facts
 from scripts.jobs.repair import is_damaged, redraw
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
@@ -126,12 +126,15 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
         return "already finished"
     if drawing:
         drawn = draw(row, session, folder, checked.items)
+        if finished is not None and not drawn.made:  # timed again: the pictures are as old as before
+            drawn = dataclasses.replace(drawn, provenance=finished["provenance"])
     else:
         drawn = redraw(row, session, folder, checked.items, finished) if damaged else _drawn_before(finished)
     with session.team.phase():
         if session.team.is_main:
             metrics = _score(row, folder, checked, against) if scoring else finished["metrics"]
-            folder.write_record(_record(row, folder, checked, drawn, metrics, against))
+            scored_by = code() if scoring else finished.get("scored_by")
+            folder.write_record(_record(row, folder, checked, drawn, metrics, against) | {"scored_by": scored_by})
     return "done" if drawing or damaged else "rescored"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval import provenance
 from eval.errors import RunError
 from eval.images import NAN, write_png
 from eval.records import RunFolder, validate_record
@@ -221,6 +222,30 @@ def test_a_row_is_compared_anew_when_the_unmerged_one_was_drawn_anew(smallest_ro
     assert run_job(none, session) == "rescored"
     assert run_job(row, session) == "rescored"
     assert folder_of(row).read_record()["metrics"]["ssim"]["value"] != before
+
+
+def test_each_part_of_the_work_has_the_code_that_did_it(smallest_row, session, monkeypatch) -> None:
+    def at(commit: str) -> None:
+        git = {"sha": commit * 40, "dirty": False, "reason": None}
+        monkeypatch.setattr(provenance, "git_state", lambda root: git)
+
+    def commits() -> list[str]:
+        record = folder_of(row).read_record()
+        return [part["git"]["sha"][0] for part in (record["provenance"], record["timing"]["by"], record["scored_by"])]
+
+    timed = ("timing=smoke", "timing.warmup=0", "timing.images=1")
+    row = smallest_row("method=none", *timed)
+    at("a")
+    run_job(row, session)
+    assert commits() == ["a", "a", "a"]
+    at("b")
+    assert run_job(smallest_row("method=none", *timed, "bootstrap.replicates=5"), session) == "rescored"
+    assert commits() == ["a", "a", "b"]
+    at("c")
+    assert (
+        run_job(smallest_row("method=none", *timed[:2], "timing.images=2", "bootstrap.replicates=5"), session) == "done"
+    )
+    assert commits() == ["a", "c", "b"]
 
 
 def test_a_run_is_not_gone_on_with_other_weights(smallest_row, session) -> None:
