@@ -188,6 +188,8 @@ def _facts(records: list[dict]) -> list[str]:
     days = _sorted(record["provenance"].get("date", "")[:10] for record in records)
     seeds = _sorted(record["config"]["prompts"].get("seed") for record in records)
     networks = facts["metrics"].get("networks") or {}
+    ways = _sorted(_timed(record) for record in records if record.get("timing"))
+    seconds = f"Seconds: {'; '.join(ways)}" + ("; those timed differently do not compare." if len(ways) > 1 else ".")
     return [
         f"Protocol {protocol['protocol_hash']}: model {_escape(model)}, {_pairs(sampler)}.",
         f"Metrics: profile {_escape(facts['metrics'].get('profile'))}; {_pairs(networks) or 'no networks'}.",
@@ -195,7 +197,14 @@ def _facts(records: list[dict]) -> list[str]:
         f"run seed {', '.join(seeds) or '?'}.",
         f"Device: {_escape(facts['device_name'])}; dates: {' to '.join(days[:1] + days[1:][-1:]) or '?'}; "
         f"code: {', '.join(_sorted(_code(part) for record in records for part in _parts(record)))}.",
+        *([seconds] if ways else []),
     ]
+
+
+def _timed(record: dict) -> str:
+    """How the seconds of a record were taken, as far as it changes them."""
+    timing, threads = record["config"].get("timing") or {}, (record["provenance"].get("torch") or {}).get("threads")
+    return f"{timing.get('images')} images after {timing.get('warmup')} warm-up calls, {threads} threads on the host"
 
 
 def _parts(record: dict) -> list[dict]:

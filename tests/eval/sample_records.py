@@ -69,7 +69,8 @@ def make_record(
     backend: str = "gather",
     **options,
 ) -> dict:
-    config = make_config(method, model, **options) | {"backend": backend}
+    timing = {"images": 20, "warmup": 2}
+    config = make_config(method, model, **options) | {"backend": backend, "timing": timing}
     suffix = "_smoke" if profile == "smoke" else ""
     protocol = make_protocol(
         config,
@@ -94,7 +95,11 @@ def make_record(
         "method": method,
         "pixel_hash": pixel_hash(config),
         "config": config,
-        "provenance": {"date": date, "git": {"sha": "c" * 40, "dirty": False, "reason": None}},
+        "provenance": {
+            "date": date,
+            "git": {"sha": "c" * 40, "dirty": False, "reason": None},
+            "torch": {"threads": 2},
+        },
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
         "merges": [{"site": "down.0", "grid": [32, 32], "tokens": 1024, "merged": 1024 if method == "none" else 512}],
