@@ -144,7 +144,8 @@ def records(results: Path) -> dict[str, dict]:
         record = json.loads(path.read_text())
         provenance = {key: value for key, value in record["provenance"].items() if key not in ("date", "git")}
         timing = {"timed": record["timing"] is not None}
-        kept[str(path.relative_to(results))] = record | {"provenance": provenance, "timing": timing}
+        same = {"provenance": provenance, "timing": timing, "scored_by": None}
+        kept[str(path.relative_to(results))] = record | same
     return kept
 
 
