@@ -29,6 +29,10 @@ class Call:
         self.planned = planned
         self.next = self
 
+    def __deepcopy__(self, memo: dict) -> "Call":
+        """Calls never change: copies of a model share them, and no copy follows them to their end."""
+        return self
+
 
 def calls(due: Callable[[int], bool]) -> Call:
     """What stands before the first call of a generation that plans at step 0 and where `due`."""
