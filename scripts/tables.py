@@ -4,13 +4,14 @@ Beside the tables goes `runs_<folder>.csv`, every run of the folder with the opt
 metric: a sweep's curves can be drawn from it, also while its jobs still run.
 """
 
+import itertools
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override, QuotedString
+from omegaconf import DictConfig
 
 from eval.errors import RunError
 from eval.judging.gates import FAILED, read_references
@@ -29,7 +30,7 @@ from scripts.jobs.shipped import shipped_options
 # What the command line chooses among the records of one folder; what is left mixed after that is refused.
 CHOSEN_BY = ("model", "sampler", "prompts")
 GOOD = ("ok",)
-SWEPT = ("method=", "method.", "sampler.", "prompts.")  # overrides that tell a sweep's runs apart
+SWEPT = ("method.", "sampler.", "prompts.")  # options that records hold as they were given
 
 
 def main() -> int:
@@ -159,28 +160,39 @@ def _complain_of_sweep(arguments: Sequence[str], records: Sequence[dict]) -> int
     A table shows those of them that it does not name as rows only once they are there.
     """
     plan = planned(["--multirun", *arguments], CONF)
-    jobs = () if plan is None else plan.jobs
-    absent = [job for job in jobs if not any(_is_of(record, job) for record in records)]
+    jobs = [] if plan is None else [OverridesParser.create().parse_overrides(list(job)) for job in plan.jobs]
+    swept = _swept(jobs)
+    there = {tuple(_chosen(record, key) for key in swept) for record in records}
+    absent = []
+    for job in jobs:
+        asked = {override.key_or_group: override for override in job if override.key_or_group in swept}
+        if tuple(_text(asked[key].value()) if key in asked else "" for key in swept) not in there:
+            absent.append(" ".join(override.input_line for override in asked.values()))
     if absent:
-        first = " ".join(text for text in absent[0] if text.startswith(SWEPT))
-        say(f"{len(absent)} of {len(jobs)} runs that --multirun makes of these choices lack a record (first: {first})")
+        say(f"{len(absent)} of {len(jobs)} runs that --multirun makes of this have no record (first: {absent[0]})")
     return len(absent)
 
 
-def _is_of(record: dict, job: Sequence[str]) -> bool:
-    """Whether a record is of the run that a job's overrides ask for, by method and options."""
-    for override in OverridesParser.create().parse_overrides([text for text in job if text.startswith(SWEPT)]):
-        key, wanted = override.key_or_group, override.value()
-        there = record["method"] if key == "method" else OmegaConf.select(OmegaConf.create(record["config"]), key)
-        if canonical_json(_plain(there)) != canonical_json(_plain(wanted)):
-            return False
-    return True
+def _swept(jobs: Sequence[Sequence[Override]]) -> list[str]:
+    """The method, and the options that are not the same in all jobs; the records are of these choices in all else."""
+    seen: dict[str, set[str]] = {}
+    for override in itertools.chain.from_iterable(jobs):
+        seen.setdefault(override.key_or_group, set()).add(override.input_line)
+    return [key for key, lines in seen.items() if key == "method" or (key.startswith(SWEPT) and len(lines) > 1)]
 
 
-def _plain(value: object) -> object:
-    if OmegaConf.is_config(value):
-        return OmegaConf.to_container(value)
-    return value.text if isinstance(value, QuotedString) else value
+def _chosen(record: dict, key: str) -> str:
+    """What a record's run had for an override's key: its method, or an option."""
+    if key == "method":
+        return _text(record["method"])
+    place = record["config"]
+    for name in key.split("."):
+        place = place.get(name) if isinstance(place, dict) else None
+    return _text(place)
+
+
+def _text(value: object) -> str:
+    return canonical_json(value.text if isinstance(value, QuotedString) else value)
 
 
 def _complain(table: Table) -> int:
