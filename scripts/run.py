@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from eval.errors import RunError
 from eval.judging.objective import Objective
 from eval.records import RunFolder
-from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, is_sentence, say, tell
+from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, interrupted, is_sentence, say, tell
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
@@ -38,6 +38,14 @@ def main() -> int:
         return outcome.loss
 
     status = compose_and_call(job)
+    try:
+        return _summed_up(status, outcomes, session)
+    except KeyboardInterrupt:
+        return interrupted()
+
+
+def _summed_up(status: int, outcomes: Outcomes, session: Session) -> int:
+    """Tell how every job ended; the exit status, `status` being that of the jobs' command."""
     # With nothing told, a status of 1 is a mistake in the command line: no job was begun.
     plan = _planned() if outcomes.collect() or status in (0, INTERRUPTED) else None
     ended = outcomes.collect(plan)

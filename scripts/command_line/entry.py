@@ -49,8 +49,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         with _errors_as_raised(), vetting(trusted):
             main()
     except KeyboardInterrupt:
-        say("interrupted: what is finished is kept; the same command takes up the rest")
-        return INTERRUPTED
+        return interrupted()
     except (HydraException, OmegaConfBaseException) as error:
         say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
         return 1
@@ -58,6 +57,12 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         tell(error)
         return 1
     return 0
+
+
+def interrupted() -> int:
+    """Say what Ctrl-C leaves behind; the exit status after it."""
+    say("interrupted: what is finished is kept; the same command takes up the rest")
+    return INTERRUPTED
 
 
 def work_on_each(work: Work, config: str = "config") -> int:

@@ -49,6 +49,15 @@ def test_one_failing_row_stops_no_other(command, capsys) -> None:
     assert [told.count(f"\n{status} ") for status in ("failed", "done")] == [2, 2]
 
 
+def test_ctrl_c_while_the_jobs_are_summed_up_is_told_like_any_other(command, capsys, monkeypatch) -> None:
+    def pressed(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scripts.run, "planned", pressed)
+    assert command(scripts.run, *SMALLEST, "sampler.steps=1", "timing=off", "method=none") == 130
+    assert "interrupted: what is finished is kept" in capsys.readouterr().err
+
+
 def test_a_missing_row_stays_in_the_table_and_fails_the_command(command, tmp_path: Path) -> None:
     choices = ["experiment=table2", *SMALLEST, "timing=off"]
     assert command(scripts.run, *choices, "method=retom") == 0
