@@ -1,7 +1,6 @@
 """How a module is compiled: `torch.compile`, what CUDA graphs need beside it, and no silent return to eager."""
 
 import torch
-import torch._dynamo.config  # not imported by torch itself
 from torch import nn
 
 # All modules of one class share torch's limit of graphs (8), and beyond it they run uncompiled with a warning. Methods
@@ -19,8 +18,10 @@ def compile_in_place(module: nn.Module, mode: str) -> None:
     """
     if mode == "eager":
         return
-    torch._dynamo.config.recompile_limit = GRAPHS
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    from torch._dynamo import config  # only here: the import takes seconds
+
+    config.recompile_limit = GRAPHS
+    config.fail_on_recompile_limit_hit = True
     module.compile(**arguments(mode))
 
 
