@@ -197,27 +197,36 @@ def _facts(records: list[dict]) -> list[str]:
         f"run seed {', '.join(seeds) or '?'}.",
         f"Device: {_escape(facts['device_name'])}; dates: {' to '.join(days[:1] + days[1:][-1:]) or '?'}; "
         f"code: {', '.join(_sorted(_code(part) for record in records for part in _parts(record)))}.",
-        *([seconds] if ways else []),
+        *([_escape(seconds)] if ways else []),
     ]
 
 
 def _timed(record: dict) -> str:
     """How the seconds of a record were taken, as far as it changes them."""
-    timing, threads = record["config"].get("timing") or {}, (record["provenance"].get("torch") or {}).get("threads")
+    timing, threads = (
+        _mapping(record["config"].get("timing")),
+        _mapping(record["provenance"].get("torch")).get("threads"),
+    )
     return f"{timing.get('images')} images after {timing.get('warmup')} warm-up calls, {threads} threads on the host"
 
 
 def _parts(record: dict) -> list[dict]:
     """What a record keeps of the code that drew, timed and scored."""
-    parts = (record["provenance"], (record.get("timing") or {}).get("by"), record.get("scored_by"))
-    return [part for part in parts if part]
+    parts = (record["provenance"], _mapping(record.get("timing")).get("by"), record.get("scored_by"))
+    return [_mapping(part) for part in parts if part]
 
 
 def _code(part: dict) -> str:
-    git = part.get("git") or {}
-    if not git.get("sha"):
+    git = _mapping(part.get("git"))
+    sha = git.get("sha")
+    if not isinstance(sha, str) or not sha:
         return "unknown commit"
-    return git["sha"][:12] + (" with changes" if git.get("dirty") else "")
+    return _escape(sha[:12]) + (" with changes" if git.get("dirty") else "")
+
+
+def _mapping(value: object) -> dict:
+    """A value of a record that nothing has checked; {} where it is no mapping."""
+    return value if isinstance(value, dict) else {}
 
 
 def _pairs(mapping: dict) -> str:
