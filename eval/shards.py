@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from eval.checks import check_integer
 from eval.errors import RunError
 from eval.generate import shard
 from eval.prompts import PromptItem
@@ -23,8 +24,7 @@ class Shard:
     index: int | str | None = None
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.count) or self.count < 1:
-            raise ValueError(f"shard.count must be an integer of at least 1, got {self.count!r}")
+        check_integer("shard.count", self.count, 1)
         if self.index == CLOSE or (self.index is None and self.count == 1):
             return
         if not (_is_whole(self.index) and 0 <= self.index < self.count):

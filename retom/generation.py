@@ -59,9 +59,9 @@ class Generation:
     A generation ends when the text embeddings are another tensor (a pipeline makes new ones in every call, unless it is
     given embeddings and no guidance), when Flux's position ids are another tensor (its pipelines make new ones always),
     when the latents change shape, when timesteps turn around or are out of another schedule (neither is looked at in a
-    compiled model), or when `retom.reset` is called. Nothing is read from a
-    GPU. A pipeline that calls its denoiser with two texts in turn (Flux with true guidance, SD 3 with skipped layers)
-    begins a generation with every call, so that plans are always made anew.
+    compiled model), or when `retom.reset` is called. Nothing is read from a GPU. A pipeline that calls its denoiser
+    with two texts in turn (Flux with true guidance, SD 3 with skipped layers) begins a generation with every call, so
+    that plans are always made anew.
     """
 
     def __init__(self, due: Callable[[int], bool]):

@@ -203,10 +203,8 @@ def _facts(records: list[dict]) -> list[str]:
 
 def _timed(record: dict) -> str:
     """How the seconds of a record were taken, as far as it changes them."""
-    timing, threads = (
-        _mapping(record["config"].get("timing")),
-        _mapping(record["provenance"].get("torch")).get("threads"),
-    )
+    timing = _mapping(record["config"].get("timing"))
+    threads = _mapping(record["provenance"].get("torch")).get("threads")
     return f"{timing.get('images')} images after {timing.get('warmup')} warm-up calls, {threads} threads on the host"
 
 

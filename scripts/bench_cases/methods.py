@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from hydra import compose
-from omegaconf import OmegaConf
 
 from retom import TokenMerger
 from scripts.jobs.row import build
+from scripts.jobs.shipped import shipped_options
 
 BACKEND = "gather"
 
@@ -42,7 +41,7 @@ def contender(
         raise ValueError(f"unknown method {name!r} in cells; methods has {', '.join(specs)}")
     spec = dict(specs[name] or {})
     choice, backend = spec.pop("method", name), spec.pop("backend", BACKEND)
-    shipped = OmegaConf.to_container(compose("config", overrides=[f"method={choice}"]).method, resolve=True)
+    shipped = shipped_options(choice)
     options = shipped | ({"ratio": ratio} if "ratio" in shipped else {}) | spec
     return Contender(name, build("method", options, trusted), backend)
 

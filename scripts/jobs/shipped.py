@@ -11,13 +11,14 @@ from omegaconf import OmegaConf
 from scripts.command_line.entry import CONF
 
 
-def shipped_options(method: str, sampler: Mapping[str, Any]) -> dict[str, Any]:
+def shipped_options(method: str, sampler: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The resolved options of the choice `method`, a tenth of a second each.
 
-    sampler: plain options of the sampler in use, whose steps a schedule follows.
+    sampler: plain options of the sampler in use, whose steps a schedule follows; the shipped one without.
     """
     running = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
         choice = compose("config", overrides=[f"method={method}"])
-    choice.sampler = dict(sampler)
+    if sampler is not None:
+        choice.sampler = dict(sampler)
     return OmegaConf.to_container(choice.method, resolve=True)
