@@ -19,6 +19,7 @@ from eval.reference.moments import ReferenceMoments
 from eval.sampler import check_device
 from scripts.command_line.entry import ROOT
 from scripts.jobs.draw import Drawn, code, draw, draw_part, image_facts
+from scripts.jobs.processes import ProcessLostError
 from scripts.jobs.repair import is_damaged, redraw
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
@@ -40,8 +41,8 @@ def run_job(row: Row, session: Session) -> str:
     """Bring `row` to its record. Returns what was done: "done", "rescored" or "already finished".
 
     RunError for what the user can mend; a failure after the checks is kept in the record, unless a finished record is
-    there. KeyboardInterrupt leaves the images made so far, to be taken up again. A shard ends with its images: the
-    record is left to the job that closes the run.
+    there. KeyboardInterrupt and a lost process leave the images made so far, to be taken up again. A shard ends with
+    its images: the record is left to the job that closes the run.
     """
     with session.team.phase():
         checked = preflight(row, session)
@@ -54,6 +55,8 @@ def run_job(row: Row, session: Session) -> str:
         finished = record if record is not None and record["status"] != "failed" else None
         try:
             return _work(row, session, folder, checked, finished)
+        except ProcessLostError:
+            raise
         except Exception as error:
             # A job that only closes knows less of what went wrong than the one that was to draw.
             keeps = row.shard.closes and record is not None

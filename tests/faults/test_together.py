@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.workshop import ONE, ROOT, RUN, TABLES, copy, hold_until, temporary
+from tests.faults.workshop import LONG, ONE, ROOT, RUN, TABLES, copy, hold_until, temporary
 
 pytestmark = pytest.mark.faults
 WEIGHTS = os.urandom(1 << 16) * 48  # 3 MiB: three reads
@@ -127,9 +127,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def ended(pid: int) -> bool:
+    """Whether a process that its parent has not waited for is over."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize("noticed", ["by the launcher", "by the other"])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_worker_is_lost(rank: int, trial, tmp_path: Path) -> None:
-    with trial("a lost worker of two", f"rank {rank}") as one:
+def test_a_worker_is_lost(rank: int, noticed: str, trial, tmp_path: Path) -> None:
+    with trial("a lost worker of two", f"rank {rank}, noticed {noticed}") as one:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         output = (tmp_path / "told").open("w+")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -138,11 +144,24 @@ def test_a_worker_is_lost(rank: int, trial, tmp_path: Path) -> None:
         )
         while parent.poll() is None and not drawing(tmp_path):
             time.sleep(0.01)
-        os.kill(sorted(children(parent.pid))[rank], signal.SIGKILL)
+        workers = sorted(children(parent.pid))
+        if noticed == "by the other":  # the launcher would end it within a tenth of a second
+            parent.send_signal(signal.SIGSTOP)
+        os.kill(workers[rank], signal.SIGKILL)
+        if noticed == "by the other":
+            limit = time.monotonic() + LONG
+            while not ended(workers[1 - rank]):
+                assert time.monotonic() < limit, (tmp_path / "told").read_text()
+                time.sleep(0.01)
+            parent.send_signal(signal.SIGCONT)
         assert parent.wait(300) != 0
         output.seek(0)
         told = output.read()
         output.close()
         (tmp_path / "told").unlink()
         assert f"Signal {signal.SIGKILL.value} (SIGKILL)" in told, told
+        assert "scripts/run.py" not in told, told  # no traceback of ours
+        if noticed == "by the other" and rank == 1:  # the main process is left to tell
+            assert "error: another process of this launch is gone" in told, told
+            assert "start the same command again" in told, told
         one.recover(tmp_path, says="was begun before and has no record")
