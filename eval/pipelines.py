@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.assets import ASSETS, RESTORE, folder_sha256
-from eval.errors import RunError
+from eval.errors import RunError, first_line
 from eval.models.random_pipelines import PIPELINES, random_pipeline
 from eval.models.tiny import tiny_pipeline
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
@@ -133,7 +133,7 @@ def unreachable(model: ModelConfig, error: OSError) -> RunError:
     """The sentence for a model that neither the hub nor its cache gives."""
     return RunError(
         f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub "
-        f"({_first_line(error)}); connect this machine, or copy the pipeline's folder here and give it with "
+        f"({_cause(error)}); connect this machine, or copy the pipeline's folder here and give it with "
         "model.path=FOLDER"
     )
 
@@ -167,7 +167,7 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
             )
     except OSError as error:
         raise RunError(
-            f"model {model.name}: {folder} cannot be loaded ({_first_line(error)}); it must hold every component of "
+            f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
             "the pipeline with weights as safetensors"
         ) from error
 
@@ -176,11 +176,9 @@ def _networks(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
 
 
-def _first_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     """The reason in one line: diffusers puts its own page of advice around the cause that a user can act on."""
-    error = error.__cause__ or error
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")
+    return first_line(error.__cause__ or error).rstrip(".")
 
 
 def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:

@@ -83,13 +83,13 @@ def _comparing(rows: Mapping[str, dict], config: dict) -> Compare:
         if reference is None:
             raise RunError(f"{run_id(rows[method])} was run without metrics")
         return score(
-            run.images(),
+            run.images,
             reference,
             run.row.metrics,
             cache=run.row.cache,
             device=run.row.sampler.device,
             bootstrap=run.row.bootstrap,
-            against={name: other.images() for name, other in others.items()},
+            against={name: other.images for name, other in others.items()},
         )
 
     def compare(method: str, other: str) -> dict[str, dict]:

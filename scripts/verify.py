@@ -99,7 +99,7 @@ def _images(run: Recorded) -> list[Finding]:
     if gone:
         told = f"{len(gone)} of {len(run.items)} are missing or damaged (first: {gone[0]})"
         return [Finding("images", DIFFERENT, told)]
-    facts = image_facts(run.items, run.folder, run.row.sampler)
+    facts = image_facts(run.items, run.folder, run.images, run.row.sampler)
     kept = run.record["images"]
     return [
         _same("images", *(f"{images['n']}, {len(images['invalid'])} invalid" for images in (facts, kept))),
@@ -118,7 +118,7 @@ def _scores(run: Recorded) -> list[Finding]:
     ]
     if reference is None:
         return findings
-    images = run.images()
+    images = run.images
     others = {name: _pictures(run, other) for name, other in run.record.get("against", {}).items()}
     with tempfile.TemporaryDirectory() as cache:
         again = score(

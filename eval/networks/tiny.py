@@ -13,7 +13,7 @@ import torch
 
 from eval.assets import ASSETS, RESTORE, whole_safetensors
 from eval.clip_score import EmbedTexts
-from eval.errors import RunError
+from eval.errors import RunError, first_line
 from eval.features import Embed, Prepare
 from eval.networks.smoke import prepare
 from eval.networks.weights import file_sha256
@@ -109,7 +109,9 @@ class TinyClip(_Shipped):
         try:
             return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"tokenizer {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
+            raise RunError(
+                f"tokenizer {folder} cannot be loaded ({first_line(error).rstrip('.')}); {RESTORE}"
+            ) from error
 
 
 def _load(kind: type, folder: Path) -> torch.nn.Module:
@@ -121,11 +123,7 @@ def _load(kind: type, folder: Path) -> torch.nn.Module:
         with torch.random.fork_rng(devices=[]), silent_loading():
             model, told = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise RunError(f"network {folder} cannot be loaded ({_first_line(error)}); {RESTORE}") from error
+        raise RunError(f"network {folder} cannot be loaded ({first_line(error).rstrip('.')}); {RESTORE}") from error
     if wrong := sorted({*told["missing_keys"], *told["unexpected_keys"]}):
         raise RunError(f"network {folder}: {len(wrong)} weights do not fit its config (first: {wrong[0]}); {RESTORE}")
     return model.eval()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")

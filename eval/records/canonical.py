@@ -50,6 +50,16 @@ def canonical_json(value: Any, where: str = "config") -> str:
     return json.dumps(_whole(plain(value, where)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def flat_options(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted name: {"window.down": 2, "ratio": 0.5}. An empty one inside stays a value."""
+    if not isinstance(value, Mapping) or (prefix and not value):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flat_options(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}

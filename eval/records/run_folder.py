@@ -243,17 +243,18 @@ class RunFolder:
 
 
 def _parse_weights(text: str) -> dict:
-    hashes = json.loads(text)
-    if not isinstance(hashes, dict):
-        raise ValueError("it is not a mapping")
-    return hashes
+    return _mapping(json.loads(text))
 
 
 def _parse_config(text: str) -> tuple[dict, str]:
-    config = yaml.safe_load(text)
-    if not isinstance(config, dict):
-        raise ValueError("it is not a mapping")
+    config = _mapping(yaml.safe_load(text))
     return plain(config), pixel_hash(config)
+
+
+def _mapping(value: object) -> dict:
+    if not isinstance(value, dict):
+        raise ValueError("it is not a mapping")
+    return value
 
 
 def _parse_manifest(text: str) -> list[dict]:

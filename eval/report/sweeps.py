@@ -1,10 +1,8 @@
 """Curves over an option: records that differ in the value of one number of their method, and in nothing else."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from eval.records.canonical import canonical_json
+from eval.records.canonical import canonical_json, flat_options
 from eval.report.gather import Entry, Gathered
 
 
@@ -25,7 +23,7 @@ def curves(gathered: Gathered) -> dict[str, list[Curve]]:
         record = entry.line.record
         if record is None or record["status"] == "failed":
             continue
-        options = _flat(record["config"]["method"])
+        options = flat_options(record["config"]["method"])
         for option, value in options.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
@@ -45,12 +43,3 @@ def curves(gathered: Gathered) -> dict[str, list[Curve]]:
 def _name(entries: tuple[Entry, ...]) -> str:
     """The shortest of the rows' names: that of the row that departs least from the shipped options."""
     return min((entry.name for entry in entries), key=len)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    parts = {}
-    for key, inner in value.items():
-        parts |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return parts

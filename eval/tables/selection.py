@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.errors import RunError
 from eval.records import run_id
-from eval.records.canonical import canonical_json
+from eval.records.canonical import canonical_json, flat_options
 from eval.tables.spec import TableRow, TableSpec
 
 _BEST_FIRST = ("ok", "invalid", "failed")
@@ -29,7 +29,7 @@ def choose(records: Sequence[dict], select: Mapping[str, Any] | None) -> list[di
     """
     select = dict(select or {})
     start = str(select.pop("protocol", ""))
-    flat = [_flat(record["protocol"]) for record in records]
+    flat = [flat_options(record["protocol"]) for record in records]
     for field in select:
         names = {name for fields in flat for name in fields}
         if records and not any(name in names for name in (field, f"{field}.name")):
@@ -59,7 +59,7 @@ def refuse_mixed(records: Sequence[dict], table: str) -> None:
     groups = _protocols(records)
     if len(groups) < 2:
         return
-    flats = [_flat(group[0]["protocol"]) for group in groups]
+    flats = [flat_options(group[0]["protocol"]) for group in groups]
     fields = sorted(field for field in set().union(*flats) if len({canonical_json(f.get(field)) for f in flats}) > 1)
     raise RunError(
         f"{table} would mix {len(groups)} protocols, which differ in {', '.join(fields)}: {_listed(records)}; "
@@ -174,13 +174,3 @@ def _extra_order(extra: Extra, order: Mapping[str, int]) -> tuple:
     ]
     method = extra.record["method"]
     return (order.get(method, len(order)), method, values, run_id(extra.record))
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {
-        name: item
-        for key, inner in value.items()
-        for name, item in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

@@ -10,7 +10,7 @@ import yaml
 
 from eval import atomic
 from eval.records import run_id
-from eval.records.canonical import canonical_json
+from eval.records.canonical import canonical_json, flat_options
 from eval.tables import seconds_interval
 
 UNFINISHED = "unfinished"
@@ -73,19 +73,13 @@ def _method(name: str) -> str:
 
 def _options(config: Mapping) -> dict[str, Any]:
     """What changes pixels, flat: {"method.window.down": 2, "sampler.steps": 50}."""
-    flat: dict[str, Any] = {}
-    for group in OPTIONS:
-        _flatten(config.get(group), group, flat)
+    flat = flat_options({group: config.get(group) for group in OPTIONS})
     flat.pop("sampler.batch_size", None)
-    return {name: value for name, value in flat.items() if not name.endswith("._target_")}
+    return {name: _cell(value) for name, value in flat.items() if not name.endswith("._target_")}
 
 
-def _flatten(value: Any, name: str, into: dict[str, Any]) -> None:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            _flatten(inner, f"{name}.{key}", into)
-    else:
-        into[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, list | Mapping) else value
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | Mapping) else value
 
 
 def _differing(runs: Mapping[str, Mapping]) -> list[str]:

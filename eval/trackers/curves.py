@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from eval.records.canonical import canonical_json
+from eval.records.canonical import canonical_json, flat_options
 from eval.tables.spec import SECONDS
 
 
@@ -29,16 +28,6 @@ def numbers(record: Mapping) -> dict[str, float]:
 def curves(record: Mapping, others: Sequence[Mapping]) -> tuple[Curve, ...]:
     """The curves of `record` itself, and those through it over each option in which alone `others` differ from it."""
     return (*_of_calls(record), *_over_options(record, others))
-
-
-def flat_options(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested options by dotted name."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= flat_options(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def _of_calls(record: Mapping) -> list[Curve]:

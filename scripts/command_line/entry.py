@@ -14,8 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from eval.errors import RunError
-from scripts.command_line.nearest import explain, first_line
+from eval.errors import RunError, first_line
+from scripts.command_line.nearest import explain
 from scripts.command_line.trust import check_composed, named_on_command_line, vetting
 
 ROOT = Path(__file__).parents[2]

@@ -11,6 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from eval.errors import first_line
+
 
 def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str = "config") -> str:
     """One sentence for an error that Hydra or OmegaConf raised while composing `arguments` over conf/`config`.yaml."""
@@ -105,8 +107,3 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     listed = ", ".join(sorted(known)) or "none"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f", the nearest is {nearest[0]}; there are {listed}" if nearest else f"; there are {listed}"
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message that says something: OmegaConf adds a page of its own state."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

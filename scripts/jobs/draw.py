@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 from eval.errors import RunError
 from eval.generate import generate
 from eval.images import verify
+from eval.pictures import ImageSet
 from eval.pipelines import pipe_identity
 from eval.prompts import PromptItem
 from eval.provenance import collect
@@ -20,7 +21,6 @@ from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row
 from scripts.jobs.serving import check_served
 from scripts.jobs.session import Session
-from scripts.jobs.siblings import image_set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
     return pipe
 
 
-def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> dict:
-    """What a record says of the images. RunError where some are missing or do not decode."""
+def image_facts(items: list[PromptItem], folder: RunFolder, images: ImageSet, sampler: SamplerConfig) -> dict:
+    """What a record says of the `images` of a run. RunError where some are missing or do not decode."""
     check = verify(items, folder.images, (sampler.width, sampler.height))
     if not check.complete:
         gone = [*check.missing, *check.broken]
@@ -95,7 +95,6 @@ def image_facts(items: list[PromptItem], folder: RunFolder, sampler: SamplerConf
     keys = {item.file: item.key for item in items}
     flagged = [("NaN", name) for name in check.nan] + [("constant", name) for name in check.constant]
     invalid = [{"key": keys[name], "why": why} for why, name in sorted(flagged, key=lambda pair: pair[1])]
-    images = image_set(folder, items)
     return {"n": len(items), "invalid": invalid, "foreign": list(check.foreign), "sha256": images.hash}
 
 

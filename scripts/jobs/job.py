@@ -11,6 +11,7 @@ import torch
 
 from eval.errors import RunError
 from eval.metrics import check_reference, score
+from eval.pictures import ImageSet
 from eval.prompts import PromptItem
 from eval.provenance import collect, cpu, gpu
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
@@ -135,9 +136,11 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
         drawn = redraw(row, session, folder, checked.items, finished) if damaged else _drawn_before(finished)
     with session.team.phase():
         if session.team.is_main:
-            metrics = _score(row, folder, checked, against) if scoring else finished["metrics"]
+            images = image_set(folder, checked.items)
+            metrics = _score(row, images, checked, against) if scoring else finished["metrics"]
             scored_by = code() if scoring else finished.get("scored_by")
-            folder.write_record(_record(row, folder, checked, drawn, metrics, against) | {"scored_by": scored_by})
+            facts = image_facts(checked.items, folder, images, row.sampler)
+            folder.write_record(_record(row, checked, drawn, facts, metrics, against) | {"scored_by": scored_by})
     return "done" if drawing or damaged else "rescored"
 
 
@@ -175,10 +178,9 @@ def _drawn_before(finished: dict) -> Drawn:
     return Drawn(finished["merges"], finished["timing"], finished["provenance"])
 
 
-def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
+def _score(row: Row, own: ImageSet, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
     if checked.reference is None:
         return {}
-    own = image_set(folder, checked.items)
     others = {name: sibling_images(row, record, checked.items) for name, record in against.items()}
     return score(
         own,
@@ -191,10 +193,7 @@ def _score(row: Row, folder: RunFolder, checked: Checked, against: dict[str, dic
     )
 
 
-def _record(
-    row: Row, folder: RunFolder, checked: Checked, drawn: Drawn, metrics: dict, against: dict[str, dict]
-) -> dict:
-    images = image_facts(checked.items, folder, row.sampler)
+def _record(row: Row, checked: Checked, drawn: Drawn, images: dict, metrics: dict, against: dict[str, dict]) -> dict:
     return {
         **_identity(row, checked),
         "status": status_of(images["n"], len(images["invalid"])),

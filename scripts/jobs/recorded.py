@@ -1,6 +1,7 @@
 """From a record back to the objects that made it: what scores a run again takes them from here."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,8 +26,9 @@ class Recorded:
     folder: RunFolder
     items: list[PromptItem]
 
+    @functools.cached_property
     def images(self) -> ImageSet:
-        """Its pictures. RunError where one is not there."""
+        """Its pictures, read as they are at the first call. RunError where one is not there."""
         return image_set(self.folder, self.items)
 
     def reference(self) -> ReferenceSet | ReferenceMoments | None:

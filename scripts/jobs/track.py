@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from eval.records import RunFolder, load_records, run_id
+from eval.records.canonical import flat_options
 from eval.trackers import Tracked, Tracker, send
-from eval.trackers.curves import curves, flat_options, numbers
+from eval.trackers.curves import curves, numbers
 from eval.trackers.sheet import sheet
 from scripts.jobs.row import Row
 
