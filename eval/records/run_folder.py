@@ -16,8 +16,9 @@ import yaml
 from eval import atomic
 from eval.errors import RunError
 from eval.records.canonical import canonical_json, pixel_hash, plain
+from eval.records.contents import check_files, check_version, parse_config, parse_manifest, parse_weights
 from eval.records.lock import exclusive, shared
-from eval.records.schema import RECORD_VERSION, check_name, validate_record
+from eval.records.schema import check_name, validate_record
 
 _log = logging.getLogger(__name__)
 _MIB = 1024**2
@@ -95,7 +96,7 @@ class RunFolder:
             for folder in (self.path, self.images):
                 atomic.clear(folder)
         self._refuse_links()
-        kept = self._read("config.yaml", _parse_config)
+        kept = self._read("config.yaml", parse_config)
         if kept is not None and kept[1] != self.hash:
             raise RunError(
                 f"Run folder {self.path} holds a config.yaml that hashes to {kept[1]}, not to the folder's "
@@ -138,7 +139,7 @@ class RunFolder:
         RunError: the pictures that are there were drawn with others.
         """
         with self.lock_start():
-            kept = self._read("weights.json", _parse_weights)
+            kept = self._read("weights.json", parse_weights)
             if kept is None:
                 with _writing(self.path):
                     atomic.write_json(self.path / "weights.json", dict(hashes))
@@ -154,7 +155,7 @@ class RunFolder:
 
         RunError: it cannot be read, or a file name in it would leave the folder.
         """
-        items = self._read("manifest.jsonl", _parse_manifest)
+        items = self._read("manifest.jsonl", parse_manifest)
         if items is not None:
             check_files(items, self.path / "manifest.jsonl")
         return items
@@ -172,7 +173,7 @@ class RunFolder:
 
         RunError: it cannot be read, or was written by another version of the harness.
         """
-        record = self._read("record.json", json.loads, check=_check_version)
+        record = self._read("record.json", json.loads, check=check_version)
         if record is None:
             return None
         try:
@@ -242,54 +243,8 @@ class RunFolder:
         _log.warning("%s is corrupt (%s): set aside as %s; it is made anew.", path, why, aside.name)
 
 
-def _parse_weights(text: str) -> dict:
-    return _mapping(json.loads(text))
-
-
-def _parse_config(text: str) -> tuple[dict, str]:
-    config = _mapping(yaml.safe_load(text))
-    return plain(config), pixel_hash(config)
-
-
-def _mapping(value: object) -> dict:
-    if not isinstance(value, dict):
-        raise ValueError("it is not a mapping")
-    return value
-
-
-def _parse_manifest(text: str) -> list[dict]:
-    # Not splitlines(): a prompt may hold U+2028, which JSON does not escape.
-    items = [json.loads(line) for line in text.split("\n")[:-1]]
-    if not text.endswith("\n") or not all(isinstance(item, dict) for item in items):
-        raise ValueError("not one JSON object per line")
-    return items
-
-
-def _check_version(record: Any, path: Path) -> None:
-    version = record.get("record_version") if isinstance(record, dict) else None
-    if isinstance(version, int) and version != RECORD_VERSION:
-        raise RunError(
-            f"{path} is of record version {version} and this harness reads version {RECORD_VERSION}; "
-            f"use the version that wrote it, or move the file away to have it made anew from the images."
-        )
-
-
 def _as_dict(item: Any) -> dict:
     return dataclasses.asdict(item) if dataclasses.is_dataclass(item) else dict(item)
-
-
-def check_files(items: Iterable[Mapping], path: Path) -> None:
-    """RunError, naming the manifest `path`, unless every item has a plain file name of its own."""
-    seen = set()
-    for item in items:
-        name = item.get("file")
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}", name):
-            raise RunError(
-                f"{path} names the file {name!r:.80}; a file name is at most 200 letters, digits, '_', '-' and '.'."
-            )
-        if name in seen:
-            raise RunError(f"{path} names the file {name!r} twice; every image has its own.")
-        seen.add(name)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import RunError
-from eval.records.run_folder import check_files
+from eval.records.contents import check_files
 from eval.report.gather import Entry, Gathered
 from eval.report.thumbnails import data_uri, likeness, thumbnail
 
