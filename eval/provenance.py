@@ -121,6 +121,12 @@ def cpu() -> dict:
     }
 
 
+def device_name(device: str | torch.device) -> str:
+    """What the device is called: the GPU's name, or the processor's model."""
+    found = gpu(torch.device(device))
+    return found["name"] if found else cpu()["model"] or "CPU"
+
+
 def _cpu_model() -> str:
     table = Path("/proc/cpuinfo")
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []

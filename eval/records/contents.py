@@ -18,6 +18,16 @@ def parse_weights(text: str) -> dict:
     return _mapping(json.loads(text))
 
 
+def parse_shards(text: str) -> list[dict]:
+    """shards.json: what drew each part."""
+    entries = json.loads(text)
+    if not isinstance(entries, list):
+        raise ValueError("it is not a list")
+    if not all(isinstance(_mapping(entry).get("batch_size_drawn"), int) for entry in entries):
+        raise ValueError("an entry does not say its batch_size_drawn")
+    return entries
+
+
 def parse_config(text: str) -> tuple[dict, str]:
     """config.yaml, and its hash."""
     config = _mapping(yaml.safe_load(text))

@@ -16,13 +16,13 @@ import yaml
 from eval import atomic
 from eval.errors import RunError
 from eval.records.canonical import canonical_json, pixel_hash, plain
-from eval.records.contents import check_files, check_version, parse_config, parse_manifest, parse_weights
+from eval.records.contents import check_files, check_version, parse_config, parse_manifest, parse_shards, parse_weights
 from eval.records.lock import exclusive, shared
 from eval.records.schema import check_name, validate_record
 
 _log = logging.getLogger(__name__)
 _MIB = 1024**2
-FILES = ("config.yaml", "manifest.jsonl", "weights.json", "record.json")
+FILES = ("config.yaml", "manifest.jsonl", "weights.json", "shards.json", "record.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +149,17 @@ class RunFolder:
                     f"Run folder {self.path} holds pictures drawn with other weights than the model has now "
                     f"({', '.join(other)}); put those back, or move the folder away and run again."
                 )
+
+    def add_shard(self, drawn: Mapping) -> None:
+        """Keep by what a part of the images was drawn, beside what is kept of other parts."""
+        with self.lock_start():
+            entries = [*self.read_shards(), plain(drawn)]
+            with _writing(self.path):
+                atomic.write_json(self.path / "shards.json", entries)
+
+    def read_shards(self) -> list[dict]:
+        """What `add_shard` has kept, in the order in which the parts ended. A corrupt file is set aside and said."""
+        return self._read("shards.json", parse_shards) or []
 
     def read_manifest(self) -> list[dict] | None:
         """The kept manifest, or None if there is none or it was corrupt (then it is set aside and said).

@@ -87,6 +87,13 @@ def _check_provenance(provenance: Mapping) -> None:
     _is("record.provenance.date", provenance.get("date"), (str,))
     _is("record.provenance.git", provenance.get("git"), (dict,))
     _is("record.provenance.git.sha", provenance["git"].get("sha"), (str, type(None)))
+    _is("record.provenance.run", provenance.get("run"), (dict, type(None)))
+    shards = (provenance.get("run") or {}).get("shards")
+    _is("record.provenance.run.shards", shards, (list, type(None)))
+    for index, shard in enumerate(shards or ()):
+        where = f"record.provenance.run.shards[{index}]"
+        _is(where, shard, (dict,))
+        _is(f"{where}.device_name", shard.get("device_name"), (str,))
 
 
 def _check_timing(timing: Mapping) -> None:

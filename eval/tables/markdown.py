@@ -190,12 +190,15 @@ def _facts(records: list[dict]) -> list[str]:
     networks = facts["metrics"].get("networks") or {}
     ways = _sorted(_timed(record) for record in records if record.get("timing"))
     seconds = f"Seconds: {'; '.join(ways)}" + ("; those timed differently do not compare." if len(ways) > 1 else ".")
+    drawn_on = _sorted(shard["device_name"] for record in records for shard in _shards(record))
+    elsewhere = [name for name in drawn_on if name != facts["device_name"]]
+    device = facts["device_name"] + (f" (pictures also drawn on {', '.join(elsewhere)})" if elsewhere else "")
     return [
         f"Protocol {protocol['protocol_hash']}: model {_escape(model)}, {_pairs(sampler)}.",
         f"Metrics: profile {_escape(facts['metrics'].get('profile'))}; {_pairs(networks) or 'no networks'}.",
         f"n = {facts['n']} images against {facts['n_reference']} reference pictures; "
         f"run seed {', '.join(seeds) or '?'}.",
-        f"Device: {_escape(facts['device_name'])}; dates: {' to '.join(days[:1] + days[1:][-1:]) or '?'}; "
+        f"Device: {_escape(device)}; dates: {' to '.join(days[:1] + days[1:][-1:]) or '?'}; "
         f"code: {', '.join(_sorted(_code(part) for record in records for part in _parts(record)))}.",
         *([_escape(seconds)] if ways else []),
     ]
@@ -210,8 +213,13 @@ def _timed(record: dict) -> str:
 
 def _parts(record: dict) -> list[dict]:
     """What a record keeps of the code that drew, timed and scored."""
-    parts = (record["provenance"], _mapping(record.get("timing")).get("by"), record.get("scored_by"))
+    parts = (record["provenance"], *_shards(record), _mapping(record.get("timing")).get("by"), record.get("scored_by"))
     return [_mapping(part) for part in parts if part]
+
+
+def _shards(record: dict) -> list[dict]:
+    """What a record keeps of the jobs that drew parts of its run."""
+    return _mapping(record["provenance"].get("run")).get("shards") or []
 
 
 def _code(part: dict) -> str:

@@ -12,7 +12,7 @@ from eval.images import verify
 from eval.pictures import ImageSet
 from eval.pipelines import pipe_identity
 from eval.prompts import PromptItem
-from eval.provenance import collect
+from eval.provenance import collect, device_name
 from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import measure
@@ -58,20 +58,28 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
                 _probe(pipe, row.sampler, items[0], on_pipe)
             on_pipe.check(row.name)
         merges = on_pipe.report()
-    facts = _provenance(row, identity, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)))
+    shards = team.from_main(folder.read_shards)
+    facts = _provenance(row, identity, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)), shards)
     return Drawn(merges, timing, facts, sum(team.from_all(made)))
 
 
 def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
-    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`."""
+    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`.
+
+    What drew them is kept beside them, for the record of the job that closes the run.
+    """
     with session.team.phase():
         pipe = _pipeline(row, session)
         if session.team.is_main:
             folder.keep_weights(pipe_identity(pipe)["weights"])
     with applied(pipe, row.method, row.backend) as on_pipe, session.team.phase():
-        _generate(row, session, folder, items, pipe, on_pipe)
+        drawn_in, made = _generate(row, session, folder, items, pipe, on_pipe)
         if _has_worked(on_pipe):
             on_pipe.check(row.name)
+    drawn_in, made = min(session.team.from_all(drawn_in)), sum(session.team.from_all(made))
+    with session.team.phase():
+        if session.team.is_main and made:
+            folder.add_shard(_shard_facts(row, made, drawn_in))
 
 
 def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
@@ -165,9 +173,16 @@ def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on
     call_pipeline(pipe, [item.prompt], [item.seed], sampler)
 
 
-def _provenance(row: Row, identity: dict, sampler: SamplerConfig, drawn_in: int) -> dict:
+def _shard_facts(row: Row, made: int, drawn_in: int) -> dict:
+    drawn = {"shard": row.shard.name, "images": made, "batch_size_drawn": drawn_in}
+    return {**drawn, "device_name": device_name(row.sampler.device), "torch": torch.__version__, **code()}
+
+
+def _provenance(row: Row, identity: dict, sampler: SamplerConfig, drawn_in: int, shards: list[dict]) -> dict:
+    """`shards`: what is kept of parts that other jobs have drawn."""
     chosen = {
         key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }
-    facts = {**chosen, "batch_size_drawn": min(drawn_in, sampler.batch_size), "model": identity}
+    smallest = min(drawn_in, sampler.batch_size, *(shard["batch_size_drawn"] for shard in shards))
+    facts = {**chosen, "batch_size_drawn": smallest, "model": identity, **({"shards": shards} if shards else {})}
     return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

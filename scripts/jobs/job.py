@@ -7,13 +7,11 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from eval.errors import RunError
 from eval.metrics import check_reference, score
 from eval.pictures import ImageSet
 from eval.prompts import PromptItem
-from eval.provenance import collect, cpu, gpu
+from eval.provenance import collect, device_name
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
@@ -75,7 +73,7 @@ def preflight(row: Row, session: Session) -> Checked:
     if row.metrics.profile != "none":
         reference = session.reference(row.reference, row.prompts.selected(), row.cache, load_reference)
         check_reference(reference, row.metrics)
-    return Checked(items, reference, protocol_of(row, items, reference, _device_name(row.sampler.device)))
+    return Checked(items, reference, protocol_of(row, items, reference, device_name(row.sampler.device)))
 
 
 def protocol_of(
@@ -240,7 +238,3 @@ def _networks(metrics: Any) -> dict[str, str]:
         return {}
     networks = metrics.frechet | metrics.kernel | metrics.text
     return {name: network.identity for name, network in networks.items()}
-
-
-def _device_name(device: str) -> str:
-    return (cpu()["model"] or "CPU") if device == "cpu" else gpu(torch.device(device))["name"]

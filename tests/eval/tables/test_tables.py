@@ -71,6 +71,16 @@ def test_smoke_numbers_never_stand_under_fid() -> None:
     assert {"fid_smoke", "clip_smoke", "fid_smoke_low", "fid_smoke_minus_none", "paper_fid"} <= set(columns)
 
 
+def test_pictures_that_other_machines_drew_are_told(tmp_path: Path) -> None:
+    record = make_record("retom", fid=35.0, **SHIPPED)
+    git = {"sha": "f" * 40, "dirty": True, "reason": None}
+    record["provenance"]["run"] = {"shards": [{"device_name": "Another GPU", "batch_size_drawn": 1, "git": git}]}
+    _, page = write_table(build_table(make_spec(), [record]), tmp_path)
+    text = page.read_text()
+    assert f"{record['protocol']['device_name']} (pictures also drawn on Another GPU)" in text
+    assert "ffffffffffff with changes" in text
+
+
 def test_numbers_keep_full_precision(tmp_path: Path) -> None:
     record = make_record("retom", fid=35.1 + math.pi * 1e-9, **SHIPPED)
     csv, _ = write_table(build_table(make_spec(), [record]), tmp_path)

@@ -8,6 +8,7 @@ from eval.errors import RunError
 from eval.records import RunFolder
 from scripts.jobs.job import run_job
 from scripts.jobs.row import Row
+from tests.scripts.conftest import SmallMemory
 
 CUT = ("method=retom_random", "prompts.classes=3", "sampler.batch_size=2", "shard.count=2")
 
@@ -37,8 +38,36 @@ def test_a_run_in_parts_is_the_run_in_one_piece(smallest_row, session) -> None:
     assert folder_of(whole).read_record() is None
     assert run_job(smallest_row(*CUT, "shard.index=close"), session) == "done"
     assert (pictures(whole), what_must_be_equal(whole)) == (images, record)
+    shards = folder_of(whole).read_record()["provenance"]["run"]["shards"]
+    assert [(shard["shard"], shard["images"], shard["batch_size_drawn"]) for shard in shards] == [
+        ("1-of-2", 1, 2),
+        ("0-of-2", 2, 2),
+    ]
+    assert all(shard["device_name"] and shard["date"] and "sha" in shard["git"] for shard in shards)
     assert run_job(parts[0], session) == "already finished"
     assert run_job(whole, session) == "already finished"
+
+
+def test_a_smaller_batch_of_a_shard_is_recorded(smallest_row, session, caplog) -> None:
+    part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
+    with SmallMemory(session.pipeline(part.model, part.sampler).unet, images=1):
+        run_job(part, session)
+    for row in (part, other, close):  # the first has nothing left to draw, and is not kept twice
+        run_job(row, session)
+    run = folder_of(close).read_record()["provenance"]["run"]
+    assert (run["batch_size"], run["batch_size_drawn"]) == (2, 1)
+    assert [shard["batch_size_drawn"] for shard in run["shards"]] == [1, 2]
+
+
+def test_damaged_facts_of_the_shards_are_set_aside(smallest_row, session, caplog) -> None:
+    part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
+    run_job(part, session)
+    (folder_of(part).path / "shards.json").write_text('[{"shard": "0-of-2"}]')
+    run_job(other, session)
+    assert "shards.json is corrupt (an entry does not say its batch_size_drawn)" in caplog.text
+    run_job(close, session)
+    shards = folder_of(close).read_record()["provenance"]["run"]["shards"]
+    assert [shard["shard"] for shard in shards] == ["1-of-2"]
 
 
 def test_a_missing_shard_is_told_by_the_closing_job_and_mended_by_that_shard(smallest_row, session) -> None:
