@@ -4,6 +4,7 @@ Grids beside the two main ones have a name of their own, which follows the devic
 cells where `bench.only` chooses some. A part replaces no whole.
 """
 
+import difflib
 import os
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.bench.cells import Cell, expand
 from eval.bench.table import write_bench
+from eval.checks import check_integer
 from eval.errors import RunError
 from eval.provenance import collect
 from eval.sampler import check_device
@@ -39,9 +41,11 @@ def run_bench(config: Mapping[str, Any]) -> int:
     bench = config["bench"]
     check_device(bench["device"])
     cells = expand(_chosen(bench), bench["device"])
-    threads = bench["threads"] or torch.get_num_threads()
+    _check_methods(cells, bench["methods"])
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    if bench["threads"] is not None:
+        check_integer("threads", bench["threads"], 1)
+        torch.set_num_threads(bench["threads"])
     try:
         rows, paths = _measure(cells, config)
     finally:
@@ -56,13 +60,24 @@ def run_bench(config: Mapping[str, Any]) -> int:
 
 def _chosen(bench: Mapping[str, Any]) -> dict[str, Any]:
     """The families of cells that `only` names; all of them where it names none."""
-    families = {name: family for name, family in bench["cells"].items() if family}
+    families = {name: family for name, family in (bench["cells"] or {}).items() if family}
+    if not isinstance(bench["only"], list | None):
+        raise RunError(f"only must be a list of cells, [{bench['only']}] for one, or null for all")
     unknown = [name for name in bench["only"] or () if name not in families]
     if unknown:
         raise RunError(f"only names {unknown[0]}, which is no cell; there are {', '.join(families)}")
     if not families:
         raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
     return {name: families[name] for name in bench["only"] or families}
+
+
+def _check_methods(cells: list[Cell], specs: Mapping[str, Any]) -> None:
+    """RunError for a name that is no method: it would be told after the cells before it, which may take an hour."""
+    for name in dict.fromkeys(name for cell in cells for name in cell.methods):
+        if name not in specs:
+            near = difflib.get_close_matches(str(name), specs, n=1)
+            nearest = f", the nearest is {near[0]}" if near else ""
+            raise RunError(f"unknown method {name!r} in cells{nearest}; methods has {', '.join(specs)}")
 
 
 def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Path]]:

@@ -59,6 +59,8 @@ class Cell:
         check_integer("warmup", self.warmup, 1)
         if not self.methods:
             raise ValueError("methods must name at least one method, got none")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"methods must name each method once, got {', '.join(self.methods)}")
         if self.level == "site":
             self._check_site()
         elif self.model not in MODELS:
@@ -103,6 +105,8 @@ def expand(families: Mapping[str, Mapping[str, Any]], device: str) -> list[Cell]
 
 
 def _expand(family: Mapping[str, Any], device: str) -> list[Cell]:
+    if not isinstance(family, Mapping):
+        raise ValueError(f"must be a mapping with the keys level, methods, rounds, ..., got {family!r}")
     level = family.get("level")
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
@@ -114,9 +118,10 @@ def _expand(family: Mapping[str, Any], device: str) -> list[Cell]:
     if missing:
         raise ValueError(f"{missing[0]} is missing")
     fixed = {key: family[key] for key in ("level", "rounds", "warmup") if key in family}
+    methods = tuple(_listed("methods", family["methods"]))
     axes = {key: _listed(key, family[key]) for key in AXES if key in family}
     return [
-        Cell(**fixed, **where, **dict(zip(axes, values, strict=True)), methods=tuple(family["methods"]), device=device)
+        Cell(**fixed, **where, **dict(zip(axes, values, strict=True)), methods=methods, device=device)
         for where in _places(level, family)
         for values in itertools.product(*axes.values())
     ]
@@ -124,9 +129,15 @@ def _expand(family: Mapping[str, Any], device: str) -> list[Cell]:
 
 def _places(level: str, family: Mapping[str, Any]) -> list[dict[str, Any]]:
     if level == "site":
-        return [dict(zip(("tokens", "channels", "heads"), shape, strict=True)) for shape in family["shapes"]]
+        return [_shape(shape) for shape in _listed("shapes", family["shapes"])]
     pairs = itertools.product(_listed("models", family["models"]), _listed("pixels", family["pixels"]))
     return [{"model": model, "pixels": pixels, "steps": family.get("steps")} for model, pixels in pairs]
+
+
+def _shape(shape: object) -> dict[str, Any]:
+    if not isinstance(shape, list | tuple) or len(shape) != 3:
+        raise ValueError(f"shapes must be lists [tokens, channels, heads], got {shape!r}")
+    return dict(zip(("tokens", "channels", "heads"), shape, strict=True))
 
 
 def _listed(name: str, values: object) -> Sequence[Any]:

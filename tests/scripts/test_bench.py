@@ -252,3 +252,22 @@ def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
     config["bench"]["only"] = ["c"]
     with pytest.raises(RunError, match="only names c, which is no cell; there are a, b"):
         run_bench(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"only": "a"}, RunError, r"only must be a list of cells, \[a\] for one, or null for all"),
+        ({"threads": 0}, ValueError, "threads must be an integer of at least 1, got 0"),
+        ({"threads": "two"}, ValueError, "threads must be an integer of at least 1, got 'two'"),
+        ({"cells": None}, RunError, "there is no cell to measure"),
+        ({"cells": {"a": {**TINY_SITE, "methods": ["retom_w2"]}}}, RunError, "the nearest is retom_w2_p"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_measured(hydra, tmp_path, changes, kind, message):
+    config = configured(hydra, tmp_path, a={**TINY_SITE, "methods": ["none"]})
+    config["bench"] |= changes
+    threads = torch.get_num_threads()
+    with pytest.raises(kind, match=message):
+        run_bench(config)
+    assert (list(tmp_path.iterdir()), torch.get_num_threads()) == ([], threads)

@@ -57,12 +57,22 @@ def test_all_axes_are_combined():
         ({"pixel": 3}, "unknown key 'pixel'; there are"),
         ({"level": "house"}, "level must be one of site, denoiser, pipeline, got 'house'"),
         ({"level": "denoiser", "shapes": None}, "unknown key 'shapes'"),
-        ({"methods": []}, "methods must name at least one method, got none"),
+        ({"methods": []}, "methods must be a list of at least one value, got \\[\\]"),
+        ({"methods": "none"}, "methods must be a list of at least one value, got 'none'"),
+        ({"methods": ["none", "none"]}, "methods must name each method once, got none, none"),
+        ({"shapes": [64, 32, 2]}, r"shapes must be lists \[tokens, channels, heads\], got 64"),
+        ({"shapes": None}, "shapes must be a list of at least one value, got None"),
+        ({"warmup": None}, "warmup must be an integer of at least 1, got None"),
     ],
 )
 def test_bad_cells_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         expand({"a": {**SITE, **changes}}, "cpu")
+
+
+def test_a_family_that_is_no_mapping_is_named():
+    with pytest.raises(ValueError, match=r"cells\.a: must be a mapping with the keys level, .*, got 5"):
+        expand({"a": 5}, "cpu")
 
 
 def test_methods_take_turns_after_their_warm_up():
