@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import math
-import numbers
 import re
 from collections.abc import Callable, Sequence
 
@@ -11,7 +10,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, PixArtAlphaPipeline, PixArtSigmaPipeline
 
-from eval.checks import check_integer
+from eval.checks import check_flag, check_integer, check_number
 from eval.compiling import compile_in_place
 from eval.errors import RunError
 
@@ -50,12 +49,9 @@ class SamplerConfig:
         for name in ("height", "width"):
             check_integer(name, getattr(self, name), 1)
             check_multiple(name, getattr(self, name), PIPELINE_MULTIPLE)
-        if not _is_number(self.guidance) or not 0 <= self.guidance < math.inf:
-            raise ValueError(f"guidance must be a number of at least 0, got {self.guidance!r}")
-        if not isinstance(self.device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
-        if not isinstance(self.compile, bool):
-            raise ValueError(f"compile must be true or false, got {self.compile!r}")
+        check_number("guidance", self.guidance, 0)
+        check_device_name(self.device)
+        check_flag("compile", self.compile)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -66,6 +62,12 @@ class SamplerConfig:
 def scheduler_names() -> list[str]:
     """The scheduler classes of the installed diffusers that torch can run."""
     return sorted(name for name in dir(diffusers.schedulers) if re.fullmatch(r"(?!Flax)\w+Scheduler", name))
+
+
+def check_device_name(device: object) -> None:
+    """ValueError where `device` is none that a configuration may name."""
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}")
 
 
 def check_device(device: str) -> None:
@@ -164,7 +166,3 @@ def _check_choice(name: str, value: object, allowed: list[str]) -> None:
         nearest = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)[0]
         listed = f" of {', '.join(allowed)}" if len(allowed) < 10 else ""
         raise ValueError(f"{name}: unknown {value!r}, the nearest{listed} is {nearest}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

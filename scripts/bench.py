@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.bench.cells import Cell, expand
 from eval.bench.table import write_bench
-from eval.checks import check_integer
+from eval.checks import check_flag, check_integer
 from eval.errors import RunError
 from eval.provenance import collect
-from eval.sampler import check_device
+from eval.sampler import check_device, check_device_name
 from scripts.bench_cases.cell import let_go, measure_cell
 from scripts.command_line.entry import ROOT, say, work_on_each
 
@@ -39,7 +39,9 @@ def run_bench(config: Mapping[str, Any]) -> int:
     ValueError, RunError: what can be known to be wrong before anything is measured.
     """
     bench = config["bench"]
+    check_device_name(bench["device"])
     check_device(bench["device"])
+    check_flag("memory", bench["memory"])
     cells = expand(_chosen(bench), bench["device"])
     _check_methods(cells, bench["methods"])
     before = torch.get_num_threads()

@@ -93,7 +93,9 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
 
 def _aside(group: str, composed: DictConfig) -> Any:
     """What is chosen beside the row itself; None where nothing is."""
-    options = OmegaConf.to_container(composed[group], resolve=True) if composed[group] is not None else None
+    options = composed[group]
+    if OmegaConf.is_config(options):
+        options = OmegaConf.to_container(options, resolve=True)
     return None if options is None else build(group, options, list(composed.trusted))
 
 

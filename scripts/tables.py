@@ -59,8 +59,15 @@ def _build_all(composed: DictConfig, arguments: Sequence[str] = ()) -> int:
 
 
 def table_options(config: dict) -> dict:
-    """What a resolved configuration asks of `eval.tables.build_table`. RunError: the reference runs cannot be read."""
+    """What a resolved configuration asks of `eval.tables.build_table`.
+
+    RunError: the reference runs cannot be read, or `select` or `seeds` is no such choice.
+    """
     references = read_references(ROOT / config["gates"])
+    if not isinstance(config["select"], dict | None):
+        raise RunError(f"select must be a mapping, such as {{model:tiny}}, or null, got {config['select']!r}")
+    if not isinstance(config["seeds"], list) or any(type(seed) is not int for seed in config["seeds"]):
+        raise RunError(f"seeds must be a list of integers, such as [0,1,2], got {config['seeds']!r}")
     return {"select": config["select"], "seeds": tuple(config["seeds"]), "references": references}
 
 
@@ -96,15 +103,19 @@ def table_specs(config: dict, records: Sequence[dict] | None = None) -> list[Tab
     """
     if not config["tables"]:
         raise RunError("there is no table to build; choose one with experiment=table1, experiment=table2 or another")
+    tables = config["tables"]
+    if not isinstance(tables, dict) or not all(isinstance(data, dict) for data in tables.values()):
+        raise RunError(f"tables must be a mapping of tables, which have the keys name and rows, got {tables!r}")
+    profile = {"profile": build("metrics", config["metrics"], config["trusted"]).profile}
+
+    def read(methods: dict) -> list[TableSpec]:
+        found = [{**data, **profile} for data in tables.values()]
+        return [TableSpec.from_data(data, methods=methods, backend=config["backend"]) for data in found]
+
     wanted = None
     if records is not None:
-        rows = {row["method"] for data in config["tables"].values() for row in data["rows"] if "method" in row}
-        wanted = rows | {record["method"] for record in records}
-    profile, methods = build("metrics", config["metrics"], config["trusted"]).profile, shipped_methods(config, wanted)
-    return [
-        TableSpec.from_data({**data, "profile": profile}, methods=methods, backend=config["backend"])
-        for data in config["tables"].values()
-    ]
+        wanted = {row.method for spec in read({}) for row in spec.rows} | {record["method"] for record in records}
+    return read(shipped_methods(config, wanted))
 
 
 def fitting(records: list[dict], config: dict) -> list[dict]:

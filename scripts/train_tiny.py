@@ -7,8 +7,9 @@ writes the model as its checkpoints have it, finished or not, with its figures o
 import sys
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from eval.checks import check_integer
 from eval.sampler import SamplerConfig
 from scripts.command_line.entry import say, work_on_each
 from training.loop import LoopConfig
@@ -25,10 +26,12 @@ def main() -> int:
 
 def work(composed: DictConfig) -> None:
     """Do every stage that the configuration names, in its order. ValueError, RunError: what cannot be done."""
-    for name in composed.stages:
-        if name not in (*STAGES, EXPORT):
-            raise ValueError(f"stages must be of {', '.join((*STAGES, EXPORT))}, got {name!r}")
-    if composed.threads:
+    known = (*STAGES, EXPORT)
+    if not isinstance(composed.stages, ListConfig) or not all(name in known for name in composed.stages):
+        raise ValueError(f"stages must be a list of {', '.join(known)}, got {composed.stages!r}")
+    check_integer("per_class", composed.per_class, 1)
+    if composed.threads is not None:
+        check_integer("threads", composed.threads, 1)
         torch.set_num_threads(composed.threads)
     training = Training(read(composed))
     sampler = SamplerConfig(**composed.sampler, height=64, width=64, batch_size=20)
@@ -42,8 +45,15 @@ def work(composed: DictConfig) -> None:
 def read(composed: DictConfig) -> TrainingConfig:
     """The checked configuration of a training. ValueError: a bad value."""
     config = OmegaConf.to_container(composed, resolve=True)
-    loops = {stage: LoopConfig(**config[stage]) for stage in STAGES}
+    loops = {stage: _loop(stage, config[stage]) for stage in STAGES}
     return TrainingConfig(**loops, **{key: config[key] for key in ("data", "out", "seed", "device", "dtype")})
+
+
+def _loop(stage: str, options: object) -> LoopConfig:
+    try:
+        return LoopConfig(**options)
+    except (ValueError, TypeError) as error:  # TypeError: no mapping, or a key that is missing or unknown
+        raise ValueError(f"{stage}: {error}") from error
 
 
 if __name__ == "__main__":

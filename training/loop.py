@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
+from eval.checks import check_flag, check_integer, check_number
 from eval.errors import RunError
 from training import checkpoint, curve
 from training.randomness import batch_indices, generator
@@ -36,13 +37,13 @@ class LoopConfig:
     save_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        if not 0 <= self.decay <= 1:
-            raise ValueError(f"decay must be between 0 and 1, got {self.decay!r}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be at least 0 and below 1, got {self.ema!r}")
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
+            check_integer(name, getattr(self, name), least)
+        for name in ("lr", "weight_decay", "clip", "save_minutes"):
+            check_number(name, getattr(self, name), 0)
+        check_number("decay", self.decay, 0, most=1)
+        check_number("ema", self.ema, 0, below=1)
+        check_flag("compile", self.compile)
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step`, counted from 0."""

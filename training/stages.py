@@ -11,6 +11,7 @@ from diffusers import AutoencoderTiny
 from transformers import CLIPModel, CLIPTokenizer
 
 from eval.atomic import write_json
+from eval.checks import check_integer
 from eval.errors import RunError
 from eval.networks.weights import file_sha256
 from training import autoencoder, checkpoint, classifier, clip, denoiser
@@ -45,8 +46,7 @@ class TrainingConfig:
             raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}, got {self.dtype!r}")
         if self.device not in ("cpu", "cuda"):
             raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {self.seed!r}")
+        check_integer("seed", self.seed, 0)
 
 
 class Training:

@@ -143,7 +143,7 @@ def _overview_spec(specs: Sequence[TableSpec]) -> TableSpec:
     labels = dict.fromkeys(label for spec in specs for label in spec.labels)
     return dataclasses.replace(
         specs[0],
-        name="the overview",
+        name="overview",
         labels=tuple(labels),
         metrics=(*QUALITY, SECONDS),
         rows=tuple(rows.values()),

@@ -1,5 +1,6 @@
 """Tables I and II from records: rebuilt whole every time, never appended to, nothing left out."""
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ import pandas
 import scipy.stats
 
 from eval import atomic
+from eval.errors import RunError
 from eval.judging.gates import Gate, check_gates, verdict
 from eval.records import run_id
 from eval.tables.markdown import render
 from eval.tables.seeds import by_row, spread
 from eval.tables.selection import Extra, assign, choose, refuse_mixed
-from eval.tables.spec import BESIDE, SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
+from eval.tables.spec import BESIDE, METRICS, SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
 
 BASELINE = "none"
 QUIET = f"{SECONDS}_quiet"
@@ -81,7 +83,8 @@ def build_table(
 
     `select` chooses among protocols, e.g. {"model": "tiny"} or {"protocol": "3fa2"}. Of several `seeds` (of the
     prompts) the first gives the numbers, and the spread over all stands beside them. `references`: eval.judging.gates.
-    RunError: the records are of several protocols (they are listed), or `select` fits none.
+    RunError: the records are of several protocols (they are listed), `select` fits none, or nothing measures one of
+    the metrics.
     """
     records, groups = by_row(records, seeds) if seeds else (records, {})
     records = choose(records, select)
@@ -90,6 +93,7 @@ def build_table(
     found, extras = assign(spec, records)
     used = [*found.values(), *(extra.record for extra in extras)]
     gates = check_gates(_with_baseline(used, records), references)
+    _check_metrics(spec, profile, records)
     columns = _columns(spec, profile, seeds)
     rows = [(row.labels, row.paper, found.get(row.method)) for row in spec.rows]
     rows += [({"model": _label(spec, extra)}, {}, extra.record) for extra in extras]
@@ -100,6 +104,15 @@ def build_table(
         more = _seed_cells(spec, profile, group) if seeds else {}
         lines.append(Line({**line.cells, **more, "gates": verdict(gates)}, record))
     return Table(spec, profile, columns, tuple(lines), tuple(seeds), gates)
+
+
+def _check_metrics(spec: TableSpec, profile: str, records: Sequence[dict]) -> None:
+    measured = {name for record in records for name in record["metrics"]}
+    for metric in spec.metrics:
+        if metric not in METRICS and metric_name(metric, profile) not in measured:
+            near = difflib.get_close_matches(metric, METRICS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(METRICS)}"
+            raise RunError(f"metrics of {spec.name} has {metric!r}, which nothing measures{hint}")
 
 
 def _with_baseline(used: Sequence[dict], records: Sequence[dict]) -> list[dict]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eval.records.schema import check_name
+
 EXTRA_ROWS = ("all", "options", "none")
 PROFILES = ("real", "smoke", "none")
 SECONDS = "s_per_im"
@@ -12,6 +14,8 @@ UNPAIRED = (SECONDS, "ssim")
 # Metrics whose values follow, beside those that the table is about.
 BESIDE = {"fid": ("kid",)}
 SMOKE = ("fid", "kid", "clip")
+# What the shipped profiles measure; a profile of a user's own may measure more.
+METRICS = ("fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14", "ssim", SECONDS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class TableSpec:
     extra_rows: which records beyond the paper's rows follow them: "all", other "options" of its methods, or "none".
     profile: names the columns while there is no record to tell ("smoke" gives fid_smoke and clip_smoke).
     kept: the files lie in results/ itself whatever the profile, to be kept in git.
-    ValueError: a name is unknown or twice there.
+    ValueError: a name is unknown, twice there, or none that a file can have.
     """
 
     name: str
@@ -51,6 +55,7 @@ class TableSpec:
     kept: bool = False
 
     def __post_init__(self) -> None:
+        check_name("the name of a table", self.name)
         for kind, value, allowed in (("extra_rows", self.extra_rows, EXTRA_ROWS), ("profile", self.profile, PROFILES)):
             if value not in allowed:
                 raise ValueError(f"{kind} of {self.name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -60,6 +65,8 @@ class TableSpec:
             raise ValueError(f"{self.name} has two rows of method {twice[0]!r}; each method has one row")
         if not self.rows:
             raise ValueError(f"{self.name} has no rows")
+        if "model" not in self.labels:
+            raise ValueError(f"labels of {self.name} must have model among them, got {', '.join(self.labels)}")
 
     @classmethod
     def from_data(
@@ -78,13 +85,13 @@ class TableSpec:
         for key in ("name", "rows"):
             if key not in data:
                 raise ValueError(f"a table needs the key {key!r}; it has {', '.join(data)}")
-        methods = dict(methods or {})
-        rows = tuple(_row(row, data["name"], methods) for row in data["rows"])
+        methods, name = dict(methods or {}), data["name"]
+        rows = tuple(_row(row, name, methods) for row in _listed("rows", name, data["rows"], Mapping))
         return cls(
-            name=data["name"],
-            title=data.get("title", data["name"]),
-            labels=tuple(data.get("labels") or _union(row.labels for row in rows)),
-            metrics=tuple(data.get("metrics") or _union(row.paper for row in rows)),
+            name=name,
+            title=str(data.get("title", name)),
+            labels=tuple(_listed("labels", name, data.get("labels") or _union(row.labels for row in rows), str)),
+            metrics=tuple(_listed("metrics", name, data.get("metrics") or _union(row.paper for row in rows), str)),
             rows=rows,
             backend=backend,
             extra_rows=data.get("extra_rows", "all"),
@@ -97,6 +104,10 @@ class TableSpec:
 def _row(row: Mapping, table: str, methods: Mapping[str, Mapping]) -> TableRow:
     if "method" not in row:
         raise ValueError(f"a row of {table} has no method; it has {', '.join(row)}")
+    if not isinstance(row["method"], str) or not all(isinstance(key, str) for key in row):
+        raise ValueError(f"method of a row of {table} and its other keys must be texts, got {dict(row)!r}")
+    if not isinstance(row.get("paper") or {}, Mapping):
+        raise ValueError(f"paper of {row['method']} in {table} must be values by metric, got {row['paper']!r}")
     labels = {"model": row["method"]} | {key: row[key] for key in row if key not in ("method", "paper")}
     paper = dict(row.get("paper") or {})
     wrong = [key for key, value in paper.items() if isinstance(value, bool) or not isinstance(value, int | float)]
@@ -104,6 +115,13 @@ def _row(row: Mapping, table: str, methods: Mapping[str, Mapping]) -> TableRow:
         raise ValueError(f"paper.{wrong[0]} of {row['method']} in {table} must be a number, got {paper[wrong[0]]!r}")
     words = {key: "" if value is None else str(value) for key, value in labels.items()}
     return TableRow(row["method"], words, paper, methods.get(row["method"]))
+
+
+def _listed(key: str, table: str, values: object, kind: type) -> Sequence[Any]:
+    if not isinstance(values, list | tuple) or not all(isinstance(value, kind) for value in values):
+        what = "mappings with the key method" if kind is Mapping else "names"
+        raise ValueError(f"{key} of the table {table} must be a list of {what}, got {values!r}")
+    return values
 
 
 def _union(mappings: Any) -> Sequence[str]:

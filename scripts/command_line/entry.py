@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError, first_line
+from eval.records.schema import check_name
 from scripts.command_line.nearest import explain
 from scripts.command_line.trust import check_composed, named_on_command_line, vetting
 
@@ -24,6 +25,8 @@ INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
 FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "training", "scripts"))
 HYDRA = str(Path(hydra.__file__).parent)
+
+PLACES = ("results", "runs", "gates", "data", "out")
 
 Job = Callable[[DictConfig, dict[str, str]], object]
 Work = Callable[[DictConfig, dict[str, str]], int | None]
@@ -40,6 +43,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
 
     def task(composed: DictConfig) -> object:
         check_composed(composed, trusted)
+        _check_places(composed)
         choices = HydraConfig.get().runtime.choices
         return job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
@@ -57,6 +61,15 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         tell(error)
         return 1
     return 0
+
+
+def _check_places(composed: DictConfig) -> None:
+    """RunError where a folder, file or name that things are written under is not a text."""
+    for key in PLACES:
+        if key in composed and not (isinstance(composed[key], str) and composed[key]):
+            raise RunError(f"{key} must be a text, got {composed[key]!r}; a number is quoted: {key}=\"'5'\"")
+    if "runs" in composed:
+        check_name("runs", composed.runs)
 
 
 def interrupted() -> int:

@@ -19,8 +19,9 @@ from eval.report.points import points
 from eval.report.provenance import origins
 from eval.report.sweeps import curves
 from eval.report.tables_view import view
-from eval.tables import csv_text
+from eval.tables import build_table, csv_text, write_table
 from eval.tables.markdown import render
+from eval.tables.spec import TableSpec
 from eval.tables.tidy import tidy
 from tests.eval.sample_records import make_record
 from tests.eval.sample_specs import TABLE1, TABLE2, make_spec
@@ -88,6 +89,23 @@ def test_any_record_is_read_or_told(data: st.DataObject, tmp_path_factory) -> No
         path = data.draw(st.sampled_from(places(record)))
         record = changed(record, path, data.draw(VALUES), remove=data.draw(st.integers(0, 4)) == 0)
     look_at_everything(tmp_path_factory.mktemp("fuzz"), json.dumps(record).encode())
+
+
+@BOUNDED
+@given(data=st.data())
+def test_any_table_is_built_or_told(data: st.DataObject, tmp_path_factory) -> None:
+    asked = data.draw(
+        st.sampled_from([TABLE1, TABLE2 | {"labels": ["model", "destination"], "metrics": ["fid", "ssim"]}])
+    )
+    for _ in range(data.draw(st.integers(1, 2))):
+        asked = changed(
+            asked, data.draw(st.sampled_from(places(asked))), data.draw(VALUES), remove=data.draw(st.booleans())
+        )
+    root = tmp_path_factory.mktemp("fuzz")
+    with contextlib.suppress(ValueError, RunError):
+        table = build_table(TableSpec.from_data(asked), [make_record(), make_record("none")])
+        write_table(table, root / "results")
+    assert outside(root, root / "results") == {}
 
 
 @BOUNDED

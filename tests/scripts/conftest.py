@@ -69,8 +69,8 @@ def smallest_row(tmp_path: Path) -> Callable[..., Row]:
 def command(monkeypatch, tmp_path: Path) -> Callable[..., int]:
     """A function that runs an entry point's main with arguments, results in the test's own folder; the exit status."""
 
-    def call(module: ModuleType, *arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={tmp_path}"])
+    def call(module: ModuleType, *arguments: str, results: object = tmp_path) -> int:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, f"results={results}"])
         GlobalHydra.instance().clear()
         try:
             return module.main()

@@ -111,6 +111,9 @@ def test_tables_of_other_choices_are_refused(command, capsys) -> None:
         (["model=tiny_random", "prompts.classes=[n00000000]"], "unknown wnid 'n00000000'"),
         (["model=sd15"], "reference.path must be given"),
         (["method.ratio=[1"], "cannot read the override 'method.ratio=[1'"),
+        (["runs=[a]"], "runs must be a text, got ['a']"),
+        (["runs=../elsewhere"], "runs must be made of letters, digits,"),
+        (["model=tiny_random", "metrics=none", "objective=fast"], "objective has no _target_: name the class"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None:
@@ -119,6 +122,34 @@ def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None
     assert f"error: {sentence}" in told or f": {sentence}" in told
     assert "Traceback" not in told
     assert len([line for line in told.splitlines() if line.startswith("error: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["seeds=5"], "seeds must be a list of integers, such as [0,1,2], got 5"),
+        (["seeds=[a]"], "seeds must be a list of integers, such as [0,1,2], got ['a']"),
+        (["select=tiny"], "select must be a mapping, such as {model:tiny}, or null, got 'tiny'"),
+        (["tables=5"], "tables must be a mapping of tables, which have the keys name and rows, got 5"),
+        (["gates=null"], "gates must be a text, got None"),
+    ],
+)
+def test_what_is_no_choice_of_tables_is_told(arguments, sentence, command, capsys) -> None:
+    choices = ("experiment=table2", "model=tiny_random", *SMALLEST[1:], "timing=off")
+    assert command(scripts.run, *choices, "method=none") == 0
+    assert command(scripts.tables, *choices, *arguments) == 1
+    told = capsys.readouterr().err
+    assert f"error: {sentence}" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("value", ["5", "", "null", "[a]"])
+def test_results_that_are_no_folder_are_told(value: str, command, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for module in (scripts.run, scripts.tables):
+        assert command(module, "model=tiny_random", results=value) == 1
+        assert "error: results must be a text, got " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys) -> None:

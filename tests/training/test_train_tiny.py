@@ -32,5 +32,5 @@ def test_the_stages_asked_for_are_trained(data: Path, tmp_path: Path):
 
 
 def test_an_unknown_stage_is_named(data: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match=r"stages must be of classifier, .*, export, got 'decoder'"):
+    with pytest.raises(ValueError, match=r"stages must be a list of classifier, .*, export, got \['decoder'\]"):
         work(composed("stages=[decoder]", f"data={data}", f"out={tmp_path}"))

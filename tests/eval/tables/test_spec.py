@@ -21,6 +21,13 @@ def test_labels_and_metrics_come_from_the_rows() -> None:
         ({"rows": [TABLE1["rows"][0]] * 2}, "table1 has two rows of method 'none'"),
         ({"rows": [{"method": "a", "paper": {"fid": "35"}}]}, "paper.fid of a in table1 must be a number, got '35'"),
         ({"extra_rows": "some"}, "extra_rows of table1 must be one of all, options, none, got 'some'"),
+        ({"rows": 5}, "rows of the table table1 must be a list of mappings with the key method, got 5"),
+        ({"rows": ["none"]}, "rows of the table table1 must be a list of mappings"),
+        ({"labels": "model"}, "labels of the table table1 must be a list of names, got 'model'"),
+        ({"labels": ["window_size"]}, "labels of table1 must have model among them, got window_size"),
+        ({"metrics": [5]}, r"metrics of the table table1 must be a list of names, got \[5\]"),
+        ({"name": "../../table1"}, "the name of a table must be made of letters, digits, .*, got '../../table1'"),
+        ({"name": None}, "the name of a table must be made of letters"),
         ({"profile": "fast"}, "profile of table1 must be one of real, smoke, none, got 'fast'"),
     ],
 )

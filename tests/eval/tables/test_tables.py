@@ -71,6 +71,14 @@ def test_smoke_numbers_never_stand_under_fid() -> None:
     assert {"fid_smoke", "clip_smoke", "fid_smoke_low", "fid_smoke_minus_none", "paper_fid"} <= set(columns)
 
 
+def test_a_metric_that_nothing_measures_is_refused() -> None:
+    with pytest.raises(RunError, match=r"table1 has 'ssmi', which nothing measures; did you mean 'ssim'\?"):
+        build_table(make_spec(metrics=["fid", "ssmi"]), sample())
+    own = make_record("retom", fid=35.0, **SHIPPED)
+    own["metrics"]["mine"] = own["metrics"]["fid"]
+    assert build_table(make_spec(metrics=["mine"]), [own]).line("retom").cells["mine"] == 35.0
+
+
 def test_pictures_that_other_machines_drew_are_told(tmp_path: Path) -> None:
     record = make_record("retom", fid=35.0, **SHIPPED)
     git = {"sha": "f" * 40, "dirty": True, "reason": None}
