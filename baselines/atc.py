@@ -18,8 +18,8 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from baselines.checks import check_max_downsample
 from baselines.reciprocal import reciprocal_labels
+from retom.checks import as_tuple, check_choice, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import inverse_norms, num_sources
@@ -52,14 +52,11 @@ class ATC(TokenMerger):
     metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_merger(self)
-        check_max_downsample(self.max_downsample)
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"ratio must be in [0, 1), got {self.ratio}")
+        check_number("ratio", self.ratio, "[0, 1)")
         for name, allowed in (("linkage", LINKAGES), ("implementation", IMPLEMENTATIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), allowed)
         if self.implementation == "fastcluster" and importlib.util.find_spec("fastcluster") is None:
             raise ValueError("implementation='fastcluster' needs the package fastcluster; install it or take 'sklearn'")
         if self.implementation == "reciprocal" and self.linkage != "average":

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.checks import check_integers, check_max_downsample, check_ratio
+from baselines.checks import check_integers, check_ratio
 from baselines.matching import first_merged, match, window_destinations
+from retom.checks import as_tuple, check_flag, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources
@@ -63,11 +64,10 @@ class CAToMe(TokenMerger):
     metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_merger(self)
-        check_max_downsample(self.max_downsample)
-        if not -1 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be in [-1, 1], got {self.threshold}")
+        check_number("threshold", self.threshold, "[-1, 1]")
+        check_flag("use_rand", self.use_rand)
         check_integers(self, buckets=1, window=2)
         if self.ratio is not None:
             check_ratio(self.ratio, {f"window={self.window}": self.window**2})
@@ -113,8 +113,8 @@ class CAToMe(TokenMerger):
 
 
 def _check_steps(steps) -> tuple[int, ...]:
-    steps = tuple(steps)
-    whole = all(isinstance(step, int) and not isinstance(step, bool) for step in steps)
+    steps = as_tuple(steps)
+    whole = isinstance(steps, tuple) and all(isinstance(step, int) and not isinstance(step, bool) for step in steps)
     if not steps or not whole or steps[0] != 0 or any(b <= a for a, b in itertools.pairwise(steps)):
         raise ValueError(f"steps must be rising integers from 0 on, or None for every step, got {steps!r}")
     return steps

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
+from retom.checks import check_integer, check_number
+
 
 def check_integers(method: object, **least: int) -> None:
     """ValueError where a named attribute of `method` is no integer of at least the number given."""
     for name, bound in least.items():
-        value = getattr(method, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < bound:
-            raise ValueError(f"{name} must be an integer of at least {bound}, got {value!r}")
+        check_integer(name, getattr(method, name), bound)
 
 
 def check_ratio(ratio: float, areas: Mapping[str, int]) -> None:
@@ -16,8 +16,7 @@ def check_ratio(ratio: float, areas: Mapping[str, int]) -> None:
 
     Only sources can be merged away, and one token in each window is none: 1 - 1 / area is the most there is.
     """
-    if not 0 <= ratio < 1:
-        raise ValueError(f"ratio must be in [0, 1), got {ratio}")
+    check_number("ratio", ratio, "[0, 1)")
     name = min(areas, key=areas.get)
     cap = 1 - 1 / areas[name]
     if ratio > cap + 1e-9:
@@ -26,9 +25,3 @@ def check_ratio(ratio: float, areas: Mapping[str, int]) -> None:
             f"got {ratio}; "
             "take a smaller ratio or larger windows"
         )
-
-
-def check_max_downsample(max_downsample: int | None) -> None:
-    """ValueError unless None (every depth) or at least 1."""
-    if max_downsample is not None and max_downsample < 1:
-        raise ValueError(f"max_downsample must be None or at least 1, got {max_downsample}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from baselines.checks import check_integers
+from retom.checks import check_choice
 from retom.method import ReToM, SiteContext, TokenMerger
 from retom.plan import MergePlan
 
@@ -50,8 +51,10 @@ class Dynamic(TokenMerger):
         check_integers(self, levels=1, steps=1, off_levels=0)
         if self.off_levels >= self.levels:
             raise ValueError(f"off_levels must be less than levels = {self.levels}, got {self.off_levels}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        check_choice("schedule", self.schedule, SCHEDULES)
+        for name, value in (("start", self.start), ("end", self.start if self.end is None else self.end)):
+            if not isinstance(value, ReToM):
+                raise ValueError(f"{name} must be a ReToM, got {value!r}")
         end = self.start if self.end is None else self.end
         if dataclasses.replace(end, ratio=self.start.ratio, window=self.start.window) != self.start:
             raise ValueError("start and end must be ReToM with the same options but for ratio and window")

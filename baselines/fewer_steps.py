@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baselines.adapter import Adapter
+from retom.checks import check_number
 
 _REPLACED = "set_timesteps"
 
@@ -29,8 +30,8 @@ class FewerSteps(Adapter):
     share: float | str = 0.5
 
     def __post_init__(self):
-        if not isinstance(self.share, str) and (isinstance(self.share, bool) or not 0 < self.share <= 1):
-            raise ValueError(f"share must be in (0, 1], got {self.share!r}")
+        if not isinstance(self.share, str):
+            check_number("share", self.share, "(0, 1]")
 
     @property
     def merges(self) -> bool:

@@ -31,8 +31,8 @@ import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from baselines.checks import check_max_downsample
 from baselines.matching import first_merged, match
+from retom.checks import as_tuple, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources
@@ -63,17 +63,17 @@ class IBTM(TokenMerger):
     needs_output = True
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_merger(self)
-        check_max_downsample(self.max_downsample)
-        if not 0 < self.destinations < 1:
-            raise ValueError(f"destinations must be in (0, 1), got {self.destinations}")
-        if not 0 <= self.ratio <= 1 - self.destinations + 1e-9:
+        check_number("destinations", self.destinations, "(0, 1)")
+        check_number("ratio", self.ratio, "[0, 1)")
+        check_number("pool", self.pool, "(0, 1]")
+        if self.ratio > 1 - self.destinations + 1e-9:
             raise ValueError(
                 f"ratio must be in [0, {1 - self.destinations:.4g}] with destinations={self.destinations} "
                 f"(destinations are not merged away), got {self.ratio}"
             )
-        if not self.destinations <= self.pool <= 1:
+        if self.pool < self.destinations:
             raise ValueError(
                 f"pool must be in [{self.destinations}, 1], since destinations are drawn from it, got {self.pool}"
             )

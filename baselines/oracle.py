@@ -13,6 +13,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from baselines.adapter import Adapter
+from retom.checks import check_number
 from retom.hooks import Grid, GridHook, remove_hooks
 from retom.representative import num_sources
 from retom.sites import Site, find_denoiser, find_sites
@@ -37,8 +38,7 @@ class Oracle(Adapter):
     window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2})
 
     def __post_init__(self):
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"ratio must be in [0, 1), got {self.ratio}")
+        check_number("ratio", self.ratio, "[0, 1)")
         object.__setattr__(self, "window", check_window(self.window))
 
     def tokens_left(self, grid: tuple[int, int], layer_type: str) -> int:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.checks import check_integers, check_max_downsample, check_ratio
+from baselines.checks import check_integers, check_ratio
 from baselines.matching import whole_windows
 from baselines.selection import SelectionPlan
 from baselines.tomesd import bipartite
+from retom.checks import as_tuple, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.representative import inverse_norms
 from retom.rng import uniform_index
@@ -55,13 +56,11 @@ class SiTo(TokenMerger):
     metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_merger(self)
-        check_max_downsample(self.max_downsample)
         check_integers(self, sx=1, sy=1)
         for name in ("noise_alpha", "sim_beta"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), "[0, inf)")
         check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from baselines.selection import SelectionPlan
+from retom.checks import check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 
 
@@ -39,8 +40,7 @@ class ToDo(TokenMerger):
     def __post_init__(self):
         check_merger(self)
         for name in ("ratio", "ratio_level_2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+            check_number(name, getattr(self, name), "[0, 1)")
 
     def reaches(self, downsample: int) -> bool:
         """Whether that level leaves anything out."""

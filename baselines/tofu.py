@@ -19,6 +19,7 @@ from torch import Tensor
 
 from baselines.selection import SelectionPlan
 from baselines.tomesd import Clusters, ToMeSD
+from retom.checks import as_tuple
 from retom.method import SiteContext
 from retom.plan import MergePlan
 from retom.windows import LAYER_TYPES
@@ -56,8 +57,8 @@ class ToFu(ToMeSD):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "prune", tuple(self.prune))
-        for place in self.prune:
+        object.__setattr__(self, "prune", as_tuple(self.prune))
+        for place in self.prune if isinstance(self.prune, tuple) else (self.prune,):
             if isinstance(place, bool) or not (place in LAYER_TYPES or (isinstance(place, int) and place >= 0)):
                 raise ValueError(f"prune must hold {', '.join(LAYER_TYPES)} or numbers of sites, got {place!r}")
 

@@ -29,7 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.checks import check_integers, check_max_downsample
+from baselines.checks import check_integers
+from retom.checks import as_tuple, check_choice, check_flag, check_number
 from retom.dense import DensePlan
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
@@ -77,17 +78,14 @@ class ToMA(TokenMerger):
     max_downsample: int | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_integers(self, side=1, destination_period=1, weight_period=1)
+        check_flag("first_sample_only", self.first_sample_only)
         check_merger(self)
-        check_max_downsample(self.max_downsample)
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"ratio must be in [0, 1), got {self.ratio}")
-        if not 0 < self.scale < float("inf"):
-            raise ValueError(f"scale must be a positive number, got {self.scale}")
+        check_number("ratio", self.ratio, "[0, 1)")
+        check_number("scale", self.scale, "(0, inf)")
         for name, allowed in (("region", REGIONS), ("unmerge", UNMERGES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), allowed)
         if self.destination_period % self.weight_period:
             raise ValueError(
                 f"destination_period must be a multiple of weight_period {self.weight_period}, since weights belong to "

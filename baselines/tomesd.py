@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.checks import check_integers, check_max_downsample, check_ratio
+from baselines.checks import check_integers, check_ratio
 from baselines.matching import window_destinations
+from retom.checks import as_tuple, check_flag
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.windows import check_window
@@ -47,10 +48,10 @@ class ToMeSD(TokenMerger):
     metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_merger(self)
-        check_max_downsample(self.max_downsample)
         check_integers(self, sx=1, sy=1)
+        check_flag("use_rand", self.use_rand)
         if self.window is not None:
             if (self.sx, self.sy) != (2, 2):
                 raise ValueError(

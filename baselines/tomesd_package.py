@@ -20,6 +20,7 @@ from torch import nn
 from baselines.adapter import Adapter
 from baselines.checks import check_integers, check_ratio
 from baselines.traces import Traces, state_of
+from retom.checks import as_tuple, check_flag
 from retom.sites import Site, find_denoiser, find_sites
 
 _STATE = "_tomesd_package"
@@ -51,10 +52,12 @@ class ToMeSDPackage(Adapter):
     max_downsample: int = 1
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
-        if not self.targets or not set(self.targets) <= set(_ARGUMENTS):
+        object.__setattr__(self, "targets", as_tuple(self.targets))
+        known = isinstance(self.targets, tuple) and all(target in list(_ARGUMENTS) for target in self.targets)
+        if not known or not self.targets:
             raise ValueError(f"targets must be a choice of {', '.join(_ARGUMENTS)}, got {self.targets!r}")
         check_integers(self, sx=1, sy=1, max_downsample=1)
+        check_flag("use_rand", self.use_rand)
         check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
 
     @property

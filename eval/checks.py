@@ -1,6 +1,5 @@
 """What the values of a configuration are checked against when its dataclasses are made."""
 
-import math
 import numbers
 
 
@@ -11,13 +10,14 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
         raise ValueError(f"{name} must be an integer {allowed}, got {value!r}")
 
 
-def check_number(name: str, value: object, least: float, *, most: float | None = None, below: float = math.inf) -> None:
-    """ValueError naming `name` where `value` is no number in [least, most], or in [least, below)."""
+def check_number(name: str, value: object, interval: str) -> None:
+    """ValueError where `value` is no number in `interval`, which is written as "[0, 1)" or "(0, inf)"."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not least <= value < below or (most is not None and value > most):
-        ends = f"{most:g}]" if most is not None else f"{below:g})"
-        allowed = f"of at least {least:g}" if ends == "inf)" else f"in [{least:g}, {ends}"
-        raise ValueError(f"{name} must be a number {allowed}, got {value!r}")
+    outside = number and (value < low or value > high or value != value)
+    on_end = number and ((value == low and interval[0] == "(") or (value == high and interval[-1] == ")"))
+    if not number or outside or on_end:
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
 
 
 def check_flag(name: str, value: object) -> None:

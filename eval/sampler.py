@@ -49,7 +49,7 @@ class SamplerConfig:
         for name in ("height", "width"):
             check_integer(name, getattr(self, name), 1)
             check_multiple(name, getattr(self, name), PIPELINE_MULTIPLE)
-        check_number("guidance", self.guidance, 0)
+        check_number("guidance", self.guidance, "[0, inf)")
         check_device_name(self.device)
         check_flag("compile", self.compile)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from retom.checks import as_tuple, check_choice, check_flag, check_integer
 from retom.plan import MergePlan, check_options, merge_plan
 from retom.windows import check_window
 
@@ -97,17 +98,21 @@ def check_merger(method: TokenMerger) -> None:
     """ValueError where the attributes every method has are not what hooks can honour."""
     if not isinstance(method, TokenMerger):
         raise ValueError(f"method must be a retom.TokenMerger, got {type(method).__name__}")
-    if method.metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {method.metric!r}")
-    targets = tuple(method.targets)
-    if not targets or any(target not in TARGETS for target in targets) or len(set(targets)) != len(targets):
+    check_choice("metric", method.metric, METRICS)
+    targets = method.targets
+    known = isinstance(targets, tuple | list) and all(target in TARGETS for target in targets)
+    if not known or not targets or len(set(targets)) != len(targets):
         raise ValueError(f"targets must be a choice of {', '.join(TARGETS)}, each at most once, got {targets!r}")
     if method.metric == "keys" and not {"self", "self_kv"} & set(targets):
         raise ValueError(f"metric='keys' needs 'self' or 'self_kv' in targets, whose keys they are, got {targets!r}")
     if {"self", "self_kv"} <= set(targets):
         raise ValueError(f"targets must hold 'self' or 'self_kv', not both, got {targets!r}")
-    if isinstance(method.period, bool) or not isinstance(method.period, int) or method.period < 1:
-        raise ValueError(f"period must be an integer of at least 1, got {method.period!r}")
+    check_integer("period", method.period, 1)
+    check_flag("share_plan", method.share_plan)
+    check_flag("needs_output", method.needs_output)
+    coarsest = method.max_downsample
+    if coarsest is not None and (isinstance(coarsest, bool) or not isinstance(coarsest, int) or coarsest < 1):
+        raise ValueError(f"max_downsample must be None or at least 1, got {coarsest!r}")
 
 
 @dataclass(frozen=True)
@@ -148,10 +153,8 @@ class ReToM(TokenMerger):
         names = ("ratio", "alpha", "destination", "source", "similarity")
         check_options(**{name: getattr(self, name) for name in names})
         object.__setattr__(self, "window", check_window(self.window))
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", as_tuple(self.targets))
         check_merger(self)
-        if self.max_downsample is not None and self.max_downsample < 1:
-            raise ValueError(f"max_downsample must be None or at least 1, got {self.max_downsample}")
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """See `retom.merge_plan`; None below `max_downsample`."""

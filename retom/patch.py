@@ -1,6 +1,7 @@
 """Putting a method on a model, taking it off, and asking what it did."""
 
 import contextlib
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -92,13 +93,16 @@ def set_seeds(model, seeds: Sequence[int]) -> None:
 
     Both halves of classifier-free guidance get the same seeds. Without a call every image has seed 0.
     """
-    seeds = tuple(int(seed) for seed in seeds)
-    if not seeds:
+    try:
+        whole = tuple(operator.index(seed) for seed in seeds)
+    except TypeError as error:
+        raise ValueError(f"seeds must hold one integer per image, got {seeds!r}") from error
+    if not whole:
         raise ValueError("seeds must hold one integer per image, got none")
     generation = _patched_step_hook(model).generation
     generation.reset()
     device = next((weight.device for weight in find_denoiser(model).parameters()), None)
-    generation.seeds = torch.tensor(seeds, dtype=torch.int64, device=device)
+    generation.seeds = torch.tensor(whole, dtype=torch.int64, device=device)
 
 
 def reset(model) -> None:

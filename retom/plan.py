@@ -10,6 +10,7 @@ from torch import Tensor
 
 from retom import representative
 from retom.backends import get_backend
+from retom.checks import check_choice, check_integer, check_number
 from retom.rng import check_seeds, uniform_index
 from retom.windows import Region, check_grid, tile
 
@@ -159,11 +160,11 @@ def merge_plan(
         ValueError: for a value outside of what is allowed, with its name.
     """
     check_options(ratio=ratio, alpha=alpha, destination=destination, source=source, similarity=similarity)
-    if x.ndim != 3 or not x.is_floating_point():
-        raise ValueError(f"x must be a float tensor [B, N, C], got {x.dtype} {list(x.shape)}")
+    if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point():
+        got = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else repr(x)
+        raise ValueError(f"x must be a float tensor [B, N, C], got {got}")
     grid = check_grid(grid, x.shape[1])
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise ValueError(f"window must be an integer of at least 1, got {window!r}")
+    check_integer("window", window, 1)
     if destination == "random":
         seeds = check_seeds(seeds, x.shape[0], x.device)
     planner = get_backend(backend)
@@ -183,16 +184,11 @@ def merge_plan(
 
 def check_options(*, ratio: float, alpha: float, destination: str, source: str, similarity: str = "cosine") -> None:
     """ValueError for a value outside of what is allowed, with its name."""
-    if not 0 <= ratio < 1:
-        raise ValueError(f"ratio must be in [0, 1), got {ratio}")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
-    if destination not in DESTINATIONS:
-        raise ValueError(f"destination must be one of {', '.join(DESTINATIONS)}, got {destination!r}")
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
-    if similarity not in representative.SIMILARITIES:
-        raise ValueError(f"similarity must be one of {', '.join(representative.SIMILARITIES)}, got {similarity!r}")
+    check_number("ratio", ratio, "[0, 1)")
+    check_number("alpha", alpha, "[0, 1]")
+    check_choice("destination", destination, DESTINATIONS)
+    check_choice("source", source, SOURCES)
+    check_choice("similarity", similarity, representative.SIMILARITIES)
 
 
 def _rank_regions(

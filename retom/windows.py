@@ -4,11 +4,14 @@ No token is padded. A grid that s does not divide falls into up to four regions 
 corner), and within a region every window has the same shape, so that all sizes are known without looking at data.
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from retom.checks import check_integer
 
 LAYER_TYPES = ("down", "mid", "up")
 
@@ -75,9 +78,13 @@ def _spans(length: int, side: int) -> list[tuple[int, int, int]]:
 
 def check_grid(grid: tuple[int, int], num_tokens: int) -> tuple[int, int]:
     """Return the grid as (H, W) ints; ValueError unless H * W is the number of tokens."""
-    height, width = (int(side) for side in grid)
+    told = f"grid must be (H, W) with H * W = {num_tokens} tokens, got {grid!r}"
+    try:
+        height, width = (operator.index(side) for side in grid)
+    except (TypeError, ValueError) as error:
+        raise ValueError(told) from error
     if height < 1 or width < 1 or height * width != num_tokens:
-        raise ValueError(f"grid must be (H, W) with H * W = {num_tokens} tokens, got ({height}, {width})")
+        raise ValueError(told)
     return height, width
 
 
@@ -85,12 +92,11 @@ def check_window(window: int | Mapping[str, int]) -> int | dict[str, int]:
     """Return a valid window size, one int or one for each of down, mid and up; ValueError otherwise."""
     if isinstance(window, Mapping):
         if set(window) != set(LAYER_TYPES):
-            raise ValueError(f"window must be an int or have exactly the keys down, mid, up, got {sorted(window)}")
+            raise ValueError(f"window must be an int or have exactly the keys down, mid, up, got {dict(window)!r}")
         return {layer_type: _check_side(window[layer_type]) for layer_type in LAYER_TYPES}
     return _check_side(window)
 
 
 def _check_side(side: int) -> int:
-    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
-        raise ValueError(f"window must be an integer of at least 1, got {side!r}")
+    check_integer("window", side, 1)
     return side

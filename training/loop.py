@@ -40,9 +40,9 @@ class LoopConfig:
         for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
             check_integer(name, getattr(self, name), least)
         for name in ("lr", "weight_decay", "clip", "save_minutes"):
-            check_number(name, getattr(self, name), 0)
-        check_number("decay", self.decay, 0, most=1)
-        check_number("ema", self.ema, 0, below=1)
+            check_number(name, getattr(self, name), "[0, inf)")
+        check_number("decay", self.decay, "[0, 1]")
+        check_number("ema", self.ema, "[0, 1)")
         check_flag("compile", self.compile)
 
     def rate(self, step: int) -> float:

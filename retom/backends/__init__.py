@@ -39,7 +39,7 @@ def check_backend(name: str) -> None:
 
 def get_backend(name: str) -> Backend:
     """The backend of that name; ValueError with the nearest name otherwise."""
-    if name in BACKENDS:
+    if isinstance(name, str) and name in BACKENDS:
         return BACKENDS[name]
     near = difflib.get_close_matches(str(name), BACKENDS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -91,8 +91,8 @@ def test_a_plan_is_rebuilt_from_its_parts_and_checks_what_it_is_given():
     [
         ({"ratio": 0.8}, r"ratio must be at most 0\.75 with sx=2, sy=2"),
         ({"sy": 0}, "sy must be an integer of at least 1, got 0"),
-        ({"noise_alpha": -1}, "noise_alpha must be a number of at least 0, got -1"),
-        ({"sim_beta": float("nan")}, "sim_beta must be a number of at least 0, got nan"),
+        ({"noise_alpha": -1}, r"noise_alpha must be in \[0, inf\), got -1"),
+        ({"sim_beta": float("nan")}, r"sim_beta must be in \[0, inf\), got nan"),
         ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
         ({"targets": ("all",)}, "targets must be a choice of"),
     ],

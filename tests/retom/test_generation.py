@@ -149,6 +149,9 @@ def test_seeds_reach_both_halves_and_survive_batches(tiny_pipe):
             retom.set_seeds(tiny_pipe, [1 + image])
             alone = draw(tiny_pipe, 1 + image)
             np.testing.assert_allclose(alone[0], together[image], atol=1e-5)
+        for seeds in (5, [1.5], ["1"], []):
+            with pytest.raises(ValueError, match="seeds must hold one integer per image, got"):
+                retom.set_seeds(tiny_pipe, seeds)
         retom.set_seeds(tiny_pipe, [3])
         assert not np.allclose(draw(tiny_pipe, 1), together[:1], atol=1e-5)
 

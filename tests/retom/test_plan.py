@@ -186,12 +186,26 @@ def test_a_plan_is_frozen_data():
         ({"destination": "random"}, "seeds must be given"),
         ({"destination": "random", "seeds": [1]}, "seeds must be 2 integers"),
         ({"grid": (3, 4)}, r"grid must be .* = 16 tokens, got \(3, 4\)"),
+        ({"grid": (4.0, 4)}, r"grid must be .* = 16 tokens, got \(4.0, 4\)"),
+        ({"grid": None}, r"grid must be .* = 16 tokens, got None"),
+        ({"grid": (4, 4, 1)}, r"grid must be .* = 16 tokens, got \(4, 4, 1\)"),
+        ({"ratio": "half"}, r"ratio must be in \[0, 1\), got 'half'"),
+        ({"alpha": None}, r"alpha must be in \[0, 1\], got None"),
+        ({"window": 2.0}, "window must be an integer of at least 1, got 2.0"),
+        ({"destination": "random", "seeds": "12"}, "seeds must be 2 integers, one per image, got '12'"),
+        ({"backend": ["gather"]}, "backend must be one of gather, matmul, triton, got"),
     ],
 )
 def test_bad_values_are_refused_by_name(options, message):
     options = {"grid": (4, 4), "window": 2, "ratio": 0.5, **options}
     with pytest.raises(ValueError, match=message):
         retom.merge_plan(tokens((4, 4)), options.pop("grid"), **options)
+
+
+@pytest.mark.parametrize("x", [None, [[1.0]], torch.zeros(2, 16), torch.zeros(2, 16, 3, dtype=torch.int64)])
+def test_tokens_must_be_float_and_three_dimensional(x):
+    with pytest.raises(ValueError, match=r"x must be a float tensor \[B, N, C\], got"):
+        retom.merge_plan(x, (4, 4), window=2, ratio=0.5)
 
 
 def test_wrong_shapes_and_backends_are_refused():

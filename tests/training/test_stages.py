@@ -92,11 +92,11 @@ def test_a_damaged_checkpoint_is_named(data, tmp_path):
 def test_bad_values_are_refused():
     with pytest.raises(ValueError, match="steps must be an integer of at least 1, got 0"):
         LoopConfig(steps=0, batch=1, lr=1e-3)
-    with pytest.raises(ValueError, match=r"decay must be a number in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match=r"decay must be in \[0, 1\], got 2"):
         LoopConfig(steps=1, batch=1, lr=1e-3, decay=2)
-    with pytest.raises(ValueError, match="lr must be a number of at least 0, got '1'"):
+    with pytest.raises(ValueError, match=r"lr must be in \[0, inf\), got '1'"):
         LoopConfig(steps=1, batch=1, lr="1")
-    with pytest.raises(ValueError, match=r"ema must be a number in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"ema must be in \[0, 1\), got 1"):
         LoopConfig(steps=1, batch=1, lr=1e-3, ema=1)
     with pytest.raises(ValueError, match="compile must be true or false, got 'yes'"):
         LoopConfig(steps=1, batch=1, lr=1e-3, compile="yes")

@@ -1,0 +1,37 @@
+"""What options are checked against: a ValueError with the name, the value and what is allowed, whatever was given."""
+
+import numbers
+from collections.abc import Collection
+
+
+def check_number(name: str, value: object, interval: str) -> None:
+    """ValueError where `value` is no number in `interval`, which is written as "[0, 1)" or "(0, inf)"."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    outside = number and (value < low or value > high or value != value)
+    on_end = number and ((value == low and interval[0] == "(") or (value == high and interval[-1] == ")"))
+    if not number or outside or on_end:
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+
+
+def check_integer(name: str, value: object, least: int) -> None:
+    """ValueError where `value` is no integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """ValueError where `value` is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
+    """ValueError where `value` is none of `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def as_tuple(value: object) -> object:
+    """A list as the tuple that a frozen method holds; anything else as it is, for `check_merger` to judge."""
+    return tuple(value) if isinstance(value, list) else value
