@@ -25,7 +25,10 @@ def num_sources(ratio: float, size: int) -> int:
 
 def inverse_norms(x: Tensor) -> Tensor:
     """1 / |x_i| in float32, [B, N]; 0 for a token of norm 0, which is then similar to nothing."""
-    norm = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+    parts = (x,)
+    if x.device.type == "cpu" and x.dtype != torch.float32:  # torch copies what it is given to float32
+        parts = x.split(max(1, _STRIP // (x.shape[0] * x.shape[2])), dim=1)
+    norm = torch.cat([torch.linalg.vector_norm(part, dim=-1, dtype=torch.float32) for part in parts], dim=1)
     return torch.where(norm > _EPS, norm.reciprocal(), 0.0)
 
 
@@ -101,10 +104,10 @@ def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
     rows = (tokens + image * num_tokens).view(-1, tokens.shape[1])
     weight = scale.reshape(rows.shape)
     flat = x.reshape(-1, channels)
-    if x.dtype == torch.float32:
-        total = F.embedding_bag(rows, flat, mode="sum", per_sample_weights=weight)
-    else:
-        total = torch.einsum("wnc,wn->wc", flat[rows].float(), weight)
+    if x.dtype != torch.float32:  # what is summed is copied to float32, and only that
+        flat = flat[rows.view(-1)].float()
+        rows = torch.arange(flat.shape[0], device=x.device).view(rows.shape)
+    total = F.embedding_bag(rows, flat, mode="sum", per_sample_weights=weight)
     return total.view(batch, -1, channels)
 
 

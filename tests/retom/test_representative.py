@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from retom.representative import inverse_norms, mean_similarity, num_sources, rank
 from retom.windows import tile
@@ -25,6 +26,22 @@ def test_the_linear_form_is_the_quadratic_one(window, channels):
             tokens = region.tokens(grid, "cpu")
             linear = mean_similarity(x, inverse_norms(x), region, grid)
             torch.testing.assert_close(linear.double(), quadratic(x, tokens), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_measured_in_float32_strip_by_strip(dtype):
+    grid = (64, 64)
+    x = torch.randn(2, 4096, 320, generator=torch.Generator().manual_seed(0)).to(dtype)  # five strips
+    assert torch.equal(inverse_norms(x), inverse_norms(x.float()))
+    (region,) = tile(grid, 4)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as traced:
+        half = mean_similarity(x, inverse_norms(x), region, grid)
+    torch.testing.assert_close(half, mean_similarity(x.float(), inverse_norms(x), region, grid), rtol=1e-5, atol=1e-6)
+    whole = 4 * x.numel()
+    assert (
+        max(event.nbytes() for event in traced.profiler.kineto_results.events() if event.name() == "[memory]")
+        < whole / 4
+    )
 
 
 def test_a_zero_token_is_similar_to_nothing():
