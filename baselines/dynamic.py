@@ -52,10 +52,10 @@ class Dynamic(TokenMerger):
         if self.off_levels >= self.levels:
             raise ValueError(f"off_levels must be less than levels = {self.levels}, got {self.off_levels}")
         check_choice("schedule", self.schedule, SCHEDULES)
-        for name, value in (("start", self.start), ("end", self.start if self.end is None else self.end)):
+        end = self.start if self.end is None else self.end
+        for name, value in (("start", self.start), ("end", end)):
             if not isinstance(value, ReToM):
                 raise ValueError(f"{name} must be a ReToM, got {value!r}")
-        end = self.start if self.end is None else self.end
         if dataclasses.replace(end, ratio=self.start.ratio, window=self.start.window) != self.start:
             raise ValueError("start and end must be ReToM with the same options but for ratio and window")
         # What the hooks ask of a method, and the levels themselves: made here, so that a compiled model makes nothing.

@@ -1,7 +1,7 @@
 """What options are checked against: a ValueError with the name, the value and what is allowed, whatever was given."""
 
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 
 def check_number(name: str, value: object, interval: str) -> None:
@@ -33,5 +33,8 @@ def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
 
 
 def as_tuple(value: object) -> object:
-    """A list as the tuple that a frozen method holds; anything else as it is, for `check_merger` to judge."""
-    return tuple(value) if isinstance(value, list) else value
+    """What holds several values as the tuple that a frozen method holds; a text, a mapping or one value as it is, for
+    the check that follows to refuse.
+    """
+    several = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+    return tuple(value) if several else value

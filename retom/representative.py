@@ -25,11 +25,15 @@ def num_sources(ratio: float, size: int) -> int:
 
 def inverse_norms(x: Tensor) -> Tensor:
     """1 / |x_i| in float32, [B, N]; 0 for a token of norm 0, which is then similar to nothing."""
-    parts = (x,)
     if x.device.type == "cpu" and x.dtype != torch.float32:  # torch copies what it is given to float32
-        parts = x.split(max(1, _STRIP // (x.shape[0] * x.shape[2])), dim=1)
-    norm = torch.cat([torch.linalg.vector_norm(part, dim=-1, dtype=torch.float32) for part in parts], dim=1)
+        norm = torch.cat([_norms(part) for part in x.split(max(1, _STRIP // (x.shape[0] * x.shape[2])), dim=1)], dim=1)
+    else:
+        norm = _norms(x)
     return torch.where(norm > _EPS, norm.reciprocal(), 0.0)
+
+
+def _norms(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
 
 
 def scaled(x: Tensor, similarity: str) -> tuple[Tensor, Tensor]:

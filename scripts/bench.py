@@ -4,7 +4,6 @@ Grids beside the two main ones have a name of their own, which follows the devic
 cells where `bench.only` chooses some. A part replaces no whole.
 """
 
-import difflib
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from eval.errors import RunError
 from eval.provenance import collect
 from eval.sampler import check_device, check_device_name
 from scripts.bench_cases.cell import let_go, measure_cell
+from scripts.bench_cases.methods import check_name
 from scripts.command_line.entry import ROOT, say, work_on_each
 
 
@@ -43,7 +43,9 @@ def run_bench(config: Mapping[str, Any]) -> int:
     check_device(bench["device"])
     check_flag("memory", bench["memory"])
     cells = expand(_chosen(bench), bench["device"])
-    _check_methods(cells, bench["methods"])
+    for cell in cells:  # here, since a cell comes to its turn perhaps after an hour
+        for name in cell.methods:
+            check_name(name, bench["methods"])
     before = torch.get_num_threads()
     if bench["threads"] is not None:
         check_integer("threads", bench["threads"], 1)
@@ -71,15 +73,6 @@ def _chosen(bench: Mapping[str, Any]) -> dict[str, Any]:
     if not families:
         raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
     return {name: families[name] for name in bench["only"] or families}
-
-
-def _check_methods(cells: list[Cell], specs: Mapping[str, Any]) -> None:
-    """RunError for a name that is no method: it would be told after the cells before it, which may take an hour."""
-    for name in dict.fromkeys(name for cell in cells for name in cell.methods):
-        if name not in specs:
-            near = difflib.get_close_matches(str(name), specs, n=1)
-            nearest = f", the nearest is {near[0]}" if near else ""
-            raise RunError(f"unknown method {name!r} in cells{nearest}; methods has {', '.join(specs)}")
 
 
 def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Path]]:

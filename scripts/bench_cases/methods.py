@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from eval.errors import RunError
 from retom import TokenMerger
+from scripts.command_line.nearest import nearest_to
 from scripts.jobs.row import build
 from scripts.jobs.shipped import shipped_options
 
@@ -35,15 +37,20 @@ def contender(
 
     specs: by name, `method` (a choice of conf/method, by default the name itself), `backend`, and the options that
     differ from the shipped ones. ratio: given to every method that has one. trusted: packages beside ours that methods
-    may be of. ValueError: a name or value that is wrong.
+    may be of. RunError: an unknown name. ValueError: a value that is wrong.
     """
-    if name not in specs:
-        raise ValueError(f"unknown method {name!r} in cells; methods has {', '.join(specs)}")
+    check_name(name, specs)
     spec = dict(specs[name] or {})
     choice, backend = spec.pop("method", name), spec.pop("backend", BACKEND)
     shipped = shipped_options(choice)
     options = shipped | ({"ratio": ratio} if "ratio" in shipped else {}) | spec
     return Contender(name, build("method", options, trusted), backend)
+
+
+def check_name(name: str, specs: Mapping[str, Any]) -> None:
+    """RunError where a cell names a method that `specs` does not have."""
+    if name not in specs:
+        raise RunError(f"unknown method {name!r} in cells{nearest_to(str(name), list(specs))}")
 
 
 class Clock:

@@ -18,12 +18,12 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str 
     """One sentence for an error that Hydra or OmegaConf raised while composing `arguments` over conf/`config`.yaml."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return f"unknown {group} {choice!r}{_nearest(choice, list(error.options))}"
+        return f"unknown {group} {choice!r}{nearest_to(choice, list(error.options))}"
     listed = re.search(r"Could not load '([\w/]+)/([\w-]+)'", str(error))  # one of GROUP=[CHOICE,CHOICE]
     if isinstance(error, MissingConfigException) and listed:
         group, choice = listed.groups()
         known = sorted(path.stem for path in (conf / group).glob("*.yaml"))
-        return f"unknown {group} {choice!r}{_nearest(choice, known)}"
+        return f"unknown {group} {choice!r}{nearest_to(choice, known)}"
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override!r}: {first_line(error)}"
     key = _key_of(str(error), arguments)
@@ -56,7 +56,7 @@ def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) ->
     known = [".".join([*where, str(name)]) for name in node if name != "_target_"]
     if not where:
         known += ["experiment"]
-    return f"unknown key {key!r}{_nearest('.'.join([*where, names[0]]), known)}"
+    return f"unknown key {key!r}{nearest_to('.'.join([*where, names[0]]), known)}"
 
 
 def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path, config: str) -> list[str]:
@@ -103,7 +103,8 @@ def _key(argument: str) -> str:
     return argument.split("=")[0].lstrip("+~").split("@")[0]
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest_to(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence about an unknown `name`: the nearest of those known, and all of them."""
     listed = ", ".join(sorted(known)) or "none"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f", the nearest is {nearest[0]}; there are {listed}" if nearest else f"; there are {listed}"
