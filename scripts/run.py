@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError
+from eval.interrupts import heed
 from eval.judging.objective import Objective
 from eval.records import RunFolder
 from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, interrupted, is_sentence, say, tell
@@ -82,6 +83,7 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
             track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))
     except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
+        heed()
         if not is_sentence(error):
             session.forget()  # nobody knows in what state a bug left the pipeline
         if session.speaks or not is_sentence(error):

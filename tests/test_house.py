@@ -90,6 +90,14 @@ def test_nothing_touches_global_state(path: Path) -> None:
     assert not (called & refused) - allowed_inside_fork
 
 
+@pytest.mark.parametrize("path", sources("eval", "scripts"), ids=identify)
+def test_no_error_is_dealt_with_before_ctrl_c_is(path: Path) -> None:
+    """`except Exception` may have caught what a library raised in place of KeyboardInterrupt (eval.interrupts)."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) == "Exception"):
+            assert ast.unparse(node.body[0]).startswith(("heed()", "if pressed()")), f"line {node.lineno}"
+
+
 def test_the_wheel_holds_the_library_alone() -> None:
     import tomllib
 

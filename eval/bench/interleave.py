@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from eval.bench.probes import Graphs
+from eval.interrupts import heed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,7 @@ def _kept(sample: Samples) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # not passed over: told in the row, counted in the exit status
+        heed()
         sample.error = emptied(error)
 
 

@@ -15,6 +15,7 @@ from eval.bench.figures import ratios, spread, time_per_call
 from eval.bench.interleave import Case, Samples, emptied, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
+from eval.interrupts import heed
 from eval.quiet import other_gpu_processes
 from eval.sampler import DTYPES
 from scripts.bench_cases.denoiser import denoiser_case, pipeline_case
@@ -45,6 +46,7 @@ class Entry:
         try:
             work()
         except Exception as error:  # not passed over: told in the row, counted in the exit status
+            heed()
             self.error = emptied(error)
 
 
@@ -58,6 +60,7 @@ def measure_cell(cell: Cell, specs: Specs, *, trusted: Sequence[str] = (), memor
     try:
         build = _builder(cell)
     except (ValueError, RuntimeError, RunError) as error:
+        heed()
         return [_row(cell, dataclasses.replace(entry, error=error), {}) for entry in entries]
     for entry in entries:
         entry.attempt(

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError, first_line
+from eval.interrupts import heed, pressed, remembering
 from eval.records.schema import check_name
 from scripts.command_line.nearest import explain
 from scripts.command_line.trust import check_composed, named_on_command_line, vetting
@@ -42,6 +43,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     """
 
     def task(composed: DictConfig) -> object:
+        heed()
         check_composed(composed, trusted)
         _check_places(composed)
         choices = HydraConfig.get().runtime.choices
@@ -50,15 +52,17 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
         trusted = named_on_command_line(sys.argv[1:])
-        with _errors_as_raised(), vetting(trusted):
+        with remembering(), _errors_as_raised(), vetting(trusted):
             main()
     except KeyboardInterrupt:
         return interrupted()
-    except (HydraException, OmegaConfBaseException) as error:
-        say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
-        return 1
     except Exception as error:
-        tell(error)
+        if pressed():
+            return interrupted()
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
+        else:
+            tell(error)
         return 1
     return 0
 
@@ -89,6 +93,7 @@ def work_on_each(work: Work, config: str = "config") -> int:
         try:
             statuses.append(work(composed, choices) or 0)
         except Exception as error:  # told here; the exit status remembers it
+            heed()
             tell(error)
             statuses.append(1)
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from eval.errors import RunError
 from eval.images import verify
+from eval.interrupts import heed
 from eval.memory import BatchLimit, is_out_of_memory
 from eval.prompts import PromptItem
 from eval.records import RunFolder, peek_record
@@ -71,6 +72,7 @@ def main() -> int:
             row = read_row(composed, choices)
             forecasts.append(forecast(row, session, Path(scratch) / "cache"))
         except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
+            heed()
             tell(error)
             failed.append(error)
         return math.inf  # what a search would get: it then proposes rows without having learnt anything

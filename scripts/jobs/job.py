@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eval.errors import RunError
+from eval.interrupts import heed
 from eval.metrics import check_reference, score
 from eval.pictures import ImageSet
 from eval.prompts import PromptItem
@@ -57,6 +58,7 @@ def run_job(row: Row, session: Session) -> str:
         except ProcessLostError:
             raise
         except Exception as error:
+            heed()
             # A job that only closes knows less of what went wrong than the one that was to draw.
             keeps = row.shard.closes and record is not None
             if finished is None and session.team.is_main and not keeps:

@@ -10,6 +10,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from eval.errors import RunError
 from eval.generate import shard
+from eval.interrupts import heed
 from eval.prompts import PromptItem
 
 Result = TypeVar("Result")
@@ -54,6 +55,7 @@ class Team:
         try:
             yield
         except Exception as error:
+            heed()
             with contextlib.suppress(ProcessLostError):
                 self.from_all(f"{type(error).__name__}: {error}")
             raise
@@ -77,6 +79,7 @@ class Team:
         try:
             return exchange(values)
         except RuntimeError as error:  # gloo's and NCCL's word for a peer that does not answer any more
+            heed()
             why = str(error).partition(". ")[0]
             self._lost = ProcessLostError(
                 f"another process of this launch is gone or cannot be reached ({why}); what is made so far is kept: "

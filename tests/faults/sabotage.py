@@ -1,13 +1,16 @@
 """What a process does to itself before it runs a command, where a fault cannot be timed well enough from outside."""
 
+import contextlib
 import functools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
+from omegaconf.base import Container
 
 import eval.atomic
 from eval.networks.weights import WeightFile
@@ -65,6 +68,55 @@ def denoiser_raises(call: int) -> None:
         return output
 
     _on_denoiser(raising)
+
+
+def ctrl_c_amid_modes() -> None:
+    """Ctrl-C after torch has taken a mode off its stack and before it could know to put it back."""
+
+    @contextlib.contextmanager
+    def popping() -> Iterator[object]:
+        mode = torch.overrides._pop_mode()
+        press_ctrl_c()
+        yield mode
+
+    torch.overrides._pop_mode_temporarily = popping
+
+
+def ctrl_c_amid_flags(call: int) -> None:
+    """Ctrl-C while OmegaConf clears its flags, the time number `call`, which it cannot do half."""
+    clear, calls = Container._invalidate_flags_cache, 0
+
+    def clearing(self: Container) -> None:
+        nonlocal calls
+        calls += 1
+        if calls - 1 != call:
+            return clear(self)
+        try:
+            press_ctrl_c()
+        finally:
+            raise AttributeError("a flag that was half cleared")
+
+    Container._invalidate_flags_cache = clearing
+
+
+def ctrl_c_is_dropped(call: int) -> None:
+    """Ctrl-C in a finaliser at the denoiser's call number `call`: Python prints it and goes on."""
+
+    class Dropping:
+        def __del__(self) -> None:
+            press_ctrl_c()
+
+    def dropping(output: tuple, number: int) -> tuple:
+        if number == call:
+            Dropping()
+        return output
+
+    _on_denoiser(dropping)
+
+
+def press_ctrl_c() -> None:
+    """What a terminal does to the process at Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def clock_goes_back(seconds_per_call: float) -> None:

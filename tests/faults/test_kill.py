@@ -115,6 +115,27 @@ def test_ctrl_c(moment: float, trial, server, whole, tmp_path: Path) -> None:
         one.recover(tmp_path, says=told_of(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "sabotage", [{"ctrl_c_amid_modes": {}}, *({"ctrl_c_amid_flags": {"call": call}} for call in (0, 100, 400, 600))]
+)
+def test_ctrl_c_for_which_a_library_raises_an_error_of_its_own(sabotage: dict, trial, server, tmp_path: Path) -> None:
+    with trial("Ctrl-C", " ".join(sabotage)) as one:
+        done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage=sabotage)
+        assert done.status == 130, done.told
+        assert "interrupted: what is finished is kept; the same command takes up the rest" in done.told
+        assert "Traceback" not in done.told
+        assert not list(tmp_path.glob("results/runs/*/*/record.json"))
+        one.recover(tmp_path, says=told_of(tmp_path))
+
+
+def test_ctrl_c_that_a_library_drops(trial, server, tmp_path: Path) -> None:
+    with trial("Ctrl-C", "dropped") as one:
+        done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage={"ctrl_c_is_dropped": {"call": 1}})
+        assert done.status == 130, done.told
+        assert [path.parent.name.split("-")[0] for path in tmp_path.glob("results/runs/*/*/record.json")] == ["none"]
+        one.recover(tmp_path)
+
+
 def test_ctrl_c_in_an_interpreter_of_its_own(trial, tmp_path: Path) -> None:
     with trial("Ctrl-C", "a fresh interpreter") as one:
         output = (tmp_path / "told").open("w+")
