@@ -27,6 +27,7 @@ from eval.report.sheet import Column, write_sheet
 from eval.sampler import call_pipeline
 from eval.ssim import ssim
 from scripts.command_line.entry import CONF, say, work_on_each
+from scripts.command_line.nearest import nearest_to
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
 from scripts.jobs.patching import applied
 from scripts.jobs.row import Row, read_row
@@ -128,7 +129,7 @@ def _has(method: DictConfig, option: str) -> bool:
 def _check_method(name: str) -> None:
     known = method_names()
     if name not in known:
-        raise RunError(f"unknown method {name!r}; there are {', '.join(known)}")
+        raise RunError(f"unknown method {name!r}{nearest_to(name, known)}")
 
 
 def method_names() -> list[str]:

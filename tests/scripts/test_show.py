@@ -61,7 +61,7 @@ def test_an_option_goes_to_the_methods_that_have_it(composing) -> None:
     assert found[1].method.window == {"down": 2, "mid": 4, "up": 2}
     assert "window" not in found[2].config["method"]
     assert {row.sampler.steps for row in found} == {2}
-    with pytest.raises(RunError, match="unknown method 'reotm'; there are atc, "):
+    with pytest.raises(RunError, match="unknown method 'reotm', the nearest is retom; there are atc, "):
         rows(["reotm"], SMALL)
 
 
