@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers.hooks import HookRegistry, ModelHook
+from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
 from baselines.adapter import Adapter
 from retom.checks import check_number
-from retom.hooks import Grid, GridHook, remove_hooks
+from retom.hooks import Grid, GridHook
+from retom.registry import register, remove_hooks
 from retom.representative import num_sources
 from retom.sites import Site, find_denoiser, find_sites
 from retom.windows import check_window, tile
@@ -64,10 +65,9 @@ class Oracle(Adapter):
             raise ValueError(f"the {type(denoiser).__name__} is patched by the oracle already; remove that patch first")
         grids = {site.parent: Grid() for site in sites}
         for parent, grid in grids.items():
-            HookRegistry.check_if_exists_or_initialize(parent).register_hook(GridHook(grid), _GRID)
+            register(parent, GridHook(grid), _GRID)
         for site in sites:
-            registry = HookRegistry.check_if_exists_or_initialize(site.block.attn1)
-            registry.register_hook(StrideHook(self, site, grids[site.parent]), _MERGE)
+            register(site.block.attn1, StrideHook(self, site, grids[site.parent]), _MERGE)
         return len(sites)
 
     def remove(self, pipe) -> None:
@@ -94,7 +94,7 @@ class StrideHook(ModelHook):
 
     def new_forward(self, module: nn.Module, *args, **kwargs):
         """Run the attention on fewer tokens."""
-        forward = self.fn_ref.original_forward
+        forward = self.fn_ref.forward
         x = args[0] if args else kwargs["hidden_states"]
         left = self.oracle.tokens_left(self.grid.size, self.site.layer_type)
         self.seen = (x.shape[1], left)

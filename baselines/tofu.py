@@ -33,9 +33,9 @@ class MlerpPlan(MergePlan):
         mean = super().merge(x)
         if self.is_identity:
             return mean
-        norms = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)  # [B, N]
+        norms = torch.linalg.vector_norm(x.float(), dim=-1)  # [B, N]
         largest = torch.zeros(mean.shape[:2], device=x.device).scatter_reduce(1, self.assign, norms, "amax")  # [B, M]
-        length = torch.linalg.vector_norm(mean, dim=-1, dtype=torch.float32)
+        length = torch.linalg.vector_norm(mean.float(), dim=-1)
         alone = self.weight.gather(1, self.dst_index) == 1
         scale = torch.where(alone | (length == 0), 1.0, largest / length)
         return (mean.float() * scale[..., None]).to(x.dtype)

@@ -21,6 +21,7 @@ from baselines.adapter import Adapter
 from baselines.checks import check_integers, check_ratio
 from baselines.traces import Traces, state_of
 from retom.checks import as_tuple, check_flag
+from retom.patch import check_free
 from retom.sites import Site, find_denoiser, find_sites
 
 _STATE = "_tomesd_package"
@@ -81,8 +82,7 @@ class ToMeSDPackage(Adapter):
         """Patch the U-Net by `tomesd.apply_patch` and listen to what its sites then do."""
         unet = find_denoiser(pipe)
         self.check_model(unet)
-        if "_tome_info" in vars(unet):
-            raise ValueError("the U-Net is patched by tomesd already; remove that patch first")
+        check_free(unet)
         sites = [site for site in find_sites(unet) if site.sublayers(self.targets)]
         arguments = {argument: target in self.targets for target, argument in _ARGUMENTS.items()}
         options = {name: getattr(self, name) for name in ("ratio", "sx", "sy", "use_rand", "max_downsample")}

@@ -6,6 +6,7 @@ along them; what was counted in ended generations is added up when somebody asks
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,26 +24,40 @@ class Call:
     by then. next: the call after it.
     """
 
-    def __init__(self, number: int, refresh: bool, planned: int):
+    def __init__(self, number: int, refresh: bool, planned: int, chain: bytes):
         self.number = number
         self.refresh = refresh
         self.planned = planned
         self.next = self
+        self._chain = chain
 
     def __deepcopy__(self, memo: dict) -> "Call":
         """Calls never change: copies of a model share them, and no copy follows them to their end."""
         return self
 
+    def __reduce__(self) -> tuple:
+        """Pickled by its place: one call after the other would be a depth of thousands."""
+        return _nth, (self._chain, self.number)
+
 
 def calls(due: Callable[[int], bool]) -> Call:
     """What stands before the first call of a generation that plans at step 0 and where `due`."""
-    start = last = Call(-1, True, 0)
-    for number in range(LONGEST):
-        refresh = number == 0 or due(number)
-        last.next = Call(number, refresh, last.planned + refresh)
-        last = last.next
-    last.next = start.next
-    return start
+    return _chained(bytes(number == 0 or bool(due(number)) for number in range(LONGEST)))[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _chained(refreshes: bytes) -> list[Call]:
+    """The calls, one after the other, from what stands before the first; a byte of `refreshes` for each."""
+    chain = [Call(-1, True, 0, refreshes)]
+    for number, refresh in enumerate(refreshes):
+        chain.append(Call(number, bool(refresh), chain[-1].planned + refresh, refreshes))
+        chain[-2].next = chain[-1]
+    chain[-1].next = chain[1]
+    return chain
+
+
+def _nth(refreshes: bytes, number: int) -> Call:
+    return _chained(refreshes)[number + 1]
 
 
 @dataclasses.dataclass(eq=False)
@@ -99,7 +114,8 @@ class Generation:
         self.text: Tensor | None = None
         self.ids: Tensor | None = None
         self.size: tuple[int, ...] | None = None
-        self.timestep: float | None = None
+        self.largest = 0.0
+        self.furthest: float | None = None  # the timestep that has gone furthest in its direction
         self.falling: bool | None = None
         self.schedule: Tensor | None = None
         self.output: Tensor | None = None
@@ -134,19 +150,26 @@ class Generation:
     def _turned(self, timestep: Any) -> bool:
         """Whether timesteps, so far falling (or rising, in inversion), now go the other way.
 
-        Only timesteps already on the host are looked at; reading one from a GPU would wait for it.
+        Schedules with steps in between (KDPM2) go back a little by rounding: that is no turn, a hundredth of the
+        largest timestep is. Only timesteps already on the host are looked at; reading one from a GPU would wait for it.
         """
         if isinstance(timestep, Tensor):
             if torch.compiler.is_compiling() or timestep.device.type != "cpu" or timestep.numel() == 0:
                 return False
             timestep = timestep.flatten()[0].item()
-        last, self.timestep = self.timestep, float(timestep)
-        if last is None or last == self.timestep:
+        timestep = float(timestep)
+        if self.furthest is None:
+            self.furthest = self.largest = timestep
             return False
-        falling = self.timestep < last
-        turned = self.falling is not None and falling != self.falling
-        self.falling = falling
-        return turned
+        gone = timestep - self.furthest
+        self.largest = max(self.largest, timestep)
+        if self.falling is None and abs(gone) > self.largest / 100:
+            self.falling = gone < 0
+        if self.falling is not None and (gone < 0) != self.falling:
+            return abs(gone) > self.largest / 100
+        if self.falling is not None:
+            self.furthest = timestep
+        return False
 
     def row_seeds(self, batch: int, device: torch.device) -> Tensor:
         """The seed of every row, [B] int64: guidance stacks whole batches of images, so seeds repeat.

@@ -1,7 +1,8 @@
 """The hooks of a patched model, all `ModelHook`s of diffusers: one counts steps, one reads grids, the others merge.
 
-Hooks wrap `forward` on the instance. Nothing is subclassed or copied, no attention processor is replaced, and the names
-of parameters stay, so LoRA, IP-Adapter, GLIGEN and `set_attn_processor` work as on an unpatched model.
+Hooks wrap `forward` on the instance (`retom.registry`). Nothing is subclassed or copied, no attention processor is
+replaced, and the names of parameters stay, so LoRA, IP-Adapter, GLIGEN and `set_attn_processor` work as on an unpatched
+model.
 """
 
 import inspect
@@ -9,6 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
@@ -60,13 +62,21 @@ class SitePatch:
             memory=self.memory,
             output=self.generation.output,
         )
-        plan = self.method.plan(metric, grid, context)
+        plan = self._planned(metric, grid, context)
         if plan is not None:
             plan = plan.on(self.backend)
             if not plan.is_identity:
                 self.merging = (plan.num_merged, grid)
         self._kept = None if plan is None else (type(plan), *plan.parts())
         self.planned_grid = grid
+
+    def _planned(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+        """What the method plans in the precision it asks for: autocast would measure similarities in half."""
+        device_type = metric.device.type
+        if not torch.is_autocast_enabled(device_type):
+            return self.method.plan(metric, grid, context)
+        with torch.autocast(device_type, enabled=False):
+            return self.method.plan(metric, grid, context)
 
     @property
     def plan(self) -> MergePlan | None:
@@ -114,7 +124,12 @@ class StepHook(ModelHook):
     def post_forward(self, module: nn.Module, output: Any) -> Any:
         """Keep the output for methods that look at it."""
         if self.keep_output:
-            self.generation.output = output[0]
+            if not isinstance(output[0], Tensor):
+                raise ValueError(
+                    f"the method looks at what the denoiser predicts, and a {type(module).__name__} predicts nothing; "
+                    "put the method on the U-Net or transformer"
+                )
+            self.generation.output = output[0].detach()
         return output
 
 
@@ -143,38 +158,6 @@ class GridHook(ModelHook):
         return args, kwargs
 
 
-def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
-    """Take the diffusers hooks of these names off every module; its `vars` are again what they were."""
-    for module in model.modules():
-        registry = vars(module).get("_diffusers_hook")
-        present = [] if registry is None else [name for name in registry.hooks if name in names]
-        for name in present:
-            registry.remove_hook(name, recurse=False)
-        if present and not registry.hooks:
-            # `remove_hook` leaves the registry and the original bound method on the instance. A forward that another
-            # package put there before stays.
-            if _is_own(module, module.forward):
-                vars(module).pop("forward", None)
-            vars(module).pop("_diffusers_hook", None)
-
-
-def check_removable(model: nn.Module, names: tuple[str, ...]) -> None:
-    """ValueError where accelerate's hooks lie over hooks of these names, which then cannot be taken from under them."""
-    for module in model.modules():
-        registry, under = vars(module).get("_diffusers_hook"), vars(module).get("_old_forward")
-        ours = registry is not None and any(name in names for name in registry.hooks)
-        if ours and under is not None and not _is_own(module, under):
-            raise ValueError(
-                f"the {type(model).__name__} was offloaded by accelerate after it was patched; call "
-                "pipe.remove_all_hooks(), then remove the patch, then offload again"
-            )
-
-
-def _is_own(module: nn.Module, forward: Callable) -> bool:
-    """Whether `forward` is the module's own, of its class."""
-    return getattr(forward, "__func__", None) is type(module).forward
-
-
 def _fixed(height: int, width: int) -> tuple[int, int]:
     """The grid as plain integers, a graph for each: sizes `torch.compile` leaves open cannot be cut into windows."""
     return operator.index(height), operator.index(width)
@@ -184,11 +167,15 @@ class Arguments:
     """Where a module's `forward` takes its arguments, so that a call by position and one by keyword read the same."""
 
     def __init__(self, module: nn.Module):
+        self.module = type(module).__name__
         self.places = {name: place for place, name in enumerate(inspect.signature(module.forward).parameters)}
 
     def first_of(self, *names: str) -> str:
         """The first of these that `forward` takes."""
-        return next(name for name in names if name in self.places)
+        found = next((name for name in names if name in self.places), None)
+        if found is None:
+            raise ValueError(f"{self.module} must take {' or '.join(names)}, got {', '.join(self.places) or 'nothing'}")
+        return found
 
     def get(self, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The argument of a call; None where it is not given or not known."""
@@ -230,14 +217,15 @@ class MergeHook(ModelHook):
 
     def new_forward(self, module: nn.Module, *args, **kwargs):
         """Run the sub-layer on merged tokens."""
-        forward = self.fn_ref.original_forward
+        forward = self.fn_ref.forward
         x = args[0] if args else kwargs["hidden_states"]
-        self._check(args, kwargs)
+        self._check_settings(module)
         if self.plans and self.patch.generation.refresh:
             self.patch.refresh(self._measured(module, x))
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
+        self._check(args, kwargs)
         if self.target == "self_kv":
             return forward(**{**self.arguments.named(args, kwargs), "encoder_hidden_states": plan.merge(x)})
         return plan.unmerge(self._run_merged(forward, plan, args, kwargs))
@@ -253,8 +241,22 @@ class MergeHook(ModelHook):
         """What the method measures on: the attention's input or its keys."""
         return module.to_k(x) if self.patch.method.metric == "keys" else x
 
+    def _check_settings(self, module: nn.Module) -> None:
+        """ValueError where the module is set to run in a way that merged tokens cannot follow."""
+        name = self.patch.site.name
+        if self.target == "self_kv" and getattr(module, "fused_projections", False):
+            raise ValueError(
+                f"the projections of {name} are fused, and keys of merged tokens need one of their own; call "
+                "unfuse_qkv_projections(), or take targets=('self',)"
+            )
+        if self.target == "ff" and getattr(self.patch.site.block, "_chunk_size", None):
+            raise ValueError(
+                f"the feed-forward of {name} is run in chunks, which merged tokens cannot be cut into; call "
+                "set_chunk_feed_forward(None), or leave 'ff' out of targets"
+            )
+
     def _check(self, args: tuple, kwargs: dict[str, Any]) -> None:
-        """Masks speak of tokens that are no longer there."""
+        """ValueError for masks: they speak of tokens that are no longer there."""
         name = self.patch.site.name
         if self.target.startswith("self") and self.arguments.get("attention_mask", args, kwargs) is not None:
             raise ValueError(

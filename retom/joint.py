@@ -16,9 +16,8 @@ class JointMergeHook(MergeHook):
 
     def new_forward(self, module: nn.Module, *args, **kwargs):
         """Run the attention on all text tokens and the merged image tokens."""
-        forward = self.fn_ref.original_forward
+        forward = self.fn_ref.forward
         x = args[0] if args else kwargs["hidden_states"]
-        self._check(args, kwargs)
         text = self._text_length(x)
         image = x[:, text:]  # [B, N, C]
         if self.plans and self.patch.generation.refresh:
@@ -26,6 +25,7 @@ class JointMergeHook(MergeHook):
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
+        self._check(args, kwargs)
         if kwargs.get("image_rotary_emb") is not None:
             kwargs = {**kwargs, "image_rotary_emb": self._destination_rows(kwargs["image_rotary_emb"], plan)}
         merged = torch.cat([x[:, :text], plan.merge(image)], dim=1) if text else plan.merge(image)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
 from retom.backends import get_backend
 from retom.generation import Generation
-from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook, check_removable, remove_hooks
+from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook
 from retom.joint import JointMergeHook
 from retom.method import ReToM, TokenMerger, check_merger
+from retom.registry import check_removable, register, remove_hooks
 from retom.sites import Site, check_targets, find_denoiser, find_sites
 
 _NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
@@ -28,6 +28,9 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
         backend: how plans are executed, "gather", "matmul" or "triton".
         options: fields of `ReToM`, as `ratio=0.5`; not together with `method`.
 
+    With gradient checkpointing, call `backward` before the denoiser's next call: what is run again then uses the plans
+    of the last one.
+
     Returns:
         The number of sites patched.
 
@@ -40,8 +43,7 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     method = _retom(options) if method is None else method
     get_backend(backend)
     denoiser = find_denoiser(model)
-    if _step_hook(denoiser) is not None:
-        raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
+    check_free(denoiser)
     if type(getattr(denoiser, "_hf_hook", None)).__name__ == "CpuOffload":
         # The pipeline takes accelerate's hook off after every call, and with it whatever was put over it.
         raise ValueError(
@@ -51,6 +53,14 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
     sites = _served(denoiser, method)
     _register(denoiser, sites, method, backend)
     return len(sites)
+
+
+def check_free(denoiser: nn.Module) -> None:
+    """ValueError where tokens of this denoiser are merged already, by `retom` or by the package `tomesd`."""
+    if _step_hook(denoiser) is not None:
+        raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
+    if any(type(module).__name__ == "ToMeBlock" for module in denoiser.modules()):
+        raise ValueError(f"the {type(denoiser).__name__} is patched by tomesd; call tomesd.remove_patch first")
 
 
 def check_model(model, method: TokenMerger) -> int:
@@ -89,19 +99,24 @@ def patched(model, method: TokenMerger | None = None, *, backend: str = "gather"
 
 
 def set_seeds(model, seeds: Sequence[int]) -> None:
-    """Give the image seeds of the next generation, one per image, for methods that choose at random.
+    """Give the image seeds of the generations to come, one per image, for methods that choose at random.
 
-    Both halves of classifier-free guidance get the same seeds. Without a call every image has seed 0.
+    They stay until others are given. Both halves of classifier-free guidance get the same seeds. Without a call every
+    image has seed 0.
     """
     try:
         whole = tuple(operator.index(seed) for seed in seeds)
     except TypeError as error:
         raise ValueError(f"seeds must hold one integer per image, got {seeds!r}") from error
+    beyond = [seed for seed in whole if not -(2**63) <= seed < 2**63]
+    if beyond:
+        raise ValueError(f"seeds must be integers in [-2**63, 2**63), one per image, got {beyond[0]}")
     if not whole:
         raise ValueError("seeds must hold one integer per image, got none")
     generation = _patched_step_hook(model).generation
     generation.reset()
-    device = next((weight.device for weight in find_denoiser(model).parameters()), None)
+    device = next((weight.device for weight in find_denoiser(model).parameters()), torch.device("cpu"))
+    device = torch.device("cpu") if device.type == "meta" else device  # where weights are offloaded one by one
     generation.seeds = torch.tensor(whole, dtype=torch.int64, device=device)
 
 
@@ -157,20 +172,16 @@ def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backe
         if method.share_plan:
             patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
         patches.append(patch)
-    _hook(denoiser, StepHook(generation, patches, method.needs_output), _STEP)
+    register(denoiser, StepHook(generation, patches, method.needs_output), _STEP)
     for parent, grid in grids.items():
-        _hook(parent, GridHook(grid), _GRID)
+        register(parent, GridHook(grid), _GRID)
     for site, patch in zip(sites, patches, strict=True):
         on_block = method.metric == "block_input"
         if on_block:
-            _hook(site.block, PlanHook(patch), _PLAN)
+            register(site.block, PlanHook(patch), _PLAN)
         for place, (target, module) in enumerate(site.sublayers(tuple(method.targets)).items()):
             merge_hook = JointMergeHook if site.joint and target.startswith("self") else MergeHook
-            _hook(module, merge_hook(patch, target, plans=not on_block and place == 0), _MERGE)
-
-
-def _hook(module: nn.Module, hook: ModelHook, name: str) -> None:
-    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
+            register(module, merge_hook(patch, target, plans=not on_block and place == 0), _MERGE)
 
 
 def _step_hook(denoiser: nn.Module) -> StepHook | None:

@@ -33,6 +33,7 @@ def inverse_norms(x: Tensor) -> Tensor:
 
 
 def _norms(x: Tensor) -> Tensor:
+    x = x.float() if x.dtype == torch.float64 else x  # which torch does not narrow by itself
     return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
 
 

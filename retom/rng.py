@@ -47,11 +47,15 @@ def _shift(z: Tensor, bits: int) -> Tensor:
 def check_seeds(seeds, batch: int, device: torch.device) -> Tensor:
     """Seeds as an int64 tensor [B] on `device`; ValueError where they are absent or do not fit the batch."""
     if seeds is None:
-        raise ValueError(f"seeds must be given for destination='random': {batch} integers, one per image, got None")
+        raise ValueError(f"seeds must be given for destination='random': {batch}, one integer per image, got None")
     try:
         seeds = torch.as_tensor(seeds, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"seeds must be {batch} integers, one per image, got {seeds!r}") from error
+        raise ValueError(f"{_wanted(batch)}, got {seeds!r}") from error
     if seeds.is_floating_point() or seeds.shape != (batch,):
-        raise ValueError(f"seeds must be {batch} integers, one per image, got {seeds.tolist()!r}")
+        raise ValueError(f"{_wanted(batch)}, got {seeds.tolist()!r}")
     return seeds.to(torch.int64).contiguous()  # kernels read them one after another
+
+
+def _wanted(batch: int) -> str:
+    return f"seeds must be {batch} integer{'s' * (batch != 1)} in [-2**63, 2**63), one per image"

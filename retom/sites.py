@@ -10,6 +10,7 @@ A site is a transformer block under a parent that knows its token grid:
 from dataclasses import dataclass
 
 import torch
+from diffusers import ModelMixin
 from diffusers.models.attention import BasicTransformerBlock, JointTransformerBlock
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -78,14 +79,28 @@ class Site:
 
 
 def find_denoiser(model) -> nn.Module:
-    """The module that is called once per step: a pipeline's `unet` or `transformer`, or the module given itself."""
-    if isinstance(model, nn.Module):
-        return getattr(model, "_orig_mod", model)
-    for name in ("unet", "transformer"):
-        denoiser = getattr(model, name, None)
+    """The module that is called once per step: a pipeline's `unet` or `transformer`, or the module given itself.
+
+    ValueError for anything else, also for a module around the denoiser (DataParallel, a PeftModel).
+    """
+    for denoiser in (model, getattr(model, "unet", None), getattr(model, "transformer", None)):
         if isinstance(denoiser, nn.Module):
-            return getattr(denoiser, "_orig_mod", denoiser)
+            return _unwrapped(getattr(denoiser, "_orig_mod", denoiser))
     raise ValueError(f"model must be a diffusers pipeline, U-Net or transformer, got {type(model).__name__}")
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module; ValueError where it only holds a denoiser of diffusers, whose calls and levels it hides."""
+    inner = None if isinstance(module, ModelMixin) else next(filter(_is_whole, module.modules()), None)
+    if inner is not None:
+        name = type(inner).__name__
+        raise ValueError(f"model is a {type(module).__name__} around a {name}; give the {name} itself")
+    return module
+
+
+def _is_whole(module: nn.Module) -> bool:
+    """Whether it is a model of diffusers and not a U-Net's part that is one as well."""
+    return isinstance(module, ModelMixin) and not isinstance(module, Transformer2DModel)
 
 
 def find_sites(denoiser: nn.Module) -> list[Site]:

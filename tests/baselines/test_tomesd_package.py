@@ -172,14 +172,24 @@ def test_bad_options_are_named(options, message):
 
 def test_what_cannot_be_patched_is_refused(packaged, tiny_original):
     pipe, method = packaged
-    with pytest.raises(ValueError, match="patched by tomesd already"):
+    with pytest.raises(ValueError, match=r"is patched by tomesd; call tomesd\.remove_patch first"):
         method.apply(pipe)
+    with pytest.raises(ValueError, match=r"is patched by tomesd; call tomesd\.remove_patch first"):
+        retom.apply_patch(pipe)
     with pytest.raises(ValueError, match="tomesd patches U-Nets with transformer blocks, got AutoencoderKL"):
         method.apply(tiny_original.vae)
     with pytest.raises(ValueError, match="not patched by ToMeSDPackage; call apply first"):
         method.report(tiny_original)
     with pytest.raises(ValueError, match="one integer per image, got none"):
         method.set_seeds(pipe, [])
+
+
+def test_a_u_net_patched_by_retom_is_refused(tiny_pipe):
+    with (
+        retom.patched(tiny_pipe),
+        pytest.raises(ValueError, match=r"is patched already; call retom\.remove_patch first"),
+    ):
+        ToMeSDPackage().apply(tiny_pipe)
 
 
 def test_gligen_which_the_package_drops_is_refused():

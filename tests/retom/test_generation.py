@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, HeunDiscreteScheduler, LCMScheduler, PNDMScheduler
+from diffusers import (
+    DDIMScheduler,
+    HeunDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+)
 
 import retom
 from retom.generation import LONGEST, Generation
@@ -113,6 +120,38 @@ def test_rising_falling_and_repeated_timesteps_are_one_generation(timesteps):
     assert generation.step == len(timesteps) - 1
 
 
+# These schedulers hand torch tensors to numpy the old way.
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+@pytest.mark.parametrize("options", [{"use_karras_sigmas": True}, {"timestep_spacing": "trailing"}])
+@pytest.mark.parametrize("scheduler", [KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler])
+@pytest.mark.parametrize("steps", [20, 50])
+def test_timesteps_that_rounding_turns_back_are_one_generation(scheduler, options, steps):
+    schedule = scheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **options)
+    generation, text, sample = Generation(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    begun = []
+    for _ in range(2):
+        schedule.set_timesteps(steps)
+        for timestep in schedule.timesteps:
+            generation.advance(sample, timestep.item(), text)  # a number: nothing but its value tells
+            begun.append(generation.step == 0)
+    calls = len(schedule.timesteps)
+    assert [place for place, first in enumerate(begun) if first] == [0, calls]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_slow_turns_are_noticed_too(scale):
+    """Inversion and back in 500 steps each; Flux counts time from 0 to 1."""
+    generation, text, sample = Generation(lambda step: False), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    way = [place * scale / 500 for place in range(1, 501)]
+    begun = []
+    for place, timestep in enumerate(way + way[::-1]):
+        generation.advance(sample, timestep, text)
+        begun += [place] * (generation.step == 0)
+    assert begun[0] == 0
+    assert 500 <= begun[1] <= 510
+    assert len(begun) == 2
+
+
 def test_another_schedule_is_another_generation():
     """As with timesteps on a GPU, whose values are not read, and embeddings that are the same tensor throughout."""
     generation, text, sample = Generation(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
@@ -152,6 +191,9 @@ def test_seeds_reach_both_halves_and_survive_batches(tiny_pipe):
         for seeds in (5, [1.5], ["1"], []):
             with pytest.raises(ValueError, match="seeds must hold one integer per image, got"):
                 retom.set_seeds(tiny_pipe, seeds)
+        for seed in (2**63, -(2**63) - 1):
+            with pytest.raises(ValueError, match=rf"seeds must be integers in \[-2\*\*63, 2\*\*63\).*, got {seed}"):
+                retom.set_seeds(tiny_pipe, [seed])
         retom.set_seeds(tiny_pipe, [3])
         assert not np.allclose(draw(tiny_pipe, 1), together[:1], atol=1e-5)
 

@@ -56,3 +56,16 @@ def test_another_packages_forward_below_the_patch_stays(unet):
     with retom.patched(unet):
         pass
     assert vars(unet) == before
+
+
+def test_seeds_reach_a_model_whose_weights_are_elsewhere(unet):
+    x, text = torch.randn(2, 4, 16, 16), torch.randn(2, 7, 32)
+    accelerate.cpu_offload(unet, execution_device=torch.device("cpu"))
+    retom.apply_patch(unet, destination="random")
+    drawn = []
+    for seeds in ([1, 2], [3, 4], [1, 2]):
+        retom.set_seeds(unet, seeds)
+        with torch.no_grad():
+            drawn.append(unet(x, torch.tensor(900), text).sample)
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])

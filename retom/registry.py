@@ -1,0 +1,72 @@
+"""Putting hooks on modules and taking them off, beside those that diffusers and accelerate put there."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import nn
+
+
+def register(module: nn.Module, hook: ModelHook, name: str) -> None:
+    """Put a hook on a module, over those it has.
+
+    The registry of diffusers would call it through a closure, which a copy of the module shares with its original, and
+    would lose a `new_forward` when a hook under it is removed (`disable_cache`). Here all that is called hangs on the
+    instance, and so is copied and pickled with it.
+    """
+    hook.made_registry, under = "_diffusers_hook" not in vars(module), module.forward
+    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
+    hook.fn_ref.forward, hook.fn_ref.original_forward = under, None
+    module.forward = functools.update_wrapper(functools.partial(_through, hook, module), under)
+
+
+def _through(hook: ModelHook, module: nn.Module, *args, **kwargs) -> Any:
+    """Call a module through a hook."""
+    if hasattr(hook, "new_forward"):
+        return hook.new_forward(module, *args, **kwargs)
+    args, kwargs = hook.pre_forward(module, *args, **kwargs)
+    return hook.post_forward(module, hook.fn_ref.forward(*args, **kwargs))
+
+
+def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Take the hooks of these names off every module; its `vars` are again what they were."""
+    for module in model.modules():
+        registry = vars(module).get("_diffusers_hook")
+        ours = [] if registry is None else [hook for name, hook in registry.hooks.items() if name in names]
+        for hook in ours:
+            _remove(registry, hook)
+        if ours and not registry.hooks:
+            # `remove_hook` leaves the registry and the original bound method on the instance. A forward that another
+            # package put there before stays.
+            if _is_own(module, module.forward):
+                vars(module).pop("forward", None)
+            if any(hook.made_registry for hook in ours):
+                vars(module).pop("_diffusers_hook", None)
+
+
+def _remove(registry: HookRegistry, hook: ModelHook) -> None:
+    """Take one hook off. A hook over it keeps its own `new_forward`, which diffusers would overwrite."""
+    over = registry._fn_refs[registry._fn_refs.index(hook.fn_ref) + 1 :]
+    upper = over[0] if over and over[0].original_forward is not None else None
+    forward = None if upper is None else upper.forward
+    registry.remove_hook(next(name for name, other in registry.hooks.items() if other is hook), recurse=False)
+    if upper is not None:
+        upper.forward, upper.original_forward = forward, hook.fn_ref.forward
+
+
+def check_removable(model: nn.Module, names: tuple[str, ...]) -> None:
+    """ValueError where accelerate's hooks lie over hooks of these names, which then cannot be taken from under them."""
+    for module in model.modules():
+        registry, under = vars(module).get("_diffusers_hook"), vars(module).get("_old_forward")
+        ours = registry is not None and any(name in names for name in registry.hooks)
+        if ours and under is not None and not _is_own(module, under):
+            raise ValueError(
+                f"the {type(model).__name__} was offloaded by accelerate after it was patched; call "
+                "pipe.remove_all_hooks(), then remove the patch, then offload again"
+            )
+
+
+def _is_own(module: nn.Module, forward: Callable) -> bool:
+    """Whether `forward` is the module's own, of its class."""
+    return getattr(forward, "__func__", None) is type(module).forward
