@@ -32,7 +32,7 @@ class Dynamic(TokenMerger):
         start: ReToM at the first level. Its period does not count: a level is one.
         end: ReToM at the last level, other than `start` in ratio and window alone; None is as `start`.
         schedule: "constant" (all levels as `start`), "linear" or "cosine" (slow at both ends).
-        levels: steps of the staircase.
+        levels: steps of the staircase; a generation of fewer denoiser calls has one level for each.
         steps: denoiser calls of a generation, over which it is laid; calls beyond stay on the last level.
         off_levels: how many of the first levels merge nothing.
 
@@ -49,8 +49,9 @@ class Dynamic(TokenMerger):
 
     def __post_init__(self):
         check_integers(self, levels=1, steps=1, off_levels=0)
-        if self.off_levels >= self.levels:
-            raise ValueError(f"off_levels must be less than levels = {self.levels}, got {self.off_levels}")
+        levels = min(self.levels, self.steps)
+        if self.off_levels >= levels:
+            raise ValueError(f"off_levels must be less than levels = {levels}, got {self.off_levels}")
         check_choice("schedule", self.schedule, SCHEDULES)
         end = self.start if self.end is None else self.end
         for name, value in (("start", self.start), ("end", end)):
@@ -61,8 +62,8 @@ class Dynamic(TokenMerger):
         # What the hooks ask of a method, and the levels themselves: made here, so that a compiled model makes nothing.
         for name in ("metric", "targets", "share_plan", "max_downsample"):
             object.__setattr__(self, name, getattr(self.start, name))
-        object.__setattr__(self, "period", math.ceil(self.steps / self.levels))
-        stages = tuple(self._stage(level, end) for level in range(self.levels))
+        object.__setattr__(self, "period", math.ceil(self.steps / levels))
+        stages = tuple(self._stage(SCHEDULES[self.schedule](n / max(levels - 1, 1)), end) for n in range(levels))
         object.__setattr__(self, "stages", stages)
 
     @property
@@ -72,11 +73,17 @@ class Dynamic(TokenMerger):
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """As ReToM of the level that begins; None on a level that is off."""
-        level = min(context.step // self.period, self.levels - 1)
+        level = self._level(context.step)
         return None if level < self.off_levels else self.stages[level].plan(metric, grid, context)
 
-    def _stage(self, level: int, end: ReToM) -> ReToM:
-        share = SCHEDULES[self.schedule](level / max(self.levels - 1, 1))
+    def due(self, step: int) -> bool:
+        """Where a level begins."""
+        return step == 0 or self._level(step) != self._level(step - 1)
+
+    def _level(self, step: int) -> int:
+        return min(step * len(self.stages) // self.steps, len(self.stages) - 1)
+
+    def _stage(self, share: float, end: ReToM) -> ReToM:
         ratio = _between(self.start.ratio, end.ratio, share)
         window = self._window(end, share)
         return dataclasses.replace(self.start, ratio=ratio, window=window)

@@ -33,15 +33,24 @@ def test_windows_move_by_layer_type():
     assert [stage.window for stage in Dynamic(start=ReToM(window=2), end=ReToM(window=8), levels=3).stages] == [2, 5, 8]
 
 
-@pytest.mark.parametrize(("steps", "levels", "period"), [(50, 5, 10), (3, 5, 1), (51, 5, 11), (7, 1, 7)])
-def test_a_step_has_the_plan_of_its_level(steps, levels, period):
+@pytest.mark.parametrize(
+    ("steps", "levels", "begins"),
+    [
+        (50, 5, [0, 10, 20, 30, 40]),
+        (51, 5, [0, 11, 21, 31, 41]),
+        (6, 4, [0, 2, 3, 5]),
+        (7, 1, [0]),
+        (3, 5, [0, 1, 2]),
+    ],
+)
+def test_a_step_has_the_plan_of_its_level(steps, levels, begins):
     method = Dynamic(
         start=ReToM(ratio=0.75, window=4), end=ReToM(ratio=0.0, window=4), steps=steps, levels=levels, off_levels=0
     )
-    assert method.period == period
+    assert [step for step in range(steps + 2) if method.due(step)] == begins
+    assert [stage.ratio for stage in method.stages][0 :: max(len(begins) - 1, 1)] == [0.75, 0.0][: len(begins)]
     x = tokens(1, (8, 8))
-    for step in range(0, steps + 2, period):
-        level = min(step // period, levels - 1)
+    for level, step in enumerate(begins):
         expected = method.stages[level].plan(x, (8, 8), context(step=step))
         assert torch.equal(method.plan(x, (8, 8), context(step=step)).assign, expected.assign)
 
