@@ -67,8 +67,9 @@ def main() -> int:
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
             session.join(composed.sampler.device)
-            if "path" in composed.reference and composed.reference.path is None:
-                composed.reference.path = NOT_GIVEN  # so that the other things the row needs are looked at as well
+            # So that the other things the row needs are looked at as well; other kinds need no path.
+            if composed.reference.get("path") is None and composed.reference.get("kind") in ("folder", "parquet"):
+                composed.reference.path = NOT_GIVEN
             row = read_row(composed, choices)
             forecasts.append(forecast(row, session, Path(scratch) / "cache"))
         except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it

@@ -54,6 +54,20 @@ def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
     assert "1 rows that cannot be told" in told
 
 
+# The scheduler hands torch tensors to numpy the old way.
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+def test_the_tiny_model_brings_its_own_reference(command, capsys) -> None:
+    arguments = [
+        "--dry-run",
+        "model=tiny",
+        "method=none",
+        "prompts.images_per_class=1",
+        "timing=off",
+        "sampler.steps=1",
+    ]
+    assert command(scripts.run, *arguments) == 0, capsys.readouterr()
+
+
 def test_a_full_disk_is_missing_space(command, monkeypatch, capsys) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
