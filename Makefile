@@ -37,7 +37,7 @@ smoke test test-slow test-slurm: export OMP_NUM_THREADS ?= 1
 .PHONY: help install smoke test test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv and install the project with its pinned packages
 
@@ -101,7 +101,7 @@ check-results: $(STAMP) ## whether the committed CSVs are what results/PROVENANC
 	@$(BIN)/python -m scripts.check_results $(ARGS)
 
 bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (a quarter of an hour); ARGS=bench=cuda on a GPU
-	@KINETO_LOG_LEVEL=99 $(BIN)/python -m scripts.bench $(ARGS)
+	@$(BIN)/python -m scripts.bench $(ARGS)
 
 train-tiny: $(STAMP) ## train the tiny model on the pictures of ARGS=data=FOLDER (hours on a CPU); results/training/
 	@$(BIN)/python -m scripts.train_tiny $(ARGS)

@@ -26,6 +26,7 @@ from scripts.command_line.entry import ROOT, say, work_on_each
 
 def main() -> int:
     """Measure every cell and write the tables. Returns 1 where a row failed."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
 
     def work(composed: DictConfig, choices: dict[str, str]) -> int:
         return run_bench(OmegaConf.to_container(composed, resolve=True))
@@ -66,10 +67,10 @@ def _chosen(bench: Mapping[str, Any]) -> dict[str, Any]:
     """The families of cells that `only` names; all of them where it names none."""
     families = {name: family for name, family in (bench["cells"] or {}).items() if family}
     if not isinstance(bench["only"], list | None):
-        raise RunError(f"only must be a list of cells, [{bench['only']}] for one, or null for all")
+        raise RunError(f"bench.only must be a list of cells, [{bench['only']}] for one, or null for all")
     unknown = [name for name in bench["only"] or () if name not in families]
     if unknown:
-        raise RunError(f"only names {unknown[0]}, which is no cell; there are {', '.join(families)}")
+        raise RunError(f"bench.only names {unknown[0]}, which is no cell; there are {', '.join(families)}")
     if not families:
         raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
     return {name: families[name] for name in bench["only"] or families}

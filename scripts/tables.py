@@ -142,7 +142,10 @@ def fitting(records: list[dict], config: dict) -> list[dict]:
 
 def _nothing(config: dict) -> RunError:
     where = Path(config["results"]) / "runs" / config["runs"]
-    return RunError(f"there is no record in {where}; run the rows first: python -m scripts.run --multirun ...")
+    return RunError(
+        f"there is no record in {where}; run the rows first, by python -m scripts.run --multirun with the same choices "
+        "(its own method=none before, where the table compares with it)"
+    )
 
 
 def _choice(config: dict, several_seeds: bool) -> dict:

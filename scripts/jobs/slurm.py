@@ -157,7 +157,10 @@ def _submit(work: Work, queue: dict, parts: list[Sequence[Numbered]]) -> list[Su
         executor.update_parameters(**options)
         handles = executor.map_array(work, parts)
     except RuntimeError as error:  # of submitit, for an absent Slurm as for one that refuses
-        raise RunError(f"Slurm takes no jobs: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split())
+        raise RunError(
+            f"Slurm takes no jobs ({why}); submit where `sbatch` works, or run here without hydra/launcher=slurm"
+        ) from error
     return [Submitted(handle, jobs) for handle, jobs in zip(handles, parts, strict=True)]
 
 

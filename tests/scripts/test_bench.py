@@ -250,14 +250,14 @@ def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
     assert [line["dtype"] for line in read_lines(tmp_path / "bench_cpu_b.csv")] == ["bfloat16"]
     assert not (tmp_path / "bench_cpu.csv").exists()  # a part replaces no whole
     config["bench"]["only"] = ["c"]
-    with pytest.raises(RunError, match="only names c, which is no cell; there are a, b"):
+    with pytest.raises(RunError, match=r"bench\.only names c, which is no cell; there are a, b"):
         run_bench(config)
 
 
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"only": "a"}, RunError, r"only must be a list of cells, \[a\] for one, or null for all"),
+        ({"only": "a"}, RunError, r"bench\.only must be a list of cells, \[a\] for one, or null for all"),
         ({"threads": 0}, ValueError, "threads must be an integer of at least 1, got 0"),
         ({"threads": "two"}, ValueError, "threads must be an integer of at least 1, got 'two'"),
         ({"cells": None}, RunError, "there is no cell to measure"),

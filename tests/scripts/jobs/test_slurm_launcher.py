@@ -35,7 +35,7 @@ def told(monkeypatch, tmp_path: Path, capsys):
     ("arguments", "sentence"),
     [
         (["method=none"], "submits the jobs of a sweep; add --multirun, also for a single job"),
-        (["--multirun", "method=none,retom"], "Slurm takes no jobs: "),
+        (["--multirun", "method=none,retom"], "Slurm takes no jobs ("),
         (
             ["--multirun", "method=none", "shard.count=2", "shard.index=0,1"],
             "cuts the runs itself: hydra.launcher.shards",
