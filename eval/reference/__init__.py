@@ -60,7 +60,7 @@ class ReferenceConfig:
             check_text(f"reference.{name}", getattr(self, name))
         if self.kind in ("folder", "parquet") and not self.path:
             raise ValueError(
-                f"reference.path must be given for kind {self.kind!r}, got {self.path!r}: the real pictures that images "
+                f"reference.path must be given for kind {self.kind!r}, got {self.path!r}: the real pictures images "
                 "are measured against (model=tiny brings its own)"
             )
 
