@@ -36,7 +36,7 @@ class Oracle(Adapter):
     """
 
     ratio: float = 0.5
-    window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2})
+    window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2}, hash=False)
 
     def __post_init__(self):
         check_number("ratio", self.ratio, "[0, 1)")

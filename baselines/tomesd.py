@@ -8,7 +8,7 @@ its randomness, and the choice of destinations is drawn for every image from its
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -41,7 +41,7 @@ class ToMeSD(TokenMerger):
     ratio: float = 0.5
     sx: int = 2
     sy: int = 2
-    window: int | Mapping[str, int] | None = None
+    window: int | Mapping[str, int] | None = field(default=None, hash=False)
     use_rand: bool = True
     targets: tuple[str, ...] = ("self",)
     max_downsample: int | None = 1

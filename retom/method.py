@@ -138,7 +138,7 @@ class ReToM(TokenMerger):
     """
 
     ratio: float = 0.5
-    window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2})
+    window: int | Mapping[str, int] = field(default_factory=lambda: {"down": 2, "mid": 8, "up": 2}, hash=False)
     alpha: float = 0.5
     period: int = 20
     destination: str = "representative"

@@ -33,6 +33,11 @@ def test_an_option_of_the_wrong_kind_is_named(method: type, name: str) -> None:
     assert [sentence for sentence in told if name not in sentence] == []
 
 
+@pytest.mark.parametrize("method", sorted({method for method, _ in cases()}, key=lambda method: method.__name__))
+def test_equal_methods_are_one_key(method: type) -> None:
+    assert {method(): 1} == {method(): 1}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
