@@ -43,6 +43,9 @@ class ClipNetwork(Protocol):
         ...
 
 
+DEFAULT = "ViT-B-32-quickgelu"
+
+
 @dataclass(frozen=True)
 class OpenClip:
     """A CLIP of open_clip's: `architecture` is one of its names, `weights` a safetensors file of that architecture."""
@@ -55,6 +58,11 @@ class OpenClip:
 
         if open_clip.get_model_config(self.architecture) is None:
             raise ValueError(f"architecture must be one of open_clip's names, got {self.architecture!r}")
+        if not self.architecture.endswith("-quickgelu"):
+            raise ValueError(
+                f"architecture must be one of OpenAI's CLIP, such as {DEFAULT}, got {self.architecture!r}; another is "
+                "prepared for or activated otherwise, and its score would silently be another"
+            )
 
     @property
     def identity(self) -> str:
@@ -98,7 +106,7 @@ class OpenClip:
 
 
 VIT_B32 = OpenClip(
-    "ViT-B-32-quickgelu",
+    DEFAULT,
     HubFile(
         "timm/vit_base_patch32_clip_224.openai",
         "open_clip_model.safetensors",

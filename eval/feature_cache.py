@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array of `parts` (everything its values depend on) from `cache`, or from `compute`, then stored.
 
-    A damaged file is computed again, and the log says so.
+    A damaged file is computed again, and the log says so. What is not finite is not stored.
     """
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     path = Path(cache) / "features" / f"{key}.npz"
@@ -31,6 +31,8 @@ def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.n
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             _log.warning("cached features %s are damaged (%s): computing them again", path, error)
     values = compute()
+    if not np.isfinite(values).all():  # whoever uses them says so; kept, they would outlast what is mended
+        return values
     clear(path.parent)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, values=values, parts=np.array(parts))

@@ -10,6 +10,7 @@ No picture is cropped or padded; tiny ones are enlarged by the resize of the net
 """
 
 import hashlib
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +91,7 @@ def decode(data: bytes, name: str) -> Image.Image:
         with Image.open(BytesIO(data)) as opened:
             opened.load()
             upright = ImageOps.exif_transpose(opened)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise RunError(f"picture {name} does not decode ({error}); replace or remove the file") from error
     return _to_rgb(upright)
 

@@ -14,6 +14,7 @@ from eval.models.tiny import tiny_pipeline
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
 from eval.silence import silent_loading
 
+SETTINGS = (".json", ".txt", ".model")  # files that configure a component, a tokenizer or a scheduler
 KINDS = ("hub", "shipped", "random", "tiny")
 ARCHITECTURES = tuple(PIPELINES)
 
@@ -182,7 +183,10 @@ def _cause(error: BaseException) -> str:
 
 
 def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:
-    files = [file for name in _networks(pipe) for file in sorted((folder / name).glob("*.safetensors"))]
+    """Of all that decides pixels: weights, and the files that configure components, tokenizers and schedulers."""
+    weights = [file for name in _networks(pipe) for file in (folder / name).glob("*.safetensors")]
+    settings = [file for name in pipe.components for file in (folder / name).glob("*") if file.suffix in SETTINGS]
+    files = sorted({*weights, *settings, folder / "model_index.json"})
     return {file.relative_to(folder).as_posix(): _file_hash(file) for file in files}
 
 

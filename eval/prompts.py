@@ -96,7 +96,7 @@ class PromptSet:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.classes is not None and not isinstance(self.classes, (int, str)):
+        if isinstance(self.classes, list | tuple):
             object.__setattr__(self, "classes", tuple(self.classes))
         _check_template(self.template)
         if self.names not in NAME_LISTS:
@@ -108,7 +108,7 @@ class PromptSet:
     def _check_classes(self) -> None:
         if self.classes is None:
             return
-        if isinstance(self.classes, str):
+        if not isinstance(self.classes, int | tuple):
             raise ValueError(f"classes must be null, a number or a list of wnids, got {self.classes!r}")
         if isinstance(self.classes, int):
             check_integer("classes", self.classes, 1, NUM_CLASSES)

@@ -47,6 +47,8 @@ class TimingConfig:
     again: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.batch_sizes, list | tuple):
+            raise ValueError(f"timing.batch_sizes must be a list of integers, such as [4, 8], got {self.batch_sizes!r}")
         object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))
         for name in ("enabled", "again"):
             if not isinstance(getattr(self, name), bool):

@@ -101,7 +101,7 @@ def record(row: Row, session: Session, look: Look, *, prompt: str, seed: int) ->
         retom.set_seeds(pipe, [seed])
         image = call_pipeline(pipe, [prompt], [seed], row.sampler, output_type="np").images[0]
     config = {key: row.config[key] for key in ("model", "sampler", "method", "backend")}
-    named = pixel_hash(config | {"prompts": {"prompt": prompt, "seed": seed}})
+    named = pixel_hash(config | {"prompts": {"prompt": prompt, "seed": seed, "look": dataclasses.asdict(look)}})
     run = {"model": pipe_identity(pipe)}
     return Recording(
         name=f"{row.model.name}_{row.name}-{named}",

@@ -40,6 +40,8 @@ def check_gates(records: Sequence[Mapping], references: Sequence[Mapping] = ()) 
         _identity(baseline),
         _merges(whole),
         _images(whole),
+        _weights(whole),
+        _compared(whole),
     )
 
 
@@ -54,7 +56,9 @@ def verdict(gates: Sequence[Gate]) -> str:
 
 def reference_key(protocol: Mapping) -> str:
     """12 hexadecimal digits of a protocol without the device: pictures and their scores do not depend on it."""
-    return digest(canonical_json({key: value for key, value in protocol.items() if key != "device_name"}))
+    kept = {key: value for key, value in protocol.items() if key != "device_name"}
+    kept["sampler"] = {key: value for key, value in protocol["sampler"].items() if key != "device"}
+    return digest(canonical_json(kept))
 
 
 def reference_entry(record: Mapping) -> dict:
@@ -143,3 +147,38 @@ def _images(records: Sequence[Mapping]) -> Gate:
         return Gate("images", FAILED, f"more than 1% of the images of {', '.join(wrong)} are invalid")
     number = sum(len(record["images"]["invalid"]) for record in records)
     return Gate("images", PASSED, f"{number} of {sum(record['images']['n'] for record in records)} images are invalid")
+
+
+def _weights(records: Sequence[Mapping]) -> Gate:
+    """A folder of weights goes by its path, and may hold others by the time another row is drawn."""
+    known: dict[str, list[str]] = {}
+    for record in records:
+        weights = _mapping(_mapping(record["provenance"].get("run")).get("model")).get("weights")
+        if weights:
+            known.setdefault(canonical_json(weights), []).append(run_id(record))
+    if not known:
+        return Gate("weights", UNCHECKED, "no row says what weights it was drawn with")
+    rows = [names[0] for names in known.values()]
+    if len(known) > 1:
+        return Gate("weights", FAILED, f"{' and '.join(rows)} were drawn with other weights, at one path or revision")
+    return Gate("weights", PASSED, "all rows were drawn with the same weights")
+
+
+def _compared(records: Sequence[Mapping]) -> Gate:
+    """A paired number is of the pictures that were there when it was taken."""
+    now = {run_id(record): record["images"].get("sha256") for record in records}
+    old = [
+        run_id(record)
+        for record in records
+        for name, other in _mapping(record.get("against")).items()
+        if now.get(other) and _mapping(record.get("against_pictures")).get(name) not in (None, now[other])
+    ]
+    if old:
+        named = ", ".join(dict.fromkeys(old))
+        return Gate("compared", FAILED, f"{named}: compared with pictures that were made anew since; run them again")
+    return Gate("compared", PASSED, "paired numbers are of the pictures that are there")
+
+
+def _mapping(value: Any) -> Mapping:
+    """What a record may lack, or hold in another form."""
+    return value if isinstance(value, Mapping) else {}

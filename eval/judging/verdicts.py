@@ -95,7 +95,9 @@ def _numbers(
     for record, value in zip(pair, values, strict=True):
         if value is None:
             return None, f"{run_id(record)} has no {name}"
-    found = pair[0]["metrics"][name]["differences"].get(claim.against)
+    # Beside a sweep the record may have been compared with another run of that method.
+    kept = _run((pair[0].get("against") or {}).get(claim.against, "")) == _run(run_id(pair[1]))
+    found = pair[0]["metrics"][name]["differences"].get(claim.against) if kept else None
     try:
         found = found or compare(claim.method, claim.against).get(name)
     except RunError as error:
@@ -106,6 +108,11 @@ def _numbers(
     return numbers, None if found["interval"] else "too few classes, or too alike, for an interval"
 
 
+def _run(name: str) -> str:
+    """A run id without its experiment: the same run may lie in two."""
+    return name.rpartition("/")[2]
+
+
 def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
     raw = []
     for record in pair:
@@ -114,13 +121,23 @@ def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
         if not seconds:
             return None, f"{run_id(record)} was not timed"
         raw.append(seconds)
-    busy = [run_id(record) for record in pair if record["timing"].get("quiet") is False]
+    busy = [run_id(record) for record in pair if not record["timing"].get("quiet")]
+    ways = {_way(record) for record in pair}
     medians = [record["timing"][SECONDS] for record in pair]
     difference, interval = shift(*raw)
     numbers = {"ours": medians[0], "base": medians[1], "difference": difference, "interval": interval}
     if busy:
-        return numbers, f"{', '.join(busy)} was timed beside other work"
+        return numbers, f"{', '.join(busy)} was timed beside other work, or that cannot be told"
+    if len(ways) > 1:
+        both = " and ".join(run_id(record) for record in pair)
+        return numbers, f"{both} were timed in other ways (images, warm-up calls or threads)"
     return numbers, None if interval else f"too few timed calls ({len(raw[0])} and {len(raw[1])}) for an interval"
+
+
+def _way(record: Mapping) -> tuple:
+    """How seconds were taken, as far as it changes them."""
+    timing, torch = record["config"].get("timing") or {}, record["provenance"].get("torch") or {}
+    return timing.get("images"), timing.get("warmup"), torch.get("threads")
 
 
 def _verdict(claim: Claim, interval: Sequence[float]) -> str:

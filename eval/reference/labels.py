@@ -13,6 +13,7 @@ from pathlib import Path
 
 from eval.errors import RunError
 
+CLASSES = 1000
 _WNID = re.compile(r"^n\d{8}$")
 _NUMBER = re.compile(r"(\d{8})(?!.*\d{8})")
 
@@ -73,6 +74,12 @@ def read_synsets(path: Path) -> dict[int, str]:
     table = _synsets_of_matlab(path) if Path(path).suffix == ".mat" else _synsets_of_text(path)
     if not table:
         raise RunError(f"synset list {path} holds no line with a wnid such as n01440764")
+    in_order = [table[number] for number in sorted(table)]
+    if len(in_order) == CLASSES and in_order == sorted(in_order):  # as Kaggle's LOC_synset_mapping.txt
+        raise RunError(
+            f"synset list {path} is sorted by wnid, which the devkit's ids are not; give the devkit's meta.mat, or "
+            "a list of its ids with their wnids"
+        )
     return table
 
 
@@ -93,7 +100,7 @@ def _synsets_of_matlab(path: Path) -> dict[int, str]:
 
     try:
         synsets = loadmat(path, squeeze_me=True)["synsets"]
-    except (OSError, ValueError, KeyError, MatReadError) as error:
+        # Classes that have children are inner nodes of WordNet; their ids, above 1000, label no picture.
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
+    except (OSError, ValueError, LookupError, TypeError, MatReadError) as error:
         raise RunError(f"synset list {path} is not the devkit's meta.mat: {error}") from error
-    # Classes that have children are inner nodes of WordNet; their ids, above 1000, label no picture.
-    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}

@@ -4,6 +4,7 @@ Every source answers the same question: `{class index: pictures in the order of 
 classes asked for. Nothing is decoded here.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -80,8 +81,13 @@ def from_parquet(path: Path, wnids: dict[str, int], cache: Path) -> Pictures:
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
         raise RunError(f"reference {path} is neither a parquet file nor a folder with parquet files")
+    contents = hashlib.sha256()
+    for file in files:  # the library's own cache goes by the time of the last change, which a copy may keep
+        with file.open("rb") as stream:
+            contents.update(hashlib.file_digest(stream, "sha256").digest())
+    place = cache / "datasets" / contents.hexdigest()[:16]
     try:
-        rows = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(cache / "datasets"))
+        rows = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(place))
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
         raise RunError(f"reference {path} cannot be read as parquet: {error.__cause__ or error}") from error
     return _from_rows(rows, wnids, str(path))

@@ -10,6 +10,7 @@ from typing import Any
 from eval.errors import RunError
 from eval.records import run_id
 from eval.records.canonical import PIXEL_KEYS, canonical_json, without_batch_size
+from eval.tables.selection import one_per_run
 
 
 def by_row(records: Sequence[dict], seeds: Sequence[int]) -> tuple[list[dict], dict[str, list[dict]]]:
@@ -20,11 +21,11 @@ def by_row(records: Sequence[dict], seeds: Sequence[int]) -> tuple[list[dict], d
     """
     if len(set(seeds)) < len(seeds):
         raise RunError(f"seeds must differ from one another, got {', '.join(map(str, seeds))}")
-    rows: dict[str, dict[int, dict]] = {}
-    for record in records:
+    rows: dict[tuple[str, str], dict[int, dict]] = {}
+    for record in one_per_run(records):
         seed = record["config"]["prompts"].get("seed")
         if seed in seeds:
-            rows.setdefault(_row(record["config"]), {})[seed] = record
+            rows.setdefault((record["method"], _row(record["config"])), {})[seed] = record
     found = {}
     for row in rows.values():
         if seeds[0] in row:

@@ -107,7 +107,7 @@ def assign(spec: TableSpec, records: Sequence[dict]) -> tuple[dict[str, dict], l
     found: dict[str, dict] = {}
     extras: list[Extra] = []
     by_method: dict[str, list[dict]] = {}
-    for record in _one_per_run(records):
+    for record in one_per_run(records):
         by_method.setdefault(record["method"], []).append(record)
     for method, group in by_method.items():
         for record, differs in _differences(spec, method, rows.get(method), group):
@@ -120,7 +120,8 @@ def assign(spec: TableSpec, records: Sequence[dict]) -> tuple[dict[str, dict], l
     return found, extras
 
 
-def _one_per_run(records: Sequence[dict]) -> list[dict]:
+def one_per_run(records: Sequence[dict]) -> list[dict]:
+    """Of several records of the same run (one in two experiments) the finished, then the latest one; by run id."""
     latest = sorted(records, key=run_id)
     latest.sort(key=lambda record: str(record["provenance"].get("date", "")), reverse=True)
     latest.sort(key=lambda record: _BEST_FIRST.index(record["status"]))

@@ -92,10 +92,10 @@ def forecast(row: Row, session: Session, cache: Path) -> Forecast:
     items, folder = row.prompts.items(), RunFolder(row.results / "runs", row.runs, row.name, row.hash)
     name = f"{row.runs}/{row.name}-{row.hash}"
     say(f"{name}: {len(items)} images")
-    if _is_finished(folder):
-        return Forecast(name, row.results, len(items), len(items), True, 0, None, 0.0, ())
     there = _made_already(row, folder, items)
     lacking, measured = missing(row, session, cache), None
+    if _is_finished(folder) and there == len(items):
+        return Forecast(name, row.results, len(items), there, True, 0, None, 0.0, tuple(dict.fromkeys(lacking)))
     try:
         measured = measure_shortly(row, session, items)
     except (RunError, ValueError, RuntimeError, MemoryError) as error:

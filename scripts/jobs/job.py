@@ -114,13 +114,13 @@ def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
 
 def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
     """Draw, time and score what the finished record (if any) does not hold already."""
+    damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
     if row.shard.is_part:
-        if finished is not None:
+        if finished is not None and not damaged:
             return "already finished"
         draw_part(row, session, folder, checked.items)
         return "done"
     against = session.team.from_main(lambda: siblings(row))
-    damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
     changed = (
         finished is not None and not damaged and session.team.from_main(lambda: _changed(folder, checked, finished))
     )
@@ -134,6 +134,7 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
             drawn = dataclasses.replace(drawn, provenance=finished["provenance"])
     else:
         drawn = redraw(row, session, folder, checked.items, finished) if damaged else _drawn_before(finished)
+        drawn = dataclasses.replace(drawn, timing=_timing_of(checked, finished))
     with session.team.phase():
         if session.team.is_main:
             images = image_set(folder, checked.items)
@@ -172,6 +173,15 @@ def _changed(folder: RunFolder, checked: Checked, finished: dict) -> bool:
     if changed and scored is not None:
         _log.warning("The pictures of run %s are not those its record is of: they are scored again.", folder.run_id)
     return changed
+
+
+def _timing_of(checked: Checked, finished: dict) -> dict | None:
+    """The seconds that a record keeps when it is not timed again: none that were taken on another device."""
+    before, now = finished["protocol"]["device_name"], checked.protocol["device_name"]
+    if finished["timing"] is not None and before != now:
+        _log.warning("The seconds were taken on %s and this is %s: they are dropped; run with timing.", before, now)
+        return None
+    return finished["timing"]
 
 
 def _drawn_before(finished: dict) -> Drawn:

@@ -86,6 +86,9 @@ def _read(results: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        findings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(findings, list) or not all(isinstance(finding, dict) for finding in findings):
+            raise ValueError("it is no list of findings")
+        return findings
+    except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); delete it and measure again") from error

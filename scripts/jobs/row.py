@@ -86,6 +86,8 @@ def resolve(composed: DictConfig) -> dict:
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"], config["trusted"])
         config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))
+    if isinstance(config["prompts"].get("classes"), list):  # their order is that of ImageNet, however they are given
+        config["prompts"]["classes"] = sorted(config["prompts"]["classes"], key=str)
     return config
 
 

@@ -55,6 +55,11 @@ def make_timing(seconds: float, resumed: bool = False, others: float = 0.01) -> 
     return {"s_per_im": seconds, "batches": batches, "resumed": resumed, **around}
 
 
+def shipped_id(method: str, config: dict) -> str:
+    """The run id of the method without options, all else as in `config`."""
+    return f"table1/{method}-{pixel_hash(config | {'method': make_config(method)['method']})}"
+
+
 def make_record(
     method: str = "retom",
     *,
@@ -99,6 +104,7 @@ def make_record(
             "date": date,
             "git": {"sha": "c" * 40, "dirty": False, "reason": None},
             "torch": {"threads": 2},
+            "run": {"model": {"weights": {"unet": "d" * 64}}},
         },
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),

@@ -99,3 +99,6 @@ def test_missing_weights_and_unknown_architectures(tmp_path):
         ).preflight()
     with pytest.raises(ValueError, match="architecture must be one of open_clip's names, got 'ViT-B/32'"):
         OpenClip("ViT-B/32", VIT_B32.weights)
+    for other in ("ViT-B-32", "ViT-B-16-SigLIP"):
+        with pytest.raises(ValueError, match=f"architecture must be one of OpenAI's CLIP, .*, got '{other}'"):
+            OpenClip(other, VIT_B32.weights)

@@ -94,6 +94,7 @@ def test_the_hash_follows_every_option(change):
         ({"seed": True}, "seed must be an integer"),
         ({"classes": 1001}, r"classes must be an integer in \[1, 1000\], got 1001"),
         ({"classes": "n01443537"}, "classes must be null, a number or a list"),
+        ({"classes": 10.5}, "classes must be null, a number or a list"),
         ({"classes": []}, "at least one wnid"),
         ({"classes": ["n01443536"]}, "unknown wnid 'n01443536', the nearest ImageNet-1k class is n01443537"),
         ({"classes": ["n01443537", "n01443537"]}, "n01443537 twice"),

@@ -76,6 +76,7 @@ def test_no_prompts_are_refused(tiny_original):
         ({"warmup": -1}, "timing.warmup must be an integer of at least 0, got -1"),
         ({"images": 0}, "timing.images must be an integer of at least 1, got 0"),
         ({"batch_sizes": [0]}, "timing.batch_sizes must be an integer of at least 1, got 0"),
+        ({"batch_sizes": 4}, r"timing.batch_sizes must be a list of integers, such as \[4, 8\], got 4"),
         ({"wait": -1}, "timing.wait must be a number of seconds of at least 0, got -1"),
         ({"again": 1}, "timing.again must be true or false, got 1"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from eval.errors import RunError
 from eval.judging.gates import check_gates, read_references, reference_entry, reference_key, verdict
-from eval.records import protocol_hash
+from eval.records import protocol_hash, run_id
 from eval.tables import build_table
 from eval.tables.markdown import render
 from tests.eval.sample_records import make_record
@@ -24,7 +24,7 @@ def status(records: list[dict], references: list[dict], name: str) -> str:
 
 def test_all_gates_pass_beside_the_reference_run() -> None:
     reference = reference_entry(rows()[0])
-    assert [gate.status for gate in check_gates(rows(), [reference])] == ["passed"] * 5
+    assert [gate.status for gate in check_gates(rows(), [reference])] == ["passed"] * 7
     assert verdict(check_gates(rows(), [reference])) == "passed"
     assert reference["metrics"]["fid"] == {"value": 37.5, "tolerance": 0.02}
 
@@ -99,3 +99,30 @@ def test_reference_runs_are_read_or_refused(tmp_path: Path) -> None:
             read_references(path)
     with pytest.raises(RunError, match="is failed; a reference run is a finished one"):
         reference_entry(make_record("none", status="failed"))
+
+
+def test_rows_of_other_weights_fail_together() -> None:
+    records = rows()
+    records[2]["provenance"]["run"] = {"model": {"weights": {"unet": "e" * 64}}}
+    assert status(records, [], "weights") == "failed"
+    for record in records:
+        del record["provenance"]["run"]
+    assert status(records, [], "weights") == "unchecked"
+
+
+def test_a_comparison_with_pictures_that_are_others_by_now_fails() -> None:
+    records = rows()
+    records[0]["images"]["sha256"] = "1" * 64
+    records[2]["against"] = {"none": run_id(records[0])}
+    for then, expected in (("1" * 64, "passed"), ("2" * 64, "failed"), (None, "passed")):
+        records[2]["against_pictures"] = {"none": then}
+        assert status(records, [], "compared") == expected
+
+
+def test_the_reference_holds_on_any_device() -> None:
+    record = rows()[0]
+    other = record["protocol"] | {
+        "sampler": record["protocol"]["sampler"] | {"device": "cuda:1"},
+        "device_name": "H200",
+    }
+    assert reference_key(other) == reference_key(record["protocol"])

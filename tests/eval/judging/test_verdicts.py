@@ -3,7 +3,7 @@ import pytest
 from eval.errors import RunError
 from eval.judging.gates import check_gates
 from eval.judging.verdicts import CLAIMS, judge, page
-from tests.eval.sample_records import make_record
+from tests.eval.sample_records import make_record, shipped_id
 from tests.eval.sample_specs import TABLE2, make_spec
 
 SPECS = [make_spec(), make_spec(TABLE2)]
@@ -11,7 +11,11 @@ METHODS = ("none", "tomesd", "retom", "retom_random", "retom_least", "retom_fixe
 
 
 def rows(*methods: str, **retom) -> dict[str, dict]:
-    return {method: make_record(method, **(retom if method == "retom" else {})) for method in methods or METHODS}
+    records = {method: make_record(method, **(retom if method == "retom" else {})) for method in methods or METHODS}
+    for method, record in records.items():
+        beside = [name for name in ("none", "tomesd") if name != method]
+        record["against"] = {name: shipped_id(name, record["config"]) for name in beside}
+    return records
 
 
 def computed(method: str, against: str) -> dict[str, dict]:
@@ -84,3 +88,27 @@ def test_page_has_a_row_for_each_claim_and_the_papers_own_contradiction() -> Non
     assert text.count("\n| ") == len(CLAIMS) + 2
     assert "2.17 to 2.1, not so |" in text
     assert "- One \\| fact \\<b>" in text
+
+
+def test_a_difference_to_another_run_of_that_name_is_not_taken() -> None:
+    records = rows()
+    records["retom"]["against"]["tomesd"] = "table1/tomesd-0123456789ab"
+    claim = verdicts(records)["retom", "tomesd", "fid"]
+    assert (claim["difference"], claim["interval"]) == (-1.0, [-1.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"timing": {"quiet": None}}, "beside other work, or that cannot be told"),
+        ({"config": {"timing": {"images": 5, "warmup": 2}}}, "timed in other ways"),
+        ({"provenance": {"torch": {"threads": 1}}}, "timed in other ways"),
+    ],
+)
+def test_seconds_that_do_not_compare_decide_nothing(change: dict, why: str) -> None:
+    records = rows(seconds=2.0)
+    for key, values in change.items():
+        records["tomesd"][key] |= values
+    claim = verdicts(records)["retom", "tomesd", "s_per_im"]
+    assert claim["verdict"] == "undecided"
+    assert why in claim["why"]

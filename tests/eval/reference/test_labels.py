@@ -61,6 +61,9 @@ def test_what_is_missing_is_said(tmp_path, truth):
         read_labels(table, None, NAMES)
     with pytest.raises(RunError, match="cannot be read"):
         read_labels(tmp_path / "gone.txt", None, NAMES)
+    in_order = "".join(f"n{number:08d} a name, another\n" for number in range(1000))
+    with pytest.raises(RunError, match=r"is sorted by wnid, which the devkit's ids are not"):
+        read_labels(truth, _synsets(tmp_path, in_order, "LOC_synset_mapping.txt"), NAMES)
     with pytest.raises(RunError, match="is empty"):
         read_labels(_synsets(tmp_path, "\n", "empty.txt"), None, NAMES)
     with pytest.raises(RunError, match=r"is not the devkit's meta\.mat"):

@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -184,3 +185,15 @@ def test_real_pictures(tmp_path):
     names = [image.name for image in found.images]
     assert names == sorted(names)
     assert read_rgb(found.images[0]).size == (64, 64)
+
+
+def test_a_parquet_file_exchanged_with_its_time_kept_is_read_anew(tmp_path):
+    path = tmp_path / "pictures.parquet"
+    features = {"image": datasets.Image(), "label": datasets.Value("int32")}
+    hashes = []
+    for first in (1, 5):
+        rows = [{"image": {"bytes": _bytes(first + n), "path": f"val_{n}.png"}, "label": 0} for n in range(2)]
+        _parquet(path, rows, features)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        hashes.append(load_reference(_config(path, kind="parquet"), [TENCH], tmp_path).hash)
+    assert hashes[0] != hashes[1]

@@ -67,3 +67,9 @@ def test_spread_needs_two() -> None:
     assert spread([]) == (None, None)
     assert spread([None, 2.0]) == (2.0, None)
     assert spread([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+
+
+def test_two_methods_of_the_same_options_are_two_rows() -> None:
+    twin = seeded("retom", 0, fid=33.0, **SHIPPED) | {"method": "retom_twin"}
+    table = build_table(make_spec(), [*records(), twin], seeds=(0,))
+    assert table.line("retom").cells["fid"] == 35.0

@@ -87,3 +87,12 @@ def test_the_batch_size_that_fits_is_found(smallest_row, session, tmp_path: Path
 def test_jobs_are_looked_at_here_whatever_the_launcher() -> None:
     given = ["--multirun", "--dry-run", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "method=none"]
     assert _without_launching(given, "/tmp/x") == ["--multirun", "method=none", "hydra.sweep.dir=/tmp/x/sweep"]
+
+
+def test_a_finished_row_that_lacks_something_says_so(command, smallest_row, session, tmp_path: Path, capsys) -> None:
+    row = smallest_row("method=none")
+    run_job(row, session)
+    folder = row.results / "runs" / row.runs / f"{row.name}-{row.hash}"
+    next((folder / "images").iterdir()).unlink()
+    found = forecast(row, session, tmp_path / "cache")
+    assert (found.finished, found.images - found.there) == (False, 1)

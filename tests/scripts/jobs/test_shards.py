@@ -100,3 +100,15 @@ def test_shards_keep_each_other_and_the_whole_run_out(smallest_row, session) -> 
         assert run_job(smallest_row(*CUT, "shard.index=1"), session) == "done"
         with pytest.raises(RunError, match="is being written by"):
             run_job(close, session)
+
+
+def test_a_shard_mends_its_pictures_of_a_finished_run(smallest_row, session) -> None:
+    part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
+    for row in (part, other, close):
+        run_job(row, session)
+    before = pictures(part)
+    next(folder_of(part).images.iterdir()).unlink()
+    run_job(part, session)
+    run_job(other, session)
+    assert pictures(part) == before
+    assert run_job(close, session) == "already finished"

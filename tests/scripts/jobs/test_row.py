@@ -1,0 +1,28 @@
+"""What a row's identity and its seconds belong to."""
+
+from eval.records import RunFolder, protocol_hash
+from scripts.jobs.job import run_job
+
+TIMED = ("timing=smoke", "timing.warmup=0", "timing.images=1")
+
+
+def test_seconds_of_another_device_do_not_become_those_of_this_one(smallest_row, session, caplog) -> None:
+    row = smallest_row("method=none", *TIMED)
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    run_job(row, session)
+    record = folder.read_record()
+    assert record["timing"] is not None
+    record["protocol"]["device_name"] = "another"
+    record["protocol_hash"] = protocol_hash(record["protocol"])
+    folder.write_record(record)
+    assert run_job(smallest_row("method=none", "timing=off"), session) == "rescored"
+    assert folder.read_record()["timing"] is None
+    assert "The seconds were taken on another and this is" in caplog.text
+    assert run_job(row, session) == "done"
+    assert folder.read_record()["timing"] is not None
+
+
+def test_classes_in_another_order_are_the_same_run(smallest_row) -> None:
+    orders = ("n02119789,n01440764", "n01440764,n02119789")
+    one, other = (smallest_row(f"prompts.classes=[{order}]") for order in orders)
+    assert one.hash == other.hash
