@@ -84,7 +84,8 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
     """What the pipeline is made of: classes, revision and sha256 of the weights, for a run's provenance.
 
     `weights`: sha256 by file, of weights and of what configures components, for a pipeline read from a folder; by
-    component (over the parameters' bytes) for one built in code. `revision`: the commit of a hub snapshot, otherwise None.
+    component (over the parameters' bytes) for one built in code. `revision`: the commit of a hub snapshot, otherwise
+    None.
     """
     folder = Path(pipe.config.get("_name_or_path") or "")
     from_folder = (folder / "model_index.json").is_file()
