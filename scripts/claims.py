@@ -43,8 +43,8 @@ def _judge_all(composed: DictConfig) -> int:
     facts = [
         f"Protocol {records[0]['protocol_hash']}: {records[0]['protocol']['n']} images, "
         f"{records[0]['protocol']['device_name']}; gates: {verdict(gates)}.",
-        "Seconds are of two runs one after the other, not paired, and their interval does not hold what differs from one "
-        "process to the next; every other difference is paired by picture.",
+        "Seconds are of two runs one after the other, not paired, and their interval does not hold what differs from "
+        "one process to the next; every other difference is paired by picture.",
     ]
     if profile == "smoke":
         facts.append("Smoke profile: a small model, and fid_smoke and clip_smoke are not FID and not CLIP score.")
