@@ -22,6 +22,7 @@ from baselines.tomesd import Clusters, ToMeSD
 from retom.checks import as_tuple
 from retom.method import SiteContext
 from retom.plan import MergePlan
+from retom.representative import token_norms
 from retom.windows import LAYER_TYPES
 
 
@@ -33,9 +34,9 @@ class MlerpPlan(MergePlan):
         mean = super().merge(x)
         if self.is_identity:
             return mean
-        norms = torch.linalg.vector_norm(x.float(), dim=-1)  # [B, N]
+        norms = token_norms(x)  # [B, N]
         largest = torch.zeros(mean.shape[:2], device=x.device).scatter_reduce(1, self.assign, norms, "amax")  # [B, M]
-        length = torch.linalg.vector_norm(mean.float(), dim=-1)
+        length = token_norms(mean)
         alone = self.weight.gather(1, self.dst_index) == 1
         scale = torch.where(alone | (length == 0), 1.0, largest / length)
         return (mean.float() * scale[..., None]).to(x.dtype)

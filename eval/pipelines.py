@@ -11,6 +11,7 @@ from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.errors import RunError, first_line
 from eval.models.random_pipelines import PIPELINES, random_pipeline
 from eval.models.tiny import tiny_pipeline
+from eval.networks.weights import file_sha256
 from eval.sampler import SamplerConfig, check_device, configure, denoiser
 from eval.silence import silent_loading
 
@@ -188,12 +189,7 @@ def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:
     weights = [file for name in _networks(pipe) for file in (folder / name).glob("*.safetensors")]
     settings = [file for name in pipe.components for file in (folder / name).glob("*") if file.suffix in SETTINGS]
     files = sorted({*weights, *settings, folder / "model_index.json"})
-    return {file.relative_to(folder).as_posix(): _file_hash(file) for file in files}
-
-
-def _file_hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
 
 
 def _parameter_hashes(pipe: DiffusionPipeline) -> dict[str, str]:

@@ -33,24 +33,25 @@ def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
     """Take the hooks of these names off every module; its `vars` are again what they were."""
     for module in model.modules():
         registry = vars(module).get("_diffusers_hook")
-        ours = [] if registry is None else [hook for name, hook in registry.hooks.items() if name in names]
-        for hook in ours:
-            _remove(registry, hook)
+        ours = {} if registry is None else {name: hook for name, hook in registry.hooks.items() if name in names}
+        for name in ours:
+            _remove(registry, name)
         if ours and not registry.hooks:
             # `remove_hook` leaves the registry and the original bound method on the instance. A forward that another
             # package put there before stays.
             if _is_own(module, module.forward):
                 vars(module).pop("forward", None)
-            if any(hook.made_registry for hook in ours):
+            if any(hook.made_registry for hook in ours.values()):
                 vars(module).pop("_diffusers_hook", None)
 
 
-def _remove(registry: HookRegistry, hook: ModelHook) -> None:
+def _remove(registry: HookRegistry, name: str) -> None:
     """Take one hook off. A hook over it keeps its own `new_forward`, which diffusers would overwrite."""
+    hook = registry.hooks[name]
     over = registry._fn_refs[registry._fn_refs.index(hook.fn_ref) + 1 :]
     upper = over[0] if over and over[0].original_forward is not None else None
     forward = None if upper is None else upper.forward
-    registry.remove_hook(next(name for name, other in registry.hooks.items() if other is hook), recurse=False)
+    registry.remove_hook(name, recurse=False)
     if upper is not None:
         upper.forward, upper.original_forward = forward, hook.fn_ref.forward
 

@@ -26,13 +26,16 @@ def num_sources(ratio: float, size: int) -> int:
 def inverse_norms(x: Tensor) -> Tensor:
     """1 / |x_i| in float32, [B, N]; 0 for a token of norm 0, which is then similar to nothing."""
     if x.device.type == "cpu" and x.dtype != torch.float32:  # torch copies what it is given to float32
-        norm = torch.cat([_norms(part) for part in x.split(max(1, _STRIP // (x.shape[0] * x.shape[2])), dim=1)], dim=1)
+        norm = torch.cat(
+            [token_norms(part) for part in x.split(max(1, _STRIP // (x.shape[0] * x.shape[2])), dim=1)], dim=1
+        )
     else:
-        norm = _norms(x)
+        norm = token_norms(x)
     return torch.where(norm > _EPS, norm.reciprocal(), 0.0)
 
 
-def _norms(x: Tensor) -> Tensor:
+def token_norms(x: Tensor) -> Tensor:
+    """|x_i| in float32 of tokens [..., C], without a float32 copy of half-precision ones on a GPU."""
     x = x.float() if x.dtype == torch.float64 else x  # which torch does not narrow by itself
     return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
 

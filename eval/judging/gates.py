@@ -12,7 +12,7 @@ from typing import Any
 
 from eval.errors import RunError
 from eval.records import run_id
-from eval.records.canonical import canonical_json, digest
+from eval.records.canonical import canonical_json, digest, mapping_or_empty
 
 BASELINE = "none"
 TOLERANCES = {"fid": 0.02, "fid_smoke": 0.02, "clip": 0.002, "clip_smoke": 0.002}
@@ -153,7 +153,7 @@ def _weights(records: Sequence[Mapping]) -> Gate:
     """A folder of weights goes by its path, and may hold others by the time another row is drawn."""
     known: dict[str, list[str]] = {}
     for record in records:
-        weights = _mapping(_mapping(record["provenance"].get("run")).get("model")).get("weights")
+        weights = mapping_or_empty(mapping_or_empty(record["provenance"].get("run")).get("model")).get("weights")
         if weights:
             known.setdefault(canonical_json(weights), []).append(run_id(record))
     if not known:
@@ -170,15 +170,10 @@ def _compared(records: Sequence[Mapping]) -> Gate:
     old = [
         run_id(record)
         for record in records
-        for name, other in _mapping(record.get("against")).items()
-        if now.get(other) and _mapping(record.get("against_pictures")).get(name) not in (None, now[other])
+        for name, other in mapping_or_empty(record.get("against")).items()
+        if now.get(other) and mapping_or_empty(record.get("against_pictures")).get(name) not in (None, now[other])
     ]
     if old:
         named = ", ".join(dict.fromkeys(old))
         return Gate("compared", FAILED, f"{named}: compared with pictures that were made anew since; run them again")
     return Gate("compared", PASSED, "paired numbers are of the pictures that are there")
-
-
-def _mapping(value: Any) -> Mapping:
-    """What a record may lack, or hold in another form."""
-    return value if isinstance(value, Mapping) else {}

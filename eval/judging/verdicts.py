@@ -12,6 +12,7 @@ from eval.errors import RunError
 from eval.judging.gates import FAILED, Gate
 from eval.records import run_id
 from eval.stats import shift
+from eval.tables.markdown import timed
 from eval.tables.spec import SECONDS, TableSpec, metric_name
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
@@ -122,7 +123,7 @@ def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
             return None, f"{run_id(record)} was not timed"
         raw.append(seconds)
     busy = [run_id(record) for record in pair if not record["timing"].get("quiet")]
-    ways = {_way(record) for record in pair}
+    ways = {timed(record) for record in pair}
     medians = [record["timing"][SECONDS] for record in pair]
     difference, interval = shift(*raw)
     numbers = {"ours": medians[0], "base": medians[1], "difference": difference, "interval": interval}
@@ -132,12 +133,6 @@ def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
         both = " and ".join(run_id(record) for record in pair)
         return numbers, f"{both} were timed in other ways (images, warm-up calls or threads)"
     return numbers, None if interval else f"too few timed calls ({len(raw[0])} and {len(raw[1])}) for an interval"
-
-
-def _way(record: Mapping) -> tuple:
-    """How seconds were taken, as far as it changes them."""
-    timing, torch = record["config"].get("timing") or {}, record["provenance"].get("torch") or {}
-    return timing.get("images"), timing.get("warmup"), torch.get("threads")
 
 
 def _verdict(claim: Claim, interval: Sequence[float]) -> str:

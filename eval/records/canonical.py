@@ -50,6 +50,11 @@ def canonical_json(value: Any, where: str = "config") -> str:
     return json.dumps(_whole(plain(value, where)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def mapping_or_empty(value: Any) -> Mapping:
+    """`value` if it is a mapping, else an empty one: what a record may lack, or hold in another form."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def flat_options(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings by dotted name: {"window.down": 2, "ratio": 0.5}. An empty one inside stays a value."""
     if not isinstance(value, Mapping) or (prefix and not value):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
+from eval.networks.weights import file_sha256
 from eval.pictures import Picture, read_file
 from eval.reference.labels import read_labels
 
@@ -83,8 +84,7 @@ def from_parquet(path: Path, wnids: dict[str, int], cache: Path) -> Pictures:
         raise RunError(f"reference {path} is neither a parquet file nor a folder with parquet files")
     contents = hashlib.sha256()
     for file in files:  # the library's own cache goes by the time of the last change, which a copy may keep
-        with file.open("rb") as stream:
-            contents.update(hashlib.file_digest(stream, "sha256").digest())
+        contents.update(file_sha256(file).encode())
     place = cache / "datasets" / contents.hexdigest()[:16]
     try:
         rows = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(place))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.quiet import Disturbance
 from eval.records import run_id
+from eval.records.canonical import mapping_or_empty
 from eval.tables.claims import claims, sentence
 from eval.tables.spec import SECONDS, UNPAIRED
 
@@ -188,7 +189,7 @@ def _facts(records: list[dict]) -> list[str]:
     days = _sorted(record["provenance"].get("date", "")[:10] for record in records)
     seeds = _sorted(record["config"]["prompts"].get("seed") for record in records)
     networks = facts["metrics"].get("networks") or {}
-    ways = _sorted(_timed(record) for record in records if record.get("timing"))
+    ways = _sorted(timed(record) for record in records if record.get("timing"))
     seconds = f"Seconds: {'; '.join(ways)}" + ("; those timed differently do not compare." if len(ways) > 1 else ".")
     drawn_on = _sorted(shard["device_name"] for record in records for shard in _shards(record))
     elsewhere = [name for name in drawn_on if name != facts["device_name"]]
@@ -204,35 +205,35 @@ def _facts(records: list[dict]) -> list[str]:
     ]
 
 
-def _timed(record: dict) -> str:
+def timed(record: dict) -> str:
     """How the seconds of a record were taken, as far as it changes them."""
-    timing = _mapping(record["config"].get("timing"))
-    threads = _mapping(record["provenance"].get("torch")).get("threads")
+    timing = mapping_or_empty(record["config"].get("timing"))
+    threads = mapping_or_empty(record["provenance"].get("torch")).get("threads")
     return f"{timing.get('images')} images after {timing.get('warmup')} warm-up calls, {threads} threads on the host"
 
 
 def _parts(record: dict) -> list[dict]:
     """What a record keeps of the code that drew, timed and scored."""
-    parts = (record["provenance"], *_shards(record), _mapping(record.get("timing")).get("by"), record.get("scored_by"))
-    return [_mapping(part) for part in parts if part]
+    parts = (
+        record["provenance"],
+        *_shards(record),
+        mapping_or_empty(record.get("timing")).get("by"),
+        record.get("scored_by"),
+    )
+    return [mapping_or_empty(part) for part in parts if part]
 
 
 def _shards(record: dict) -> list[dict]:
     """What a record keeps of the jobs that drew parts of its run."""
-    return _mapping(record["provenance"].get("run")).get("shards") or []
+    return mapping_or_empty(record["provenance"].get("run")).get("shards") or []
 
 
 def _code(part: dict) -> str:
-    git = _mapping(part.get("git"))
+    git = mapping_or_empty(part.get("git"))
     sha = git.get("sha")
     if not isinstance(sha, str) or not sha:
         return "unknown commit"
     return _escape(sha[:12]) + (" with changes" if git.get("dirty") else "")
-
-
-def _mapping(value: object) -> dict:
-    """A value of a record that nothing has checked; {} where it is no mapping."""
-    return value if isinstance(value, dict) else {}
 
 
 def _pairs(mapping: dict) -> str:

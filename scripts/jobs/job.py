@@ -133,7 +133,7 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
         if finished is not None and not drawn.made:  # timed again: the pictures are as old as before
             drawn = dataclasses.replace(drawn, provenance=finished["provenance"])
     else:
-        drawn = redraw(row, session, folder, checked.items, finished) if damaged else _drawn_before(finished)
+        drawn = redraw(row, session, folder, checked.items) if damaged else _drawn_before(finished)
         drawn = dataclasses.replace(drawn, timing=_timing_of(checked, finished))
     with session.team.phase():
         if session.team.is_main:
@@ -185,7 +185,7 @@ def _timing_of(checked: Checked, finished: dict) -> dict | None:
 
 
 def _drawn_before(finished: dict) -> Drawn:
-    return Drawn(finished["merges"], finished["timing"], finished["provenance"])
+    return Drawn(finished["merges"], None, finished["provenance"])
 
 
 def _score(row: Row, own: ImageSet, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:

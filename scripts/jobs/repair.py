@@ -36,7 +36,7 @@ def is_damaged(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> bool
     return bool(lacking)
 
 
-def redraw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem], finished: dict) -> Drawn:
-    """Make the lacking pictures of a finished run; its timing stays."""
+def redraw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
+    """Make the lacking pictures of a finished run, and time nothing."""
     untimed = dataclasses.replace(row, timing=dataclasses.replace(row.timing, enabled=False))
-    return dataclasses.replace(draw(untimed, session, folder, items), timing=finished["timing"])
+    return draw(untimed, session, folder, items)
