@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from baselines.matching import first_merged, match
+from baselines.matching import first_merged, match, truncated
 from retom.checks import as_tuple, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
@@ -91,7 +91,7 @@ class IBTM(TokenMerger):
         if not self.reaches(context.downsample):
             return None
         batch, num_tokens, _ = metric.shape
-        count = max(1, int(num_tokens * self.destinations))
+        count = max(1, truncated(self.destinations, grid))
         removed = min(num_sources(self.ratio, num_tokens), num_tokens - count)
         if removed == 0:
             return MergePlan.identity(batch, num_tokens, metric.device)
@@ -112,7 +112,7 @@ class IBTM(TokenMerger):
         if output is None or output.ndim != 4 or len(output) % 2 or len(output) != len(seeds):
             return everyone
         rank = importance(output, grid).sort(dim=1, descending=True, stable=True).indices
-        size = max(1, int(num_tokens * self.destinations), int(num_tokens * self.pool))
+        size = max(1, truncated(self.destinations, grid), truncated(self.pool, grid))
         pool = torch.zeros_like(everyone).scatter_(1, rank[:, :size], True)
         first, second = seeds.chunk(2)
         return pool | (first != second).any()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_integers, check_ratio
-from baselines.matching import whole_windows
+from baselines.matching import truncated, whole_windows
 from baselines.selection import SelectionPlan
 from baselines.tomesd import bipartite
 from retom.checks import as_tuple, check_number
@@ -70,7 +70,7 @@ class SiTo(TokenMerger):
         num_tokens = metric.shape[1]
         with torch.no_grad():
             base = self._base(metric, grid, context)
-            pruned = min(int(num_tokens * self.ratio), num_tokens - base.shape[1])
+            pruned = min(truncated(self.ratio, grid), num_tokens - base.shape[1])
             if pruned == 0:
                 return None
             assign, kept, _ = bipartite(metric.float(), base, pruned)

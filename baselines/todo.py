@@ -74,8 +74,14 @@ def nearest(side: int, ratio: float, device: torch.device | str) -> tuple[Tensor
     m = floor(side * sqrt(1 - ratio)), at least 1; place i of it is floor(i * side / m), as nearest-neighbour
     interpolation takes it.
     """
-    # A whole factor must not lose a row to rounding: sqrt(1 - 8/9) * 192 is 63.999...
-    left = max(1, math.floor(side * math.sqrt(1 - ratio) + 1e-6))
+    left = _left(side, ratio)
     kept = torch.arange(left, device=device) * side // left
     slot = torch.searchsorted(kept, torch.arange(side, device=device), right=True) - 1
     return kept, slot
+
+
+@torch.compiler.assume_constant_result
+def _left(side: int, ratio: float) -> int:
+    """m of `nearest`. `torch.compile` calls this as it stands and traces the integer alone."""
+    # A whole factor must not lose a row to rounding: sqrt(1 - 8/9) * 192 is 63.999...
+    return max(1, math.floor(side * math.sqrt(1 - ratio) + 1e-6))

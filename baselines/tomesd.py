@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_integers, check_ratio
-from baselines.matching import window_destinations
+from baselines.matching import truncated, window_destinations
 from retom.checks import as_tuple, check_flag
 from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
@@ -66,7 +66,7 @@ class ToMeSD(TokenMerger):
             return None
         batch, num_tokens, _ = metric.shape
         places = window_destinations(grid, self._sides(context.layer_type), batch, context, self.use_rand)
-        removed = min(int(num_tokens * self.ratio), num_tokens - places.shape[1])
+        removed = min(truncated(self.ratio, grid), num_tokens - places.shape[1])
         if removed == 0:
             return MergePlan.identity(batch, num_tokens, metric.device)
         with torch.no_grad():

@@ -148,7 +148,8 @@ def merge_plan(
         x: tokens the similarity is measured on, [B, N, C] float.
         grid: (H, W) with H * W = N, row-major.
         window: side of a window in tokens, cut to the grid's sides.
-        ratio: share of each window's tokens removed, in [0, 1).
+        ratio: share of each window's tokens removed, in [0, 1), as the decimal it is written as. It decides shapes:
+            a function under `torch.compile` cannot take it as an argument that changes.
         alpha: weight of the destination in the merged token, in [0, 1] (Eq. 2).
         destination: "representative" (highest mean similarity), "least" or "random".
         source: "average" (highest mean similarity) or "destination" (most similar to the destination).

@@ -20,7 +20,17 @@ def num_sources(ratio: float, size: int) -> int:
 
     R is read as the decimal it is written as, so 0.29 of 100 is 29 although the float product is 28.999...
     """
-    return min(math.floor(Fraction(repr(float(ratio))) * size), size - 1)
+    numerator, denominator = _as_decimal(float(ratio))
+    return min(numerator * size // denominator, size - 1)
+
+
+@torch.compiler.assume_constant_result
+def _as_decimal(ratio: float) -> tuple[int, int]:
+    """The decimal that a ratio is written as, as numerator and denominator.
+
+    `torch.compile` calls this as it stands and traces integers alone: not every dynamo can trace a `Fraction`.
+    """
+    return Fraction(repr(ratio)).as_integer_ratio()
 
 
 def inverse_norms(x: Tensor) -> Tensor:
@@ -127,7 +137,7 @@ def _dot(x: Tensor, vectors: Callable[[slice], Tensor], region: Region, grid: tu
     ever whole; elsewhere in four at most, since each is a launch of every operation.
     """
     view = region.view(x, grid)  # [B, rows, height, columns, width, C]
-    strip = _STRIP if x.device.type == "cpu" else max(_STRIP, math.ceil(view.numel() / 4))
+    strip = _STRIP if x.device.type == "cpu" else max(_STRIP, -(-view.numel() // 4))
     rows = max(1, strip * region.rows // view.numel())
     strips = []
     for first in range(0, region.rows, rows):

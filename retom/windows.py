@@ -78,13 +78,12 @@ def _spans(length: int, side: int) -> list[tuple[int, int, int]]:
 
 def check_grid(grid: tuple[int, int], num_tokens: int) -> tuple[int, int]:
     """Return the grid as (H, W) ints; ValueError unless H * W is the number of tokens."""
-    told = f"grid must be (H, W) with H * W = {num_tokens} tokens, got {grid!r}"
     try:
         height, width = (operator.index(side) for side in grid)
-    except (TypeError, ValueError) as error:
-        raise ValueError(told) from error
+    except (TypeError, ValueError):
+        height = width = 0
     if height < 1 or width < 1 or height * width != num_tokens:
-        raise ValueError(told)
+        raise ValueError(f"grid must be (H, W) with H * W = {num_tokens} tokens, got {grid!r}")
     return height, width
 
 

@@ -100,3 +100,19 @@ def test_a_compiled_flux_never_takes_one_grid_for_another():
         assert retom.report(model)[0]["grid"] == [6, 4]
         compiled(**inputs(model, grid=(3, 5)))
         assert retom.report(model)[0]["grid"] == [3, 5]
+
+
+@pytest.mark.parametrize(("ratio", "slots"), [(0.29, (71, 50, 71)), (0.5, (50, 35, 50))])
+def test_a_compiled_plan_has_the_same_counts_on_any_grid(ratio, slots):
+    def merged_and_back(x, grid):
+        plan = retom.merge_plan(x, grid, window=10, ratio=ratio)
+        return plan.merge(x), plan.unmerge(plan.merge(x))
+
+    torch.compiler.reset()
+    compiled = torch.compile(merged_and_back, fullgraph=True, backend=Counter())
+    for grid, merged in zip([(10, 10), (7, 10), (9, 11)], slots, strict=True):
+        x = torch.randn(2, grid[0] * grid[1], 8)
+        ours, theirs = compiled(x, grid), merged_and_back(x, grid)
+        assert ours[0].shape[1] == merged
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
