@@ -8,11 +8,12 @@ transformer.
 
 The paper's full text and its SDXL code were not at hand. This follows its abstract and the mechanism, for which the
 released code (Flux alone) is the witness; where the two leave a choice open:
-* A is measured on unit tokens with scale 1,000, as released, which is nearly a hard assignment.
+* A is measured on unit tokens with scale 1,000, as released, which is nearly a hard assignment. It also multiplies the
+  rounding of a cosine by 1,000, and a processor may round a row of a larger batch differently: hence `batch_limit` is 1.
 * The released code numbers tiles and stripes by their count, 64 or 256 for a 64 x 64 grid; here `side` is in tokens,
   so that a coarser grid has fewer tiles of the same size. A side of 8 is 64 tiles at 64 x 64.
-* It takes the first sample's destinations for the whole batch; here every row has its own, `first_sample_only` does
-  what is released (an image then depends on its neighbours, hence `batch_limit`).
+* It takes the first sample's destinations for the whole batch; here every row has its own, and `first_sample_only` does
+  what is released.
 * Two tokens nearest to each other gain the same, up to rounding, whichever is picked: such ties go to the lower index.
 * A token is picked once even where nothing is left to gain (equal tokens); the released code may pick it again.
 * It forms r // tiles destinations per tile; here a region of n tokens keeps n - floor(ratio * n), as in ReToM.
@@ -105,7 +106,7 @@ class ToMA(TokenMerger):
     @property
     def batch_limit(self) -> int | None:
         """Images of one call up to which an image is a function of its own seed alone; None: any number."""
-        return 1 if self.first_sample_only and self.ratio > 0 else None
+        return 1 if self.merges else None
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> DensePlan | MergePlan | None:
         """Plan one site; None below `max_downsample`."""

@@ -111,6 +111,10 @@ def test_images_of_a_batch_are_independent_in_any_order():
         torch.testing.assert_close(alone.merge(row)[0], together.merge(x)[image], atol=1e-6, rtol=1e-5)
 
 
+def test_images_are_generated_one_a_call_where_tokens_are_merged():
+    assert (ToMA().batch_limit, ToMA(ratio=0.0).batch_limit) == (1, None)
+
+
 def test_the_first_samples_destinations_serve_all_when_asked_as_released():
     x = tokens(2, (8, 8))
     method = ToMA(side=4, first_sample_only=True)
@@ -120,7 +124,6 @@ def test_the_first_samples_destinations_serve_all_when_asked_as_released():
     assert not torch.equal(own.dst_index[0], own.dst_index[1])
     merge = plan.blocks[0][0]
     assert not torch.equal(merge[0], merge[1])  # weights are every row's own
-    assert (method.batch_limit, ToMA().batch_limit) == (1, None)
 
 
 def test_destinations_and_weights_are_kept_on_periods_of_their_own():
