@@ -111,10 +111,6 @@ def test_images_of_a_batch_are_independent_in_any_order():
         torch.testing.assert_close(alone.merge(row)[0], together.merge(x)[image], atol=1e-6, rtol=1e-5)
 
 
-def test_images_are_generated_one_a_call_where_tokens_are_merged():
-    assert (ToMA().batch_limit, ToMA(ratio=0.0).batch_limit) == (1, None)
-
-
 def test_the_first_samples_destinations_serve_all_when_asked_as_released():
     x = tokens(2, (8, 8))
     method = ToMA(side=4, first_sample_only=True)
