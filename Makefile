@@ -32,9 +32,9 @@ endef
 REAL := '[table1,table2]'
 
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
-smoke test test-slow test-slurm: export OMP_NUM_THREADS ?= 1
+smoke test test-levels test-slow test-slurm: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
+.PHONY: help install smoke test test-levels test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ smoke: $(STAMP) ## every row of both tables at 64 px on the trained tiny model; 
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm and not faults'
+
+test-levels: $(STAMP) ## the tests in which rounding decides, under the lower instruction levels of this processor
+	@$(BIN)/python -m tests.levels
 
 test-slow: $(STAMP) ## the tests marked slow: simulated coverage, whole commands, the browser, compilation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow

@@ -19,8 +19,9 @@ from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
 from baselines.reciprocal import reciprocal_labels
+from baselines.single import SingleImageMerger
 from retom.checks import as_tuple, check_choice, check_number
-from retom.method import SiteContext, TokenMerger, check_merger
+from retom.method import SiteContext, check_merger
 from retom.plan import MergePlan
 from retom.representative import inverse_norms, num_sources
 
@@ -29,7 +30,7 @@ IMPLEMENTATIONS = ("sklearn", "fastcluster", "reciprocal")
 
 
 @dataclass(frozen=True)
-class ATC(TokenMerger):
+class ATC(SingleImageMerger):
     """Merge the clusters of an agglomerative clustering into their means.
 
     Attributes:

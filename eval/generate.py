@@ -1,5 +1,5 @@
 """From the manifest's items to picture files. Only what is missing or broken is made; what a file holds depends on its
-item alone, up to float noise, and on nothing at all when the batches are the same."""
+item and its batch, in float32 on its item alone up to float noise (`SamplerConfig.images_depend_on_batch`)."""
 
 import dataclasses
 import inspect
@@ -52,12 +52,14 @@ def generate(
 
     Batches are cut from the whole of `items`, whatever is there already, and a batch with a gap is made whole again:
     so a resumed run computes exactly what an undisturbed one does, and the files have the same bytes.
-    Where memory runs out, batches are halved from there on: said, and told by the report's `batch_size`.
+    Where memory runs out, batches are halved from there on: said, and told by the report's `batch_size`. They are not
+    where images depend on the batch: RunError.
     before_batch: called with the seeds of a batch's images before its pipeline call. after_batch: called when a batch's
     files are written. progress: a bar with images/s and time left on a terminal, nothing elsewhere. RunError when the
     disk is full, or memory runs out with a single image.
     """
-    folder, started, limit = Path(folder), time.perf_counter(), BatchLimit(sampler.batch_size)
+    folder, started = Path(folder), time.perf_counter()
+    limit = BatchLimit(sampler.batch_size, sampler.dtype if sampler.images_depend_on_batch else None)
     folder.mkdir(parents=True, exist_ok=True)
     size = (sampler.width, sampler.height)
     kept = {item.file: read_flag(folder / item.file) for item in items if is_whole(folder / item.file, size)}

@@ -1,4 +1,4 @@
-"""When a batch is too large for the device's memory: smaller batches, said and recorded, and the same images."""
+"""When a batch is too large for the memory: smaller batches, said and recorded, where those give the same images."""
 
 import gc
 import logging
@@ -25,15 +25,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class BatchLimit:
-    """How many images one pipeline call may hold: begins at the batch size, halved whenever memory runs out."""
+    """How many images one pipeline call may hold: begins at the batch size, halved whenever memory runs out.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    fixed_by: the dtype whose images depend on the batch, which is then not halved; None where they do not.
+    """
+
+    def __init__(self, size: int, fixed_by: str | None = None) -> None:
+        self.size, self._fixed_by = size, fixed_by
 
     def work_through(self, batch: Sequence[Item], work: Callable[[Sequence[Item]], None]) -> None:
         """Call `work` on `batch`, or on consecutive pieces of it once that is too much; what was done is not redone.
 
-        RunError when a single item is too much.
+        RunError when a single item is too much, or the batch is fixed.
         """
         done = 0
         while done < len(batch):
@@ -49,8 +52,19 @@ class BatchLimit:
                 "memory runs out with one image per pipeline call; free the device of other work, lower sampler.height "
                 "and sampler.width, take sampler.dtype=float16 or sampler.attention=sdpa, or a device with more memory"
             )
-        self.size = (tried + 1) // 2
+        smaller = (tried + 1) // 2
+        if self._fixed_by is not None:
+            raise RunError(fixed_batch(tried, self._fixed_by, smaller))
+        self.size = smaller
         _log.warning("memory runs out with %d images per pipeline call; going on with %d", tried, self.size)
+
+
+def fixed_batch(tried: int, dtype: str, smaller: int) -> str:
+    """The error message where `tried` images of `dtype`, which depend on the batch, do not fit into one call."""
+    return (
+        f"memory runs out with {tried} images per pipeline call, and {dtype} images depend on how many are generated "
+        f"together, so the batch is not made smaller; run every row again with sampler.batch_size={smaller}"
+    )
 
 
 def fits(work: Callable[[Item], None], argument: Item) -> bool:

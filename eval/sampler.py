@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel, PixArtAlphaPipe
 from eval.checks import check_flag, check_integer, check_number
 from eval.compiling import compile_in_place
 from eval.errors import RunError
+from eval.records.canonical import depends_on_batch
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ATTENTIONS = ("sdpa", "naive")
@@ -26,7 +27,7 @@ class SamplerConfig:
     scheduler: a diffusers scheduler class, configured from the model's own. steps: inference steps. guidance:
     classifier-free guidance scale. height, width: pixels. dtype: "float32" | "float16" | "bfloat16".
     device: "cpu" | "cuda" | "cuda:N". attention: "sdpa" (fused) | "naive" (explicit softmax matrix).
-    compile: torch.compile of the denoiser. batch_size: images per pipeline call; changes no image beyond float noise.
+    compile: torch.compile of the denoiser. batch_size: images per pipeline call; see `images_depend_on_batch`.
     """
 
     scheduler: str = "PNDMScheduler"
@@ -57,6 +58,11 @@ class SamplerConfig:
     def torch_dtype(self) -> torch.dtype:
         """The torch dtype of weights and activations."""
         return DTYPES[self.dtype]
+
+    @property
+    def images_depend_on_batch(self) -> bool:
+        """Whether `batch_size` changes images beyond float noise, and therefore names the run (`depends_on_batch`)."""
+        return depends_on_batch(self.dtype)
 
 
 def scheduler_names() -> list[str]:

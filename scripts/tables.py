@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from eval.errors import RunError
 from eval.judging.gates import FAILED, read_references
 from eval.records import load_records
-from eval.records.canonical import canonical_json
+from eval.records.canonical import canonical_json, pixel_options
 from eval.tables import Table, build_table, write_table
 from eval.tables.markdown import render
 from eval.tables.spec import TableSpec
@@ -152,7 +152,7 @@ def _choice(config: dict, several_seeds: bool) -> dict:
     chosen = {key: config[key] for key in CHOSEN_BY}
     if several_seeds:
         chosen["prompts"] = {key: value for key, value in config["prompts"].items() if key != "seed"}
-    chosen["sampler"] = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
+    chosen["sampler"] = pixel_options(config["sampler"])
     return chosen
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+EXACT = "float32"  # the dtype whose images are the same in every batch, and the sampler's default
 PIXEL_KEYS = ("model", "sampler", "method", "backend", "prompts")
 PROTOCOL_KEYS = (
     "model",
@@ -75,15 +76,25 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def without_batch_size(sampler: Mapping) -> dict:
-    """The sampler's options less `batch_size`, which changes no image beyond float noise."""
-    return {key: value for key, value in sampler.items() if key != "batch_size"}
+def depends_on_batch(dtype: str) -> bool:
+    """Whether images of a sampler's `dtype` depend on how many are generated together.
+
+    float32: no, whatever the method (what amplifies rounding has a `batch_limit` of 1). float16, bfloat16: yes, since
+    their rounding, which changes with the batch, decides near ties of every method that chooses tokens.
+    """
+    return dtype != EXACT
+
+
+def pixel_options(sampler: Mapping) -> dict:
+    """The sampler's options that change images: `batch_size` only where they depend on it."""
+    kept = depends_on_batch(sampler.get("dtype", EXACT))
+    return {key: value for key, value in sampler.items() if kept or key != "batch_size"}
 
 
 def pixel_hash(config: Mapping) -> str:
     """12 hexadecimal digits of the SHA-256 of what changes pixels: model, sampler, method, backend, prompts.
 
-    The sampler's batch size and every other key of `config` (metrics, timing, reference, paths) are left out.
+    Of the sampler `pixel_options`; every other key of `config` (metrics, timing, reference, paths) is left out.
     ValueError: a key is absent, or a value is not plain data.
     """
     absent = [key for key in PIXEL_KEYS if key not in config]
@@ -92,19 +103,19 @@ def pixel_hash(config: Mapping) -> str:
     if not isinstance(config["sampler"], Mapping):
         raise ValueError(f"config.sampler must be a mapping, got {config['sampler']!r}")
     chosen = {key: config[key] for key in PIXEL_KEYS}
-    chosen["sampler"] = without_batch_size(config["sampler"])
+    chosen["sampler"] = pixel_options(config["sampler"])
     return digest(canonical_json(chosen))
 
 
 def make_protocol(config: Mapping, **facts: Any) -> dict:
     """What two rows must share to stand in one table, as plain data with the keys `PROTOCOL_KEYS`.
 
-    `config` gives model and sampler (less the batch size), dtype and attention; `facts` gives the others:
+    `config` gives model, sampler (`pixel_options`), dtype and attention; `facts` gives the others:
     prompts_hash, reference_hash (None while unknown), metrics (profile and networks), n, n_reference, device_name.
     """
     known = {
         "model": config["model"],
-        "sampler": without_batch_size(config["sampler"]),
+        "sampler": pixel_options(config["sampler"]),
         "dtype": config["sampler"].get("dtype"),
         "attention": config["sampler"].get("attention"),
         **facts,

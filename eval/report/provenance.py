@@ -82,6 +82,8 @@ def _facts(record: Mapping) -> list[tuple[str, str]]:
         ("merged", f"at {merging} of {len(record['merges'])} sites"),
         ("images", f"{record['images']['n']}, {len(record['images']['invalid'])} of them invalid"),
     ]
+    if "batch_size" in protocol["sampler"]:
+        facts.append(("batch", f"{protocol['sampler']['batch_size']}, which {protocol['dtype']} images depend on"))
     if record["images"]["foreign"]:
         facts.append(("foreign files", ", ".join(map(str, record["images"]["foreign"]))))
     if timing is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
-from eval.records.canonical import canonical_json, without_batch_size
+from eval.records.canonical import canonical_json
 from eval.report import recording, staleness
 from eval.report.drawing import Drawing
 from eval.report.recording import Recording, read_recording
@@ -73,6 +73,8 @@ def _fitting(
 
 def _choices(config: Mapping[str, Any]) -> str:
     try:
-        return canonical_json({"model": config["model"], "sampler": without_batch_size(config["sampler"])})
+        # Both are measured on one image a call, whatever the batch size.
+        sampler = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
+        return canonical_json({"model": config["model"], "sampler": sampler})
     except (KeyError, AttributeError, ValueError, TypeError) as error:
         raise RunError(f"a configuration cannot be compared ({error})") from error

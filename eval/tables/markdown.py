@@ -196,6 +196,7 @@ def _facts(records: list[dict]) -> list[str]:
     device = facts["device_name"] + (f" (pictures also drawn on {', '.join(elsewhere)})" if elsewhere else "")
     return [
         f"Protocol {protocol['protocol_hash']}: model {_escape(model)}, {_pairs(sampler)}.",
+        *_batches(records, sampler),
         f"Metrics: profile {_escape(facts['metrics'].get('profile'))}; {_pairs(networks) or 'no networks'}.",
         f"n = {facts['n']} images against {facts['n_reference']} reference pictures; "
         f"run seed {', '.join(seeds) or '?'}.",
@@ -203,6 +204,19 @@ def _facts(records: list[dict]) -> list[str]:
         f"code: {', '.join(_sorted(_code(part) for record in records for part in _parts(record)))}.",
         *([_escape(seconds)] if ways else []),
     ]
+
+
+def _batches(records: list[dict], sampler: dict) -> list[str]:
+    """The batch size where it belongs to the protocol, and the methods whose images are generated one a call."""
+    if "batch_size" not in sampler:
+        return []
+    size, dtype = sampler["batch_size"], _escape(sampler.get("dtype"))
+    drawn = [
+        (record["method"], mapping_or_empty(record["provenance"].get("run")).get("batch_size")) for record in records
+    ]
+    single = _sorted(_escape(method) for method, each in drawn if each == 1 != size)
+    apart = f" ({', '.join(single)}: one image a call)" if single else ""
+    return [f"{dtype} images depend on how many are generated together: batches of {size}{apart}."]
 
 
 def timed(record: dict) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.errors import RunError
 from eval.records import run_id
-from eval.records.canonical import PIXEL_KEYS, canonical_json, without_batch_size
+from eval.records.canonical import PIXEL_KEYS, canonical_json, pixel_options
 from eval.tables.selection import one_per_run
 
 
@@ -46,7 +46,7 @@ def spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
 
 def _row(config: Mapping) -> str:
     chosen: dict[str, Any] = {key: config[key] for key in PIXEL_KEYS}
-    chosen["sampler"] = without_batch_size(chosen["sampler"])
+    chosen["sampler"] = pixel_options(chosen["sampler"])
     chosen["prompts"] = {key: value for key, value in chosen["prompts"].items() if key != "seed"}
     return canonical_json(chosen)
 

@@ -10,7 +10,7 @@ import yaml
 
 from eval import atomic
 from eval.records import run_id
-from eval.records.canonical import canonical_json, flat_options
+from eval.records.canonical import EXACT, canonical_json, depends_on_batch, flat_options
 from eval.tables import seconds_interval
 
 UNFINISHED = "unfinished"
@@ -74,7 +74,8 @@ def _method(name: str) -> str:
 def _options(config: Mapping) -> dict[str, Any]:
     """What changes pixels, flat: {"method.window.down": 2, "sampler.steps": 50}."""
     flat = flat_options({group: config.get(group) for group in OPTIONS})
-    flat.pop("sampler.batch_size", None)
+    if not depends_on_batch(flat.get("sampler.dtype", EXACT)):
+        flat.pop("sampler.batch_size", None)
     return {name: _cell(value) for name, value in flat.items() if not name.endswith("._target_")}
 
 

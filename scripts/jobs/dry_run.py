@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from eval.errors import RunError
 from eval.images import verify
 from eval.interrupts import heed
-from eval.memory import BatchLimit, is_out_of_memory
+from eval.memory import BatchLimit, fixed_batch, is_out_of_memory
 from eval.prompts import PromptItem
 from eval.records import RunFolder, peek_record
 from eval.sampler import SamplerConfig, call_pipeline
@@ -110,12 +110,15 @@ def forecast(row: Row, session: Session, cache: Path) -> Forecast:
 
 
 def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> Measured:
-    """Time a few steps of the row's method at its batch size, and smaller ones until one fits into memory."""
-    pipe = session.pipeline(local_model(row.model), row.sampler)
-    limit, found = BatchLimit(min(row.sampler.batch_size, len(items))), {}
+    """Time a few steps of the row's method at its batch size, and smaller ones until one fits into memory.
+
+    RunError, naming the size that fits, where images depend on the batch.
+    """
+    pipe, found = session.pipeline(local_model(row.model), row.sampler), {}
     with applied(pipe, row.method, row.backend) as on_pipe:
         sampler = on_pipe.drawing(row.sampler)
-        limit.size = min(limit.size, sampler.batch_size)
+        size = min(sampler.batch_size, len(items))
+        limit = BatchLimit(size)
         if sampler.device != "cpu":
             torch.cuda.reset_peak_memory_stats(sampler.device)
 
@@ -123,8 +126,10 @@ def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> 
             if len(batch) not in found:
                 found[len(batch)] = _seconds(pipe, sampler, batch, on_pipe) / len(batch)
 
-        limit.work_through(items[: limit.size], take)
+        limit.work_through(items[:size], take)
         on_pipe.check(row.name)
+    if limit.size < size and sampler.images_depend_on_batch:
+        raise RunError(fixed_batch(size, sampler.dtype, limit.size))
     return Measured(found[max(found)], max(found), next(iter(peak_memory(sampler.device).values())))
 
 

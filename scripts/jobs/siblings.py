@@ -5,7 +5,7 @@ from eval.judging.gates import BASELINE
 from eval.pictures import ImageSet, ScoredImage
 from eval.prompts import PromptItem
 from eval.records import RunFolder, load_records, run_id
-from eval.records.canonical import without_batch_size
+from eval.records.canonical import pixel_options
 from scripts.jobs.row import Row
 
 COMPARED_WITH = {BASELINE: (), "tomesd": (BASELINE,)}
@@ -64,4 +64,4 @@ def pictures(records: dict[str, dict]) -> dict[str, str | None]:
 
 def _beside_method(config: dict) -> dict:
     chosen = {key: config[key] for key in PIXELS_BESIDE_METHOD}
-    return chosen | {"sampler": without_batch_size(config["sampler"])}
+    return chosen | {"sampler": pixel_options(config["sampler"])}

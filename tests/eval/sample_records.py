@@ -5,7 +5,9 @@ from eval.records import RECORD_VERSION, make_protocol, pixel_hash, protocol_has
 NUMBERS = {"none": 37.5, "tomesd": 38.0, "retom": 35.0}
 
 
-def make_config(method: str = "retom", model: str = "tiny", **options) -> dict:
+def make_config(
+    method: str = "retom", model: str = "tiny", *, dtype: str = "float32", batch_size: int = 4, **options
+) -> dict:
     return {
         "model": {"name": model, "kind": "tiny"},
         "sampler": {
@@ -14,11 +16,11 @@ def make_config(method: str = "retom", model: str = "tiny", **options) -> dict:
             "guidance": 7.5,
             "height": 64,
             "width": 64,
-            "dtype": "float32",
+            "dtype": dtype,
             "device": "cpu",
             "attention": "sdpa",
             "compile": False,
-            "batch_size": 4,
+            "batch_size": batch_size,
         },
         "method": {"_target_": f"some.package.{method}", **options},
         "backend": "gather",

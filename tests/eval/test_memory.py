@@ -52,6 +52,20 @@ def test_one_image_that_does_not_fit_is_a_sentence() -> None:
         BatchLimit(4).work_through([1, 2, 3], work)
 
 
+def test_a_fixed_batch_is_not_halved() -> None:
+    tried, limit = [], BatchLimit(4, fixed_by="float16")
+
+    def work(piece: list[int]) -> None:
+        tried.append(len(piece))
+        raise MemoryError
+
+    with pytest.raises(
+        RunError, match=r"with 4 images per .* float16 images depend .* again with sampler.batch_size=2$"
+    ):
+        limit.work_through([1, 2, 3, 4], work)
+    assert (tried, limit.size) == ([4], 4)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("memory")])
 def test_other_errors_go_on(error) -> None:
     def work(_: list[int]) -> None:

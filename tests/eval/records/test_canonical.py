@@ -67,6 +67,16 @@ def test_protocol_ignores_batch_size_and_method() -> None:
     assert protocol_hash(first["protocol"] | {"n": 99}) != first["protocol_hash"]
 
 
+@pytest.mark.parametrize(("dtype", "depends"), [("float32", False), ("float16", True), ("bfloat16", True)])
+def test_the_batch_size_names_run_and_protocol_where_images_depend_on_it(dtype: str, depends: bool) -> None:
+    facts = dict.fromkeys(("prompts_hash", "reference_hash", "metrics", "n", "n_reference", "device_name"))
+    configs = [make_config() | {"sampler": {"dtype": dtype, "batch_size": size}} for size in (2, 4)]
+    hashes = {pixel_hash(config) for config in configs}
+    protocols = [make_protocol(config, **facts) for config in configs]
+    assert len(hashes) == len({protocol_hash(protocol) for protocol in protocols}) == (2 if depends else 1)
+    assert [protocol["sampler"].get("batch_size") for protocol in protocols] == ([2, 4] if depends else [None, None])
+
+
 def test_protocol_has_exactly_its_keys() -> None:
     with pytest.raises(ValueError, match="wrong or absent: device_name, metrics, n, n_reference, networks"):
         make_protocol(make_config(), prompts_hash="a", reference_hash=None, networks={})

@@ -89,6 +89,20 @@ def test_pictures_that_other_machines_drew_are_told(tmp_path: Path) -> None:
     assert "ffffffffffff with changes" in text
 
 
+def test_a_batch_that_images_depend_on_is_named_and_not_mixed(tmp_path: Path) -> None:
+    records = [
+        make_record(method, dtype="float16", **options) for method, options in (("none", {}), ("tomesd", SHIPPED))
+    ]
+    records[1]["provenance"]["run"]["batch_size"] = 1
+    _, page = write_table(build_table(make_spec(), records), tmp_path)
+    wanted = "float16 images depend on how many are generated together: batches of 4 (tomesd: one image a call)."
+    assert wanted in page.read_text()
+    _, page = write_table(build_table(make_spec(), sample()), tmp_path)
+    assert "generated together" not in page.read_text()
+    with pytest.raises(RunError, match=r"would mix 2 protocols, which differ in sampler\.batch_size"):
+        build_table(make_spec(), [*records, make_record("atc", dtype="float16", batch_size=2)])
+
+
 def test_numbers_keep_full_precision(tmp_path: Path) -> None:
     record = make_record("retom", fid=35.1 + math.pi * 1e-9, **SHIPPED)
     csv, _ = write_table(build_table(make_spec(), [record]), tmp_path)

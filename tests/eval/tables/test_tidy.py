@@ -25,6 +25,12 @@ def test_one_line_for_each_run_and_metric_with_the_options_that_differ() -> None
     assert (first["value"], first["low"], first["high"], first["minus_none"]) == ("30.25", "29.25", "31.5", "-7.25")
 
 
+def test_the_batch_size_is_an_option_where_images_depend_on_it() -> None:
+    for dtype, differs in (("float32", False), ("float16", True)):
+        records = [make_record(ratio=size / 8, dtype=dtype, batch_size=size) for size in (2, 4)]
+        assert ("sampler.batch_size" in tidy(records).columns) == differs
+
+
 def test_the_same_records_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
     records = [make_record(name, ratio=ratio) for name in ("retom", "tomesd") for ratio in (0.25, 0.5)]
     first = write_tidy(tidy(records), tmp_path / "a.csv").read_bytes()

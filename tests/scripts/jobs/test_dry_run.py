@@ -84,6 +84,15 @@ def test_the_batch_size_that_fits_is_found(smallest_row, session, tmp_path: Path
     assert sentence.startswith("memory runs out with one image per pipeline call")
 
 
+def test_a_batch_that_images_depend_on_and_that_does_not_fit_is_missing(smallest_row, session, tmp_path: Path) -> None:
+    row = smallest_row("method=none", *FOUR, "sampler.dtype=float16")
+    with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=2):
+        found = forecast(row, session, tmp_path / "cache")
+    (sentence,) = found.missing
+    assert sentence.endswith("run every row again with sampler.batch_size=2")
+    assert found.measured is None
+
+
 def test_jobs_are_looked_at_here_whatever_the_launcher() -> None:
     given = ["--multirun", "--dry-run", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "method=none"]
     assert _without_launching(given, "/tmp/x") == ["--multirun", "method=none", "hydra.sweep.dir=/tmp/x/sweep"]

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from eval.errors import RunError
 from eval.records import RunFolder
 from scripts.jobs.job import run_job
 from scripts.jobs.row import Row
@@ -37,3 +39,21 @@ def test_smaller_batches_make_the_same_images_and_are_recorded(smallest_row, ses
     assert after["provenance"]["run"]["batch_size_drawn"] == 1
     assert after["merges"] == record["merges"]
     assert "memory runs out with 4 images per pipeline call; going on with 2" in caplog.text
+
+
+def test_a_batch_that_images_depend_on_is_refused_and_not_made_smaller(smallest_row, session) -> None:
+    row = smallest_row("method=retom", *FOUR, "sampler.dtype=float16")
+    with (
+        SmallMemory(session.pipeline(row.model, row.sampler).unet, images=2),
+        pytest.raises(RunError, match=r"4 images per .* float16 images depend .* again with sampler.batch_size=2"),
+    ):
+        run_job(row, session)
+    assert folder_of(row).read_record()["status"] == "failed"
+    assert pictures(folder_of(row).images) == {}
+
+
+def test_a_method_of_one_image_a_call_keeps_to_its_batch_in_every_dtype(smallest_row, session) -> None:
+    row = smallest_row("method=tomesd", *FOUR, "sampler.dtype=float16")
+    with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
+        assert run_job(row, session) == "done"
+    assert folder_of(row).read_record()["provenance"]["run"]["batch_size_drawn"] == 1

@@ -59,6 +59,23 @@ def test_a_smaller_batch_of_a_shard_is_recorded(smallest_row, session, caplog) -
     assert [shard["batch_size_drawn"] for shard in run["shards"]] == [1, 2]
 
 
+@pytest.mark.parametrize(("dtype", "depends"), [("float32", False), ("float16", True)])
+def test_parts_of_another_batch_size_are_of_another_run_where_images_depend_on_it(
+    smallest_row, session, dtype: str, depends: bool
+) -> None:
+    cut = (*CUT, f"sampler.dtype={dtype}")
+    part, other = (smallest_row(*cut, f"shard.index={index}") for index in (0, 1))
+    close = smallest_row(*cut, "sampler.batch_size=1", "shard.index=close")
+    for row in (part, other):
+        run_job(row, session)
+    assert (folder_of(part).path != folder_of(close).path) == depends
+    if depends:
+        with pytest.raises(RunError, match="cannot be closed, 3 of its 3 images are not there"):
+            run_job(close, session)
+    else:
+        assert run_job(close, session) == "done"
+
+
 def test_damaged_facts_of_the_shards_are_set_aside(smallest_row, session, caplog) -> None:
     part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
     run_job(part, session)

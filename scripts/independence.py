@@ -1,0 +1,102 @@
+"""How far images move with the batch they are generated in: `python -m scripts.independence model=tiny method=toma`.
+
+The images of each row of the command line are generated one a call and in batches of `sampler.batch_size`, and compared
+one by one. A method's `batch_limit` is ignored: the command measures why it has one. docs/methods.md has the results.
+"""
+
+import dataclasses
+import os
+import sys
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from eval.errors import RunError
+from eval.generate import batches, sample
+from eval.images import to_uint8
+from eval.provenance import device_name
+from eval.sampler import check_device
+from scripts.command_line.entry import work_on_each
+from scripts.jobs.patching import Applied, applied
+from scripts.jobs.row import Row, read_row
+from scripts.jobs.serving import check_served
+from scripts.jobs.session import Session
+
+COLUMNS = ("method", "limit", "batch", "images", "moved", "by more than 1", "grey levels", "largest difference")
+LEVELS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """How far images moved from one a call to batches.
+
+    images: how many were compared. moved, beyond: how many of them differ in a pixel, and by more than one grey level.
+    levels: the largest difference of a pixel, in grey levels of 255. largest: the same before rounding, in [0, 1].
+    """
+
+    images: int
+    moved: int
+    beyond: int
+    levels: int
+    largest: float
+
+
+def main() -> int:
+    """Measure every row and print one line of a Markdown table for each. Returns the exit status."""
+    session, headed = Session(), []
+
+    def work(composed: DictConfig, choices: dict[str, str]) -> None:
+        row = read_row(composed, choices)
+        check_device(row.sampler.device)
+        check_served(row)
+        session.join(row.sampler.device)
+        if not headed:
+            headed.append(f"{arithmetic(row)}\n\n| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
+            print(headed[0], flush=True)
+        found = independence(row, session)
+        numbers = (found.images, found.moved, found.beyond, found.levels, f"{found.largest:.1e}")
+        cells = (row.name, row.method.batch_limit or "", row.sampler.batch_size, *numbers)
+        print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+    return work_on_each(work)
+
+
+def independence(row: Row, session: Session) -> Moved:
+    """The row's images in batches of its sampler's size against the same images one a call. RunError: one a call."""
+    if row.sampler.batch_size == 1:
+        raise RunError(
+            "images generated one a call have nothing to be compared with; set sampler.batch_size to 2 or more"
+        )
+    pipe = session.pipeline(row.model, row.sampler)
+    with applied(pipe, row.method, row.backend) as on_pipe:
+        alone, together = (_images(row, pipe, size, on_pipe) for size in (1, row.sampler.batch_size))
+    levels = [int(np.abs(_levels(one) - _levels(other)).max()) for one, other in zip(alone, together, strict=True)]
+    moved, beyond = (sum(level > limit for level in levels) for limit in (0, 1))
+    return Moved(len(levels), moved, beyond, max(levels), float(np.abs(alone - together).max()))
+
+
+def arithmetic(row: Row) -> str:
+    """What decides the rounding of a row's images: model, dtype, device, and on a CPU its instructions and threads."""
+    parts = [row.model.name, row.sampler.dtype, f"{row.sampler.steps} steps", device_name(row.sampler.device)]
+    if row.sampler.device == "cpu":
+        parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
+        parts += [f"{name}={os.environ[name]}" for name in LEVELS if name in os.environ]
+    return ", ".join([*parts, f"torch {torch.__version__}"])
+
+
+def _images(row: Row, pipe: object, size: int, on_pipe: Applied) -> np.ndarray:
+    """All images of the row, [n, H, W, 3] in [0, 1], generated in batches of `size`."""
+    found = []
+    for batch in batches(row.prompts.items(), size):
+        on_pipe.set_seeds([item.seed for item in batch])
+        found.append(sample(pipe, batch, row.sampler))
+    return np.concatenate(found)
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    return to_uint8(image)[0].astype(int)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
