@@ -5,9 +5,10 @@ given together share the decoded images, and the prepared ones where they are pr
 neither decoded nor computed again.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from eval.pictures import Picture, read_rgb
 _log = logging.getLogger(__name__)
 
 Prepare = Callable[[Image.Image], torch.Tensor]
+_Batch = list[list[list[torch.Tensor]]]  # by task, column and image
 _Prepared = dict[int, Future[dict[Prepare, torch.Tensor]]]  # by id of the image
 
 
@@ -67,8 +69,9 @@ def compute(
 ) -> dict[tuple[str, ...], np.ndarray]:
     """The array of every task by its key, from `cache`, or else computed together and stored.
 
-    Networks see batches of `batch_size` in the order of their images, whatever is computed with them. In memory are
-    the prepared images of two batches a set. RunError naming an image that does not decode.
+    Networks see batches of `batch_size` in the order of their images, whatever is computed with them. All networks
+    are in memory at once, with the prepared images of two batches a set. Arrays are stored when the pass is over.
+    RunError naming an image that does not decode.
     """
     unique = {task.key: task for task in tasks}
     found = {key: load_array(cache, key) for key in unique}
@@ -85,11 +88,13 @@ def _walk(tasks: Sequence[Task], device: str | torch.device, batch_size: int) ->
         _log.info("scoring %d images: %s", sum(len(task) for task in tasks if task.name == name), name)
     loaded = _once_a_network(tasks, lambda network: network.load(device))
     found: list[list[torch.Tensor]] = [[] for _ in tasks]
-    with tqdm(total=sum(map(len, tasks)), unit="image", disable=None, leave=False) as bar, torch.inference_mode():
-        for start, batches in _batches(tasks, batch_size):
-            for task, network, columns, parts in zip(tasks, loaded, batches, found, strict=True):
+    bar = tqdm(total=sum(map(len, tasks)), unit="image", disable=None, leave=False)
+    # closed at once where a network raises: the threads of a generator live as long as the traceback otherwise
+    with bar, contextlib.closing(_batches(tasks, batch_size)) as batches, torch.inference_mode():
+        for start, batch in batches:
+            for task, network, columns, parts in zip(tasks, loaded, batch, found, strict=True):
                 if columns[0]:
-                    bar.set_description(task.name)
+                    bar.set_description(", ".join(task.name.split(", ")[:2]))  # hashes are for the log
                     parts.append(task.work(network, device, start, *columns))
                     bar.update(len(columns[0]))
     return [torch.cat(parts).numpy() for parts in found]
@@ -102,7 +107,7 @@ def _once_a_network(tasks: Sequence[Task], make: Callable[[Network], Any]) -> li
     return [made[id(task.network)] for task in tasks]
 
 
-def _batches(tasks: Sequence[Task], batch_size: int) -> Iterator[tuple[int, list[list[list[torch.Tensor]]]]]:
+def _batches(tasks: Sequence[Task], batch_size: int) -> Generator[tuple[int, _Batch], None, None]:
     """For each batch its first place, and by task and column its prepared images, made by threads one batch ahead."""
     prepares = _once_a_network(tasks, lambda network: network.preparer())
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
@@ -114,7 +119,7 @@ def _batches(tasks: Sequence[Task], batch_size: int) -> Iterator[tuple[int, list
                 needed.setdefault(id(picture), (picture, {}))[1][prepare] = None
         return {key: pool.submit(_prepare, picture, tuple(wanted)) for key, (picture, wanted) in needed.items()}
 
-    def collect(start: int, prepared: _Prepared) -> list[list[list[torch.Tensor]]]:
+    def collect(start: int, prepared: _Prepared) -> _Batch:
         return [
             [[prepared[id(picture)].result()[prepare] for picture in column] for column in columns]
             for prepare, columns in zip(prepares, (task.rows(start, start + batch_size) for task in tasks), strict=True)

@@ -17,7 +17,8 @@ from eval.metric_pass import Prepare, Task, compute
 from eval.pictures import ImageSet, ScoredImage
 
 _WINDOW = 11
-PROTOCOL = f"SSIM to the unmerged image of the same seed; torchmetrics {version('torchmetrics')}, window 11, sigma 1.5"
+_PACKAGE = f"torchmetrics {version('torchmetrics')}"
+PROTOCOL = f"SSIM to the unmerged image of the same seed; {_PACKAGE}, window 11, sigma 1.5"
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -52,7 +53,8 @@ def ssim_task(images: ImageSet, unmerged: ImageSet) -> Task:
         pairs = zip(images.images[start:stop], partners[start:stop], batch, others, strict=True)
         return torch.tensor([_pair(*pair, device) for pair in pairs], dtype=torch.float64)
 
-    return Task(PROTOCOL, (PROTOCOL, images.hash, unmerged.hash), _Pixels(), (images.images, partners), work)
+    key = (PROTOCOL, images.hash, unmerged.hash)
+    return Task(f"SSIM, {_PACKAGE}", key, _Pixels(), (images.images, partners), work)
 
 
 class _Pixels:

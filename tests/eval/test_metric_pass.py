@@ -211,6 +211,21 @@ def test_an_image_that_does_not_decode_is_named_and_no_thread_is_left(images, un
     assert threading.active_count() == before
 
 
+def test_no_thread_is_left_when_a_network_raises(images, tmp_path):
+    class Broken(SmokeFeatures):
+        def load(self, device):
+            def broken(batch):
+                raise RuntimeError("no memory")
+
+            return broken
+
+    before = threading.active_count()
+    with pytest.raises(RuntimeError) as raised:
+        compute([feature_task(Broken(), images.images, images.hash)], cache=tmp_path, batch_size=BATCH)
+    assert threading.active_count() == before, raised  # while the traceback still holds every frame
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 def test_the_log_names_each_network_and_there_is_no_bar_elsewhere_than_on_a_terminal(images, tmp_path, caplog, capfd):
     caplog.set_level(logging.INFO)
     features, clips = networks()
