@@ -8,6 +8,7 @@ another.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -17,8 +18,8 @@ import torch
 from PIL import Image
 
 from eval.errors import RunError
-from eval.feature_cache import cached_array
-from eval.features import Embed, Prepare, batches
+from eval.features import Embed
+from eval.metric_pass import Prepare, Task, compute
 from eval.networks.weights import HubFile, file_sha256
 from eval.pictures import ImageSet
 
@@ -43,6 +44,22 @@ class ClipNetwork(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Transform:
+    """open_clip's evaluation transform to `size` pixels: equal for networks whose images are prepared alike."""
+
+    size: int
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return self._transform(image)
+
+    @cached_property
+    def _transform(self) -> Prepare:
+        import open_clip
+
+        return open_clip.image_transform(self.size, is_train=False, mean=_MEAN, std=_STD)
+
+
 DEFAULT = "ViT-B-32-quickgelu"
 
 
@@ -64,9 +81,9 @@ class OpenClip:
                 "prepared for or activated otherwise, and its score would silently be another"
             )
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """Package version, architecture and the file's hash."""
+        """Package version, architecture and the file's hash, which is taken once: the file has up to 1.7 GB."""
         digest = file_sha256(self.weights.locate())[:12]
         return f"open_clip {version('open_clip_torch')} {self.architecture}, sha256 {digest}"
 
@@ -78,13 +95,7 @@ class OpenClip:
         """open_clip's evaluation transform: bicubic on the shorter side, centre crop, OpenAI's mean and deviation."""
         import open_clip
 
-        size = open_clip.get_model_config(self.architecture)["vision_cfg"]["image_size"]
-        transform = open_clip.image_transform(size, is_train=False, mean=_MEAN, std=_STD)
-
-        def prepare(image: Image.Image) -> torch.Tensor:
-            return transform(image)
-
-        return prepare
+        return _Transform(open_clip.get_model_config(self.architecture)["vision_cfg"]["image_size"])
 
     def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
         """Both towers in float32. RunError when the file is not of this architecture."""
@@ -123,6 +134,20 @@ VIT_L14 = OpenClip(
 )
 
 
+def clip_task(network: ClipNetwork, images: ImageSet) -> Task:
+    """100 cos(picture, prompt) of every image [n] float64."""
+
+    def work(
+        towers: tuple[Embed, EmbedTexts], device: str | torch.device, start: int, batch: list[torch.Tensor]
+    ) -> torch.Tensor:
+        embed, embed_texts = towers
+        texts = [image.prompt for image in images.images[start : start + len(batch)]]
+        return (100 * torch.cosine_similarity(embed(torch.stack(batch).to(device)), embed_texts(texts))).cpu().double()
+
+    identity = network.identity
+    return Task(f"CLIP score, {identity}", ("clip", identity, images.hash), network, (images.images,), work)
+
+
 def clip_scores(
     network: ClipNetwork,
     images: ImageSet,
@@ -131,16 +156,6 @@ def clip_scores(
     device: str | torch.device = "cpu",
     batch_size: int = 32,
 ) -> np.ndarray:
-    """100 cos(picture, prompt) of every image [n] float64, cached under the network's identity and the images' hash."""
-
-    def compute() -> np.ndarray:
-        embed, embed_texts = network.load(device)
-        scores, done = [], 0
-        with torch.inference_mode():
-            for batch in batches(images.images, network.preparer(), batch_size):
-                texts = [image.prompt for image in images.images[done : done + len(batch)]]
-                scores.append(100 * torch.cosine_similarity(embed(batch.to(device)), embed_texts(texts)).cpu())
-                done += len(batch)
-        return torch.cat(scores).double().numpy()
-
-    return cached_array(cache, ("clip", network.identity, images.hash), compute)
+    """The array of `clip_task`, cached under the network's identity and the images' hash."""
+    task = clip_task(network, images)
+    return compute([task], cache=cache, device=device, batch_size=batch_size)[task.key]

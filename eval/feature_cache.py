@@ -19,21 +19,39 @@ def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.n
 
     A damaged file is computed again, and the log says so. What is not finite is not stored.
     """
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    path = Path(cache) / "features" / f"{key}.npz"
-    if path.is_file():
-        try:
-            # Opened here, because np.load leaves its own file open when the archive is damaged.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                if tuple(stored["parts"].tolist()) != parts:
-                    raise ValueError("it holds the features of something else")
-                return stored["values"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            _log.warning("cached features %s are damaged (%s): computing them again", path, error)
+    stored = load_array(cache, parts)
+    if stored is not None:
+        return stored
     values = compute()
-    if not np.isfinite(values).all():  # whoever uses them says so; kept, they would outlast what is mended
-        return values
+    store_array(cache, parts, values)
+    return values
+
+
+def load_array(cache: Path, parts: tuple[str, ...]) -> np.ndarray | None:
+    """The array that is stored under `parts`. None where there is none, or a damaged file, which is logged."""
+    path = _path(cache, parts)
+    if not path.is_file():
+        return None
+    try:
+        # Opened here, because np.load leaves its own file open when the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if tuple(stored["parts"].tolist()) != parts:
+                raise ValueError("it holds the features of something else")
+            return stored["values"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        _log.warning("cached features %s are damaged (%s): computing them again", path, error)
+    return None
+
+
+def store_array(cache: Path, parts: tuple[str, ...], values: np.ndarray) -> None:
+    """Store `values` under `parts`, unless some are not finite: they would outlast the fix of what caused them."""
+    if not np.isfinite(values).all():
+        return
+    path = _path(cache, parts)
     clear(path.parent)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, values=values, parts=np.array(parts))
-    return values
+
+
+def _path(cache: Path, parts: tuple[str, ...]) -> Path:
+    return Path(cache) / "features" / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.npz"

@@ -5,10 +5,8 @@ antialiasing, pytorch-fid's Inception (Parmar et al. 2022, arXiv 2104.11222). No
 299 by both, as clean-fid does.
 """
 
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +15,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
-from eval.feature_cache import cached_array
+from eval.metric_pass import Prepare, Task, compute
 from eval.networks.weights import WeightFile
-from eval.pictures import Picture, read_rgb
+from eval.pictures import Picture
 
 CLEAN_INCEPTION = WeightFile(
     "inception-2015-12-05.pt",
@@ -34,7 +31,6 @@ PYTORCH_INCEPTION = WeightFile(
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
 
-Prepare = Callable[[Image.Image], torch.Tensor]
 Embed = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -141,6 +137,16 @@ def _pytorch_inception(path: Path) -> torch.nn.Module:
     return torch.nn.Sequential(*(children[name] for name in order), torch.nn.AdaptiveAvgPool2d(1)).eval()
 
 
+def feature_task(network: FeatureNetwork, pictures: Sequence[Picture], contents: str) -> Task:
+    """Features [n, D] float32 of `pictures`, in order; `contents` is the hash of their names and bytes."""
+    identity = network.identity
+    return Task(f"features, {identity}", ("features", identity, contents), network, (pictures,), _embed)
+
+
+def _embed(embed: Embed, device: str | torch.device, _start: int, batch: list[torch.Tensor]) -> torch.Tensor:
+    return embed(torch.stack(batch).to(device)).cpu().float()
+
+
 def extract(
     network: FeatureNetwork,
     pictures: Sequence[Picture],
@@ -150,32 +156,6 @@ def extract(
     device: str | torch.device = "cpu",
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Features [n, D] float32 of `pictures`, in order; `contents` is the hash of their names and bytes.
-
-    Cached in `cache` under the network's identity and `contents`. RunError naming a picture that does not decode.
-    """
-
-    def compute() -> np.ndarray:
-        embed = network.load(device)
-        with torch.inference_mode():
-            parts = [embed(batch.to(device)).cpu() for batch in batches(pictures, network.preparer(), batch_size)]
-        return torch.cat(parts).float().numpy()
-
-    return cached_array(cache, ("features", network.identity, contents), compute)
-
-
-def batches(pictures: Sequence[Picture], prepare: Prepare, batch_size: int) -> Iterator[torch.Tensor]:
-    """Prepared pictures [B, 3, H, W] in order, decoded by threads one batch ahead; a bar if stderr is a terminal."""
-    groups = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-
-        def submit(group: Sequence[Picture]) -> list[Future]:
-            return [pool.submit(lambda picture: prepare(read_rgb(picture)), picture) for picture in group]
-
-        # One batch is decoded while the network works on the one before; more would only hold memory.
-        ahead = submit(groups[0]) if groups else []
-        with tqdm(total=len(pictures), unit="image", desc="features", disable=None, leave=False) as bar:
-            for following in [*groups[1:], []]:
-                current, ahead = ahead, submit(following)
-                yield torch.stack([task.result() for task in current])
-                bar.update(len(current))
+    """The array of `feature_task`, cached in `cache`. RunError naming a picture that does not decode."""
+    task = feature_task(network, pictures, contents)
+    return compute([task], cache=cache, device=device, batch_size=batch_size)[task.key]

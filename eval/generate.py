@@ -15,7 +15,8 @@ import torch
 from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
-from eval.images import NAN, ImageCheck, is_whole, read_flag, to_uint8, verify, write_png
+from eval.image_writer import ImageWriter
+from eval.images import NAN, ImageCheck, is_whole, read_flag, verify
 from eval.memory import BatchLimit
 from eval.prompts import PromptItem
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
@@ -48,15 +49,16 @@ def generate(
     after_batch: Callable[[], None] | None = None,
     progress: bool = True,
 ) -> GenerateReport:
-    """Write the missing, the broken and the NaN files of `items` into `folder`, each as soon as its batch is done.
+    """Write the missing, the broken and the NaN files of `items` into `folder`, while the next batch is generated.
 
     Batches are cut from the whole of `items`, whatever is there already, and a batch with a gap is made whole again:
     so a resumed run computes exactly what an undisturbed one does, and the files have the same bytes.
     Where memory runs out, batches are halved from there on: said, and told by the report's `batch_size`. They are not
     where images depend on the batch: RunError.
-    before_batch: called with the seeds of a batch's images before its pipeline call. after_batch: called when a batch's
-    files are written. progress: a bar with images/s and time left on a terminal, nothing elsewhere. RunError when the
-    disk is full, or memory runs out with a single image.
+    before_batch: called with the seeds of a batch's images before its pipeline call. after_batch: called when a batch
+    is generated and queued for writing. progress: a bar with images/s and time left on a terminal, nothing elsewhere;
+    it counts files on disk. RunError when the disk is full (at most two batches later), or when memory runs out with a
+    single image. An error or Ctrl-C leaves only after the images generated so far are written.
     """
     folder, started = Path(folder), time.perf_counter()
     limit = BatchLimit(sampler.batch_size, sampler.dtype if sampler.images_depend_on_batch else None)
@@ -68,18 +70,26 @@ def generate(
     remade = tuple(item.file for item in items if item.file not in whole and os.path.lexists(folder / item.file))
     if remade:
         _log.warning("Damaged or NaN pictures in %s, made anew: %d (first: %s).", folder, len(remade), remade[0])
-    with tqdm(total=len(items), initial=len(whole), unit="image", disable=None if progress else True) as bar:
+
+    def written(name: str, flag: str | None) -> None:
+        flags[name] = flag
+        bar.update()
+
+    bar = tqdm(total=len(items), initial=len(whole), unit="image", disable=None if progress else True)
+    with bar, ImageWriter(2 * sampler.batch_size, written) as writer:
 
         def fill(piece: Sequence[PromptItem]) -> None:
             gaps = {item.file for item in piece} - whole
             if not gaps:
                 return
+            writer.settle()
             if before_batch is not None:
                 before_batch([item.seed for item in piece])
-            flags.update(_make(pipe, piece, gaps, folder, sampler))
+            for item, image in zip(piece, sample(pipe, piece, sampler), strict=True):
+                if item.file in gaps:
+                    writer.put(folder / item.file, image)
             if after_batch is not None:
                 after_batch()
-            bar.update(len(gaps))
 
         for batch in batches(items, sampler.batch_size):
             limit.work_through(batch, fill)
@@ -118,18 +128,6 @@ def sample(pipe: DiffusionPipeline, batch: Sequence[PromptItem], sampler: Sample
         finite = torch.isfinite(last["latents"]).flatten(1).all(dim=1).cpu().numpy()
         images[~finite] = np.nan
     return images
-
-
-def _make(
-    pipe: DiffusionPipeline, batch: Sequence[PromptItem], gaps: set[str], folder: Path, sampler: SamplerConfig
-) -> dict[str, str | None]:
-    """Sample `batch`, write its files named in `gaps`, return their flags."""
-    flags: dict[str, str | None] = {}
-    for item, image in zip(batch, sample(pipe, batch, sampler), strict=True):
-        if item.file in gaps:
-            pixels, flags[item.file] = to_uint8(image)
-            write_png(folder / item.file, pixels, flags[item.file])
-    return flags
 
 
 def _report(

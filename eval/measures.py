@@ -1,6 +1,6 @@
 """The kinds of number a table holds. A measure gives, for a set of images, its value and what each class does to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +9,17 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from eval.clip_score import ClipNetwork, clip_scores
+from eval.clip_score import ClipNetwork, clip_task
 from eval.feature_cache import cached_array
-from eval.features import FeatureNetwork, extract
+from eval.features import FeatureNetwork, feature_task
 from eval.fid import Moments, check_features, extrapolate, fid_derivatives, moments
 from eval.kid import kid_derivatives
+from eval.metric_pass import Task, compute
 from eval.pictures import ImageSet
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
 from eval.ssim import PROTOCOL as SSIM
-from eval.ssim import ssim_scores
+from eval.ssim import ssim_task
 from eval.stats import Bootstrap, class_influences, class_positions, mean_influences
 
 FORMULAS = "formulas 1"  # counted up when what is computed from features changes, so that no old number is taken
@@ -32,6 +33,14 @@ class Setting:
     device: str | torch.device
     batch_size: int
     bootstrap: Bootstrap
+
+    def arrays(self, tasks: Sequence[Task]) -> dict[tuple[str, ...], np.ndarray]:
+        """Those of `tasks` by their keys: cached, or computed together."""
+        return compute(tasks, cache=self.cache, device=self.device, batch_size=self.batch_size)
+
+    def array(self, task: Task) -> np.ndarray:
+        """That of one task."""
+        return self.arrays([task])[task.key]
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,10 @@ class Measure(Protocol):
 
     @property
     def protocol(self) -> str: ...
+
+    def task(self, images: ImageSet) -> Task:
+        """What is computed image by image for `take`."""
+        ...
 
     def take(self, images: ImageSet) -> Estimate:
         """The value for `images`, whose classes stand in ascending order."""
@@ -75,12 +88,16 @@ class Distance:
         how = {"frechet": "Frechet distance", "kernel": "unbiased cubic MMD"}[self.kind]
         return f"{how}, float64; {self.network.identity}; reference {self.reference.hash[:12]}"
 
+    def task(self, images: ImageSet | ReferenceSet) -> Task:
+        """The features."""
+        return feature_task(self.network, images.images, images.hash)
+
     def take(self, images: ImageSet) -> Estimate:
         """Of a Frechet distance also its value at half as many pictures and at infinitely many.
 
         Errors as eval.fid.check_features.
         """
-        features = self._features(images)
+        features = self.setting.array(self.task(images))
         check_features(features, "generated images")
         check_features(self._reference_features, "reference")
         value, *derivatives = self._kept("derivatives", images, lambda: self._derivatives(features))
@@ -108,18 +125,12 @@ class Distance:
         found = extrapolate(features, positions, self._moments)
         return np.array([] if found is None else [found.half, found.n_half, found.infinite])
 
-    def _features(self, pictures: ImageSet | ReferenceSet) -> np.ndarray:
-        s = self.setting
-        return extract(
-            self.network, pictures.images, pictures.hash, cache=s.cache, device=s.device, batch_size=s.batch_size
-        )
-
     @cached_property
     def _reference_features(self) -> np.ndarray:
         if isinstance(self.reference, ReferenceMoments):
             self.reference.check(self.network)
             return self.reference.features
-        return self._features(self.reference)
+        return self.setting.array(self.task(self.reference))
 
     @cached_property
     def _moments(self) -> Moments:
@@ -142,10 +153,13 @@ class TextAgreement:
         """Network and convention."""
         return f"100 x cosine, mean, whole prompt as text; {self.network.identity}"
 
+    def task(self, images: ImageSet) -> Task:
+        """The scores."""
+        return clip_task(self.network, images)
+
     def take(self, images: ImageSet) -> Estimate:
         """The mean."""
-        s = self.setting
-        return _mean(clip_scores(self.network, images, cache=s.cache, device=s.device, batch_size=s.batch_size), images)
+        return _mean(self.setting.array(self.task(images)), images)
 
 
 @dataclass(frozen=True)
@@ -161,10 +175,13 @@ class Likeness:
         """Package and parameters."""
         return SSIM
 
+    def task(self, images: ImageSet) -> Task:
+        """The similarities."""
+        return ssim_task(images, self.unmerged)
+
     def take(self, images: ImageSet) -> Estimate:
         """The mean."""
-        s = self.setting
-        return _mean(ssim_scores(images, self.unmerged, cache=s.cache, device=s.device), images)
+        return _mean(self.setting.array(self.task(images)), images)
 
 
 def _mean(scores: np.ndarray, images: ImageSet) -> Estimate:

@@ -1,6 +1,6 @@
 """The metric profiles, and the one call that scores a run's images: value, interval, and paired differences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -11,7 +11,7 @@ from eval.checks import check_integer
 from eval.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
 from eval.errors import RunError
 from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
-from eval.fid import TooFewImagesError
+from eval.fid import MINIMUM_IMAGES, TooFewImagesError
 from eval.measures import Distance, Estimate, Likeness, Measure, Setting, TextAgreement
 from eval.networks.smoke import SmokeClip, SmokeFeatures
 from eval.networks.weights import WeightFile
@@ -160,6 +160,7 @@ def score(
     _check_inputs(images, reference, against)
     setting = Setting(Path(cache), device, metrics.batch_size, bootstrap or Bootstrap())
     measures = _measures(metrics, reference, against, setting)
+    _compute_arrays(list(measures.values()), images, reference, against, setting)
     return {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}
 
 
@@ -184,6 +185,19 @@ def _measures(
     if "none" in against:
         measures["ssim"] = Likeness(against["none"], setting)
     return measures
+
+
+def _compute_arrays(
+    measures: Sequence[Measure],
+    images: ImageSet,
+    reference: ReferenceSet | ReferenceMoments,
+    against: Mapping[str, ImageSet],
+    setting: Setting,
+) -> None:
+    """Put into the cache what the measures take image by image, from one decoding of each image."""
+    setting.arrays([measure.task(each) for measure in measures for each in (images, *against.values())])
+    if isinstance(reference, ReferenceSet) and len(images) >= MINIMUM_IMAGES:
+        setting.arrays([measure.task(reference) for measure in measures if isinstance(measure, Distance)])
 
 
 def _entry(measure: Measure, images: ImageSet, against: Mapping[str, ImageSet], bootstrap: Bootstrap) -> dict:

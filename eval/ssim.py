@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from eval.errors import RunError
-from eval.feature_cache import cached_array
-from eval.pictures import ImageSet, ScoredImage, read_rgb
+from eval.metric_pass import Prepare, Task, compute
+from eval.pictures import ImageSet, ScoredImage
 
 _WINDOW = 11
-PROTOCOL = f"SSIM to the unmerged image of the same seed; torchmetrics {version('torchmetrics')}, window 11, sigma 1.5"
+_PACKAGE = f"torchmetrics {version('torchmetrics')}"
+PROTOCOL = f"SSIM to the unmerged image of the same seed; {_PACKAGE}, window 11, sigma 1.5"
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -34,32 +36,59 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(value)
 
 
-def ssim_scores(images: ImageSet, unmerged: ImageSet, *, cache: Path, device: str | torch.device = "cpu") -> np.ndarray:
-    """SSIM of every image [n] to the one of the same key in `unmerged`. RunError naming a key without partner."""
-    partners = {image.key: image for image in unmerged.images}
-    missing = [image.key for image in images.images if image.key not in partners]
+def ssim_task(images: ImageSet, unmerged: ImageSet) -> Task:
+    """SSIM of every image [n] float64 to that of the same key in `unmerged`. RunError naming a key without partner."""
+    by_key = {image.key: image for image in unmerged.images}
+    missing = [image.key for image in images.images if image.key not in by_key]
     if missing:
         raise RunError(
             f"{len(missing)} images have no unmerged partner (first: {missing[0]}); generate method none first"
         )
+    partners = [by_key[image.key] for image in images.images]
 
-    def compute() -> np.ndarray:
-        pairs = ((image, partners[image.key]) for image in images.images)
-        return np.array([_pair(image, partner, device) for image, partner in pairs])
+    def work(
+        _: None, device: str | torch.device, start: int, batch: list[torch.Tensor], others: list[torch.Tensor]
+    ) -> torch.Tensor:
+        stop = start + len(batch)
+        pairs = zip(images.images[start:stop], partners[start:stop], batch, others, strict=True)
+        return torch.tensor([_pair(*pair, device) for pair in pairs], dtype=torch.float64)
 
-    return cached_array(cache, (PROTOCOL, images.hash, unmerged.hash), compute)
+    key = (PROTOCOL, images.hash, unmerged.hash)
+    return Task(f"SSIM, {_PACKAGE}", key, _Pixels(), (images.images, partners), work)
 
 
-def _pair(image: ScoredImage, partner: ScoredImage, device: str | torch.device) -> float:
+class _Pixels:
+    """SSIM needs no network: the images are compared as they are."""
+
+    def preparer(self) -> Prepare:
+        return _pixels
+
+    def load(self, device: str | torch.device) -> None:
+        """Nothing is loaded."""
+
+
+def ssim_scores(images: ImageSet, unmerged: ImageSet, *, cache: Path, device: str | torch.device = "cpu") -> np.ndarray:
+    """The array of `ssim_task`, cached under the hashes of both sets."""
+    task = ssim_task(images, unmerged)
+    return compute([task], cache=cache, device=device)[task.key]
+
+
+def _pair(
+    image: ScoredImage, partner: ScoredImage, a: torch.Tensor, b: torch.Tensor, device: str | torch.device
+) -> float:
     try:
-        return ssim(_tensor(image, device), _tensor(partner, device))
+        return ssim(_scaled(a, device), _scaled(b, device))
     except RunError as error:
         raise RunError(f"{image.path} against {partner.path}: {error}") from error
 
 
-def _tensor(image: ScoredImage, device: str | torch.device) -> torch.Tensor:
-    pixels = torch.from_numpy(np.array(read_rgb(image))).to(device)  # [H, W, 3]
-    return pixels.permute(2, 0, 1).float() / 255
+def _pixels(image: Image.Image) -> torch.Tensor:
+    """[H, W, 3] uint8."""
+    return torch.from_numpy(np.array(image))
+
+
+def _scaled(pixels: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    return pixels.to(device).permute(2, 0, 1).float() / 255
 
 
 def _size(x: torch.Tensor) -> str:

@@ -16,7 +16,8 @@ from PIL import Image
 from torch.nn import functional
 
 from eval.clip_score import EmbedTexts
-from eval.features import Embed, Prepare
+from eval.features import Embed
+from eval.metric_pass import Prepare
 
 _SIDE = 64
 _CHANNELS = (3, 16, 32, 64)

@@ -190,6 +190,18 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_whole(tiny_original, tmp_
     assert [path.name for path in tmp_path.iterdir()] == [ITEMS[0].file]
 
 
+def test_a_full_disk_stops_the_run_within_two_batches(tiny_original, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    items, hook = PromptSet(classes=5, images_per_class=2).items(), Interrupt()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=f"no space left to write .*{items[0].file}; free some"):
+        generate(tiny_original, items, tmp_path, sampler(batch_size=1), before_batch=hook)
+    assert len(hook.calls) <= 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_half_precision_works_on_the_cpu(tiny_pipe, tmp_path):
     tiny_pipe.to(torch.float16)
     report = generate(tiny_pipe, ITEMS[:1], tmp_path, sampler(dtype="float16"))

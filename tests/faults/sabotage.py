@@ -50,6 +50,23 @@ def fill_disk(ballast: Path) -> None:
             return
 
 
+def slow_images(seconds: float, ballast: str | None = None) -> None:
+    """Every image file stays half-written for `seconds`; if `ballast` is given, it then fills the disk."""
+    write = Path.write_bytes
+
+    def halting(self: Path, data: bytes) -> int:
+        if ".png." not in self.name:
+            return write(self, data)
+        with self.open("wb", buffering=0) as file:
+            file.write(data[: len(data) // 2])
+            time.sleep(seconds)
+            if ballast is not None and not Path(ballast).exists():
+                fill_disk(Path(ballast))
+            return file.write(data[len(data) // 2 :])
+
+    Path.write_bytes = halting
+
+
 def nan_latents(call: int) -> None:
     """The denoiser's answer is NaN in its call number `call`, counted from 0 over the whole process."""
 

@@ -1,0 +1,83 @@
+"""Images are encoded and written by threads while the next batch is generated: the device waits for no file.
+
+NumPy, Pillow's PNG encoder and fsync release the interpreter's lock, so the threads run next to the pipeline's calls.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from eval.errors import RunError
+from eval.images import to_uint8, write_png
+
+_log = logging.getLogger(__name__)
+_THREADS = 4  # one writes a 512 px image in about 50 ms, so four keep up with 80 images/s
+
+
+class ImageWriter:
+    """A bounded queue of images and the threads that write them, as a context manager.
+
+    ahead: images in memory at most, those being written included. written(name, flag): called for every file that is
+    on disk, in the thread that calls `put` or leaves the block, never in another.
+
+    Leaving the block waits for every queued image, also when the block raises: what was generated is saved. After a
+    failed write, or a Ctrl-C while waiting, images not begun are dropped. No thread and no temporary file is left.
+    """
+
+    def __init__(self, ahead: int, written: Callable[[str, str | None], None]) -> None:
+        if ahead < 1:
+            raise ValueError(f"ahead must be at least 1, got {ahead}")
+        self._ahead, self._written = ahead, written
+        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="image-writer")
+        self._pending: dict[Future[str | None], str] = {}  # in the order of `put`
+
+    def put(self, path: Path, image: np.ndarray) -> None:
+        """Queue `image` [H, W, 3] float in [0, 1] for `path`, waiting while the queue is full. Errors as `settle`."""
+        self.settle()
+        while len(self._pending) >= self._ahead:
+            wait(self._pending, return_when=FIRST_COMPLETED)
+            self.settle()
+        self._pending[self._pool.submit(_write, path, image)] = path.name
+
+    def settle(self) -> None:
+        """Report the files that are on disk by now. Raises the error of the first failed write, at every call."""
+        for future in [future for future in self._pending if future.done()]:
+            flag = future.result()
+            self._written(self._pending.pop(future), flag)
+
+    def __enter__(self) -> "ImageWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            wait(self._pending, return_when=FIRST_EXCEPTION)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+        if kind is None:
+            self.settle()
+        else:
+            self._log_failures(error)
+
+    def _log_failures(self, error: BaseException | None) -> None:
+        """Say which files were lost while another error is on its way."""
+        for future, name in self._pending.items():
+            failure = None if future.cancelled() else future.exception()
+            if failure is not None and failure is not error:
+                _log.warning("image %s could not be written: %s", name, failure)
+
+
+def _write(path: Path, image: np.ndarray) -> str | None:
+    """Convert, encode and write one image; its flag. RunError as `write_png`, or when memory runs out."""
+    try:
+        pixels, flag = to_uint8(image)
+        write_png(path, pixels, flag)
+    except MemoryError as error:  # of the machine, which a smaller batch on the device would not help
+        raise RunError(f"memory runs out while {path} is written; free some and start the run again") from error
+    return flag
