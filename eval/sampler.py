@@ -10,7 +10,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline, FluxTransformer2DModel, PixArtAlphaPipeline, PixArtSigmaPipeline
 
-from eval.checks import check_flag, check_integer, check_number
+from eval.checks import check_device_name, check_flag, check_integer, check_number
 from eval.compiling import compile_in_place
 from eval.errors import RunError
 
@@ -62,12 +62,6 @@ class SamplerConfig:
 def scheduler_names() -> list[str]:
     """The scheduler classes of the installed diffusers that torch can run."""
     return sorted(name for name in dir(diffusers.schedulers) if re.fullmatch(r"(?!Flax)\w+Scheduler", name))
-
-
-def check_device_name(device: object) -> None:
-    """ValueError where `device` is none that a configuration may name."""
-    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}")
 
 
 def check_device(device: str) -> None:

@@ -62,7 +62,7 @@ def test_all_axes_are_combined():
         ({"methods": ["none", "none"]}, "methods must name each method once, got none, none"),
         ({"shapes": [64, 32, 2]}, r"shapes must be lists \[tokens, channels, heads\], got 64"),
         ({"shapes": None}, "shapes must be a list of at least one value, got None"),
-        ({"warmup": None}, "warmup must be an integer of at least 1, got None"),
+        ({"warmup": None}, "warmup must be an integer of at least 0, got None"),
     ],
 )
 def test_bad_cells_are_named(changes, message):
