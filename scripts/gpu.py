@@ -46,18 +46,18 @@ def run(config: Mapping[str, Any]) -> int:
     looked = run_stage(Order(MACHINE, config["device"]), end - began)
     if looked.error is not None:
         raise RunError(looked.error)
-    machine = looked.found
+    machine, sizes = looked.found, config[_kind(config)]
     folder = Path(config["results"]).resolve() / (CPU_FOLDER if config["device"] == "cpu" else "")
     ended: dict[str, tuple[Ended, float]] = {}
     for place, stage in enumerate(config["stages"]):
-        shares = [config["shares"][name] for name in config["stages"][place:]]
+        shares = [sizes["shares"][name] for name in config["stages"][place:]]
         seconds = allotted(shares, end - time.monotonic())
         say(f"== {stage}: {seconds:.0f} s")
         started = time.monotonic()
         outcome = run_stage(_order(stage, config, machine, folder), seconds)
         ended[stage] = outcome, time.monotonic() - started
         if outcome.error is not None:
-            say(f"{stage} failed: {outcome.error}")
+            say(f"{stage} {'failed' if outcome.in_time else 'was cut off'}: {outcome.error}")
     return _report(config, machine, folder, ended)
 
 
@@ -70,10 +70,14 @@ def check(config: Mapping[str, Any]) -> None:
     known = isinstance(stages, list) and stages and all(stage in STAGES for stage in stages)
     if not known or len(set(stages)) < len(stages):
         raise RunError(f"stages must be a list of {', '.join(STAGES)}, each at most once, got {stages!r}")
-    if not isinstance(config["shares"], dict):
-        raise RunError(f"shares must be a mapping from stages to numbers, got {config['shares']!r}")
+    kind = _kind(config)
     for stage in STAGES:
-        check_number(f"shares.{stage}", config["shares"].get(stage), "(0, inf)")
+        check_number(f"{kind}.shares.{stage}", config[kind]["shares"].get(stage), "(0, inf)")
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """The section of the sizes: "cuda" or "cpu"."""
+    return config["device"].partition(":")[0]
 
 
 def _order(stage: str, config: Mapping[str, Any], machine: Mapping[str, Any], folder: Path) -> Order:
@@ -82,10 +86,11 @@ def _order(stage: str, config: Mapping[str, Any], machine: Mapping[str, Any], fo
         config["device"],
         results=str(folder),
         card=machine["card"],
-        sizes=config[config["device"].partition(":")[0]][stage],
+        sizes=config[_kind(config)][stage],
         same=machine["same"],
         provenance=machine["provenance"],
         again=config["again"],
+        methods=config["methods"] or {},
         trusted=config["trusted"],
     )
 
@@ -100,14 +105,15 @@ def _report(
     paths = write_overview(folder, overview, machine["provenance"], {"gpu": dict(config)})
     print(terminal(overview), flush=True)
     say(f"written: {', '.join(map(str, paths))}")
-    return int(any(stage.failed for stage in stages))
+    return int(any(stage.failed for stage in stages if stage.name in ended))
 
 
 def _stage(name: str, folder: Path, machine: Mapping[str, Any], ended: Ended | None, seconds: float | None) -> Stage:
     path = stage_path(folder, name, machine["card"])
     found = read_stage(path).of(machine["same"])
     files = sorted(other.name for other in folder.glob(f"{path.stem}.*")) if found.rows else []
-    return Stage(name, found.rows, found.notes, seconds, None if ended is None else ended.error, tuple(files))
+    error, cut = (ended.error, not ended.in_time) if ended else (None, False)
+    return Stage(name, found.rows, found.notes, seconds, error, cut, tuple(files))
 
 
 if __name__ == "__main__":

@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from eval.atomic import write_json, write_text
-from eval.bench.lines import UNMEASURED, Line, check_lines
+from eval.bench.lines import Line, check_lines
 from eval.bench.table import PROVENANCE, csv_of, origins
 
 COLUMNS = ("stage", "cell", "method", "backend", "seconds", "to_none", "to_oracle", "to_tomesd", "status", "error",
            *PROVENANCE)  # fmt: skip
 Row = Mapping[str, Any]
 _SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "reduce-overhead": "graphs", "default": "compiled"}
-_WIDTHS = {"stage": 10, "cell": 34, "method": 20, "ms": 9, "to none": 8, "oracle": 7, "tomesd": 7}
+WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage as its file has it. seconds: what it took in this run, None where it did not run.
 
-    error: why its process did not come to its end. files: those it wrote.
+    error: why its process did not come to its end; cut: because its time was up, which is no failure. files: those it
+    wrote.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Stage:
     notes: tuple[str, ...] = ()
     seconds: float | None = None
     error: str | None = None
+    cut: bool = False
     files: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
@@ -37,14 +39,15 @@ class Stage:
     @property
     def failed(self) -> bool:
         """Whether it, or a row of it, failed."""
-        return self.error is not None or self.count("failed") > 0
+        return (self.error is not None and not self.cut) or self.count("failed") > 0
 
     @property
     def state(self) -> str:
         """How it ended, in words."""
         counts = {status: self.count(status) for status in ("ok", "failed", "missing", "skipped")}
         words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        return "; ".join(filter(None, [self.error and f"failed: {self.error}", words or "nothing measured"]))
+        ended = self.error and f"{'cut off' if self.cut else 'failed'}: {self.error}"
+        return "; ".join(filter(None, [ended, words or "nothing measured"]))
 
 
 @dataclass(frozen=True)
@@ -117,24 +120,28 @@ def markdown(overview: Overview) -> str:
 
 
 def terminal(overview: Overview) -> str:
-    """The same for a terminal, at most 100 columns wide."""
-    form = "".join(f"{{:{'<' if name in ('stage', 'cell', 'method') else '>'}{width}}} "
-                   for name, width in _WIDTHS.items())  # fmt: skip
-    lines = [form.format(*_WIDTHS).rstrip()]
-    for row in overview.rows:
-        words = [row["stage"], row["cell"], row["method"]]
-        numbers = _numbers(row) if row["status"] == "ok" else [row["status"], "", "", ""]
-        cut = [word[:width] for word, width in zip(words, _WIDTHS.values(), strict=False)]
-        lines.append(form.format(*cut, *numbers).rstrip())
-    lines += ["", *(f"{stage.name:<10} {stage.state}"[:100] for stage in overview.stages), ""]
-    lines += [f"{' '.join(cells)}"[:100] for cells in _line_cells(overview.lines)[1:]]
-    return "\n".join(lines)
+    """The same for a terminal, at most `WIDTH` columns wide."""
+    body = [[row["stage"], row["cell"], row["method"],
+             *(_numbers(row) if row["status"] == "ok" else [row["status"], "", "", ""])]
+            for row in overview.rows]  # fmt: skip
+    rows = [("stage", "cell", "method", "ms", "to none", "oracle", "tomesd"), *body]
+    stages = [[stage.name, stage.state] for stage in overview.stages]
+    lines = [[cells[3], *cells[:3], f"in {cells[5]}" if cells[5] else ""] for cells in _line_cells(overview.lines)[1:]]
+    tables = ((rows, (9, 33, 22, 8, 8, 7, 7), 3), (stages, (9, 90), 2), (lines, (12, 46, 5, 12, 21), 5))
+    return "\n\n".join("\n".join(_columns(cells, *form) for cells in table) for table, *form in tables)
+
+
+def _columns(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    """One line with cells cut and padded to `widths`, the first `left` of them to the left."""
+    padded = [cell[:width].ljust(width) if place < left else cell[:width].rjust(width)
+              for place, (cell, width) in enumerate(zip(cells, widths, strict=True))]  # fmt: skip
+    return " ".join(padded).rstrip()
 
 
 def _line_cells(lines: Iterable[Line]) -> list[list[str]]:
-    header = ["Line", "at most", "Worst", "Status", "Cells", "in"]
-    body = [[f"{line.what}:", f"{line.wanted:.3g}", UNMEASURED if line.worst is None else f"{line.worst:.3f}",
-             "" if line.worst is None else line.status, str(line.cells), line.where] for line in lines]  # fmt: skip
+    header = ["Line", "At most", "Worst", "Status", "Cells", "In"]
+    body = [[line.what, f"{line.wanted:.3g}", "" if line.worst is None else f"{line.worst:.3f}", line.status,
+             str(line.cells), line.where] for line in lines]  # fmt: skip
     return [header, *body]
 
 

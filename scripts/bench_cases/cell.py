@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -243,6 +244,7 @@ def let_go(device: str) -> None:
     Patched modules are cycles, which the collector alone finds.
     """
     gc.collect()
-    torch._dynamo.reset()
+    if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and the import takes seconds
+        torch._dynamo.reset()
     if device != "cpu":
         torch.cuda.empty_cache()

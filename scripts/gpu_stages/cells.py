@@ -38,7 +38,7 @@ class Task:
 
 def bench(order: Order) -> None:
     """Measure the cells of a stage of sites or denoisers; bench_<card>_<stage>.csv, .json and .md."""
-    specs = bench_methods()
+    specs = {**bench_methods(), **order.methods}
     cells = expand(order.sizes["cells"], order.device)
     for name in (name for cell in cells for name in cell.methods):
         check_name(name, specs)
@@ -98,7 +98,7 @@ def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write,
             known[place] = [{**row, **reason} for row in unmeasured(cell, reason["error"])]
             save()
             continue
-        say(f"{cell.title}: {', '.join(cell.methods)}; {order.limit.left:.0f} s left")
+        say(f"{cell.title}: {len(cell.methods)} methods, {order.limit.left:.0f} s left")
         save(cell.title)
         started = time.monotonic()
         rows = measure_cell(

@@ -34,6 +34,8 @@ def run_stage(order: Order, seconds: float) -> Ended:
     while True:
         ended = launch(order, began + seconds - time.monotonic())
         running = None if ended.error is None or order.card == "" else read_stage(order.path).running
+        if not ended.in_time and running is not None:
+            return replace(ended, error=f"{ended.error} in {running}")
         again = ended.in_time and running is not None and running not in order.given_up
         if not again or order.until - time.monotonic() < LEAST:
             return ended
@@ -50,7 +52,7 @@ def launch(order: Order, seconds: float) -> Ended:
     try:
         output, _ = process.communicate(json.dumps(asdict(order)), timeout=max(seconds, _TICK))
     except subprocess.TimeoutExpired:
-        return Ended(f"ended by force after {seconds:.0f} s", in_time=False)
+        return Ended(f"its {seconds:.0f} s were up", in_time=False)
     finally:
         _end(process)
     return _outcome(process.returncode, output)

@@ -19,6 +19,7 @@ class Order:
     results: folder of the files. card: the name of the card in the names of files. sizes: the stage's section of
     conf/gpu. until: reading of time.monotonic, which all processes of a machine share, when the stage should be done.
     same: what rows must be of to be kept. provenance: of eval.provenance.collect. again: keep nothing.
+    methods: more of them than conf/bench.yaml has; trusted: packages that they may be of.
     given_up: cells, by title, in which an earlier process of this run ended, with the reason.
     """
 
@@ -31,6 +32,7 @@ class Order:
     same: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     again: bool = False
+    methods: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trusted: Sequence[str] = ()
     given_up: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
