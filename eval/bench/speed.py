@@ -25,7 +25,7 @@ COLUMNS = (*LABELS, SECONDS, "paper_s_per_im", "speedup", "paper_speedup", "s_pe
 BASELINE = "none"
 Row = Mapping[str, Any]
 
-_HEADINGS = ("Model", "Window size", "Dest. token", "Backend", "s/im", "n", "Speed-up", "s/im (paper)",
+HEADINGS = ("Model", "Window size", "Dest. token", "Backend", "s/im", "n", "Speed-up", "s/im (paper)",
              "Speed-up (paper)", "Status")  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def render(rows: Sequence[Row], notes: Iterable[str] = ()) -> str:
     parts = [f"# Seconds per image on {first['device_name']}"]
     for attention in dict.fromkeys(row["attention"] for row in rows):
         rule = ["---"] * 4 + ["---:"] * 5 + ["---"]
-        lines = [_HEADINGS, rule, *(cells(row) for row in rows if row["attention"] == attention)]
+        lines = [HEADINGS, rule, *(cells(row) for row in rows if row["attention"] == attention)]
         parts += [f"## {attention}", "\n".join("| " + " | ".join(line) + " |" for line in lines)]
     why = [f"- {row['method']} ({row['attention']}): {row['error']}" for row in rows if row.get("error")]
     parts += ["\n".join(why)] if why else []
