@@ -1,7 +1,6 @@
 """What the values of a configuration are checked against when its dataclasses are made."""
 
 import numbers
-import re
 
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
@@ -31,9 +30,3 @@ def check_text(name: str, value: object) -> None:
     """ValueError naming `name` where `value` is neither a string nor None."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} must be a string or null, got {value!r}")
-
-
-def check_device_name(device: object) -> None:
-    """ValueError where `device` is none that a configuration may name."""
-    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}")

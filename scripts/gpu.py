@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from eval.bench.budget import allotted
 from eval.bench.overview import Overview, Stage, terminal, write_overview
 from eval.bench.stage_file import read_stage
-from eval.checks import check_device_name, check_flag, check_number
+from eval.checks import check_flag, check_number
+from eval.devices import check_device_name
 from eval.errors import RunError
 from scripts.command_line.entry import say, work_on_each
 from scripts.gpu_stages.launch import Ended, run_stage
@@ -100,7 +101,7 @@ def _report(
 ) -> int:
     """Write and print the overview of all stages that have a file or ran; 1 where one failed."""
     stages = [_stage(name, folder, machine, *ended.get(name, (None, None))) for name in STAGES]
-    stages = [stage for stage in stages if stage.name in ended or stage.rows]
+    stages = [stage for stage in stages if stage.name in ended or stage.rows or stage.error]
     overview = Overview(machine["card"], machine["same"]["device"], tuple(stages), config["minutes"])
     paths = write_overview(folder, overview, machine["provenance"], {"gpu": dict(config)})
     print(terminal(overview), flush=True)
@@ -110,9 +111,12 @@ def _report(
 
 def _stage(name: str, folder: Path, machine: Mapping[str, Any], ended: Ended | None, seconds: float | None) -> Stage:
     path = stage_path(folder, name, machine["card"])
-    found = read_stage(path).of(machine["same"])
-    files = sorted(other.name for other in folder.glob(f"{path.stem}.*")) if found.rows else []
     error, cut = (ended.error, not ended.in_time) if ended else (None, False)
+    try:
+        found = read_stage(path).of(machine["same"])
+    except RunError as damaged:
+        return Stage(name, seconds=seconds, error=str(damaged))
+    files = sorted(other.name for other in folder.glob(f"{path.stem}.*")) if found.rows else []
     return Stage(name, found.rows, found.notes, seconds, error, cut, tuple(files))
 
 

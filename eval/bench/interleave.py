@@ -55,7 +55,7 @@ def interleave(
     """
     samples = {case.name: Samples() for case in cases}
     generator = np.random.default_rng(seed)
-    allowance = Allowance(limit)
+    allowance = Allowance(limit and dataclasses.replace(limit, least=min(limit.least, rounds)))
     with torch.no_grad(), _no_collection():
         for case in cases:
             with _kept(samples[case.name]):

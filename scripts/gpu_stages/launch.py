@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from eval.bench.stage_file import read_stage
+from eval.errors import RunError
 from scripts.command_line.entry import ROOT, say
 from scripts.gpu_stages.order import Order
 
@@ -33,7 +34,7 @@ def run_stage(order: Order, seconds: float) -> Ended:
     order = replace(order, until=began + SOFT * seconds)
     while True:
         ended = launch(order, began + seconds - time.monotonic())
-        running = None if ended.error is None or order.card == "" else read_stage(order.path).running
+        running = None if ended.error is None else _running(order)
         if not ended.in_time and running is not None:
             return replace(ended, error=f"{ended.error} in {running}")
         again = ended.in_time and running is not None and running not in order.given_up
@@ -41,6 +42,14 @@ def run_stage(order: Order, seconds: float) -> Ended:
             return ended
         say(f"{order.stage}: {running}: {ended.error}; the other cells are measured by a new process")
         order = replace(order, given_up={**order.given_up, running: ended.error}, again=False)
+
+
+def _running(order: Order) -> str | None:
+    """The cell that the stage's file says is being measured."""
+    try:
+        return read_stage(order.path).running
+    except RunError:  # the stage itself has ended with this sentence
+        return None
 
 
 def launch(order: Order, seconds: float) -> Ended:

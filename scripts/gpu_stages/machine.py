@@ -37,8 +37,8 @@ def _devices(driver: str) -> int:
 
 def look(order: Order) -> dict[str, Any]:
     """The card's name for files, what rows must be of to be kept, and the provenance. RunError: torch has no device."""
+    from eval.devices import check_device
     from eval.provenance import collect  # only here: the command itself imports no torch
-    from eval.sampler import check_device
 
     check_device(order.device)
     provenance = collect(root=ROOT, device=order.device)

@@ -48,6 +48,6 @@ class Order:
 
 
 def stage_path(folder: Path, stage: str, card: str) -> Path:
-    """The JSON file of a stage: agree_<card>, speed_<card>, or bench_<card>_<stage>."""
+    """The JSON file of a stage: agree_, speed_ or training_<card>, or bench_<card>_<stage>."""
     names = {"agree": f"agree_{card}", "seconds": f"speed_{card}", "training": f"training_{card}"}
     return folder / f"{names.get(stage, f'bench_{card}_{stage}')}.json"

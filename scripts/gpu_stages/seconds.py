@@ -24,7 +24,7 @@ def seconds(order: Order) -> None:
     """Measure the rows; speed_<card>.csv, .json and .md."""
     sizes = order.sizes
     paper = merged_tables(map(paper_rows, sizes["tables"]))
-    specs = contenders([row["method"] for row in paper], sizes["backends"])
+    specs = contenders([row["method"] for row in paper], sizes["backends"], sizes["first"])
     methods = {name: spec["method"] for name, spec in specs.items()}
     provenance = {**order.provenance, "device": {**order.provenance["device"], "dtype": sizes["dtype"]}}
 
@@ -44,16 +44,15 @@ def paper_rows(table: str) -> list[dict[str, Any]]:
     return tables[table]["rows"]
 
 
-def contenders(methods: Sequence[str], backends: Sequence[str]) -> dict[str, dict[str, Any]]:
+def contenders(methods: Sequence[str], backends: Sequence[str], first: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The bench's methods by name: each row's on the first backend, and then ReToM's on the others.
 
-    What comes last is left out first where the time is short.
+    Those of `first` come before all others, since what comes last is left out where the time is short.
     """
     ours = [name for name in methods if shipped_options(name)["_target_"] == OURS]
     found = {name: {"method": name, "backend": backends[0]} for name in methods}
-    return found | {
-        f"{name}_{backend}": {"method": name, "backend": backend} for backend in backends[1:] for name in ours
-    }
+    found |= {f"{name}_{backend}": {"method": name, "backend": backend} for backend in backends[1:] for name in ours}
+    return dict(sorted(found.items(), key=lambda item: item[1]["method"] not in first))
 
 
 def tasks(order: Order, specs: Mapping[str, Mapping[str, Any]]) -> list[Task]:

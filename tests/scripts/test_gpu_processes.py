@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from eval.bench.stage_file import read_stage
 from scripts.command_line.entry import ROOT
 from scripts.gpu_stages import launch as launching
-from scripts.gpu_stages import seconds
+from scripts.gpu_stages import seconds, training
 from scripts.gpu_stages.launch import Ended, launch, run_stage
 from scripts.gpu_stages.order import STAGES, Order
 from tests.scripts.gpu_orders import SITE, composed, order, statuses
+from tests.training.conftest import write_split
 
 pytestmark = pytest.mark.slow
 
@@ -38,15 +40,23 @@ def test_a_process_that_a_cell_kills_is_started_again_for_the_others(tmp_path: P
 
 def test_a_process_that_never_ends_is_ended_and_its_cell_comes_last_from_then_on(tmp_path: Path) -> None:
     asked = bad(tmp_path, "Sleeper")
-    started = time.monotonic()
-    ended = launch(dataclasses.replace(asked, until=started + 40), 40)
-    assert (ended.error, ended.in_time) == ("its 40 s were up", False)
-    assert 40 <= time.monotonic() - started < 50
-    running = read_stage(asked.path).running
-    assert running.startswith("site N=64")
+
+    def ended_by_force(in_time: Callable[[], bool]) -> None:
+        """Launch with ever more seconds, as the machine needs them to come so far."""
+        for allowed in (20, 60, 180):
+            started = time.monotonic()
+            ended = launch(dataclasses.replace(asked, until=started + allowed), allowed)
+            assert (ended.error, ended.in_time) == (f"its {allowed} s were up", False)
+            assert allowed <= time.monotonic() - started < allowed + 10
+            if in_time():
+                return
+        pytest.fail("the cell was never begun")
+
+    ended_by_force(lambda: read_stage(asked.path).running is not None)
+    assert read_stage(asked.path).running.startswith("site N=64")
     assert statuses(asked) == ["missing"] * 3
-    launch(dataclasses.replace(asked, until=started + 80), 40)
-    assert [row["status"] for row in read_stage(asked.path).rows] == ["missing", "missing", "ok"]
+    ended_by_force(lambda: "ok" in statuses(asked))
+    assert statuses(asked) == ["missing", "missing", "ok"]
 
 
 def test_a_stage_that_cannot_begin_says_why(tmp_path: Path) -> None:
@@ -93,7 +103,7 @@ def test_seconds_are_a_table_with_the_papers_values(tmp_path: Path) -> None:
 
 def test_a_slow_method_that_does_not_fit_is_estimated_from_one_call(tmp_path: Path) -> None:
     asked = seconds_order(tmp_path, tables=["table1"], apart=["atc"], steps=1000)
-    cell = seconds.tasks(asked, seconds.contenders(["none", "atc"], ["gather"]))[1].cell
+    cell = seconds.tasks(asked, seconds.contenders(["none", "atc"], ["gather"], ["none"]))[1].cell
     specs = {"atc": {"method": "atc"}}
     found = seconds.too_slow(dataclasses.replace(asked, until=time.monotonic() + 2), cell, specs)
     assert found["s_per_im_estimate"] > 2
@@ -104,13 +114,22 @@ def test_a_slow_method_that_does_not_fit_is_estimated_from_one_call(tmp_path: Pa
     assert (broken["status"], "ratio must be in" in broken["error"]) == ("failed", True)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[subprocess.CompletedProcess, float, Path]:
-    """The whole command at toy sizes, its seconds and its folder."""
-    results = tmp_path_factory.mktemp("results")
-    started = time.monotonic()
-    done = run_command("minutes=2", f"results={results}")
-    return done, time.monotonic() - started, results
+def test_training_goes_on_from_its_checkpoints_and_says_how_far_it_is(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", 4)
+    write_split(tmp_path, "val", 4)
+    overrides = ["device=cpu", "dtype=float32", "stages=[clip]", "clip.batch=2"]
+
+    def rows(steps: int) -> list[tuple[str, str, int]]:
+        sizes = {"data": str(tmp_path), "overrides": [*overrides, f"clip.steps={steps}"]}
+        asked = order(tmp_path, "training", sizes=sizes)
+        assert run_stage(asked, 120).error is None
+        return [(row["title"], row["status"], row["steps"]) for row in read_stage(asked.path).rows]
+
+    assert rows(2) == [("clip", "ok", 2)]
+    assert rows(3) == [("clip", "ok", 3)]
+    assert training.progress(tmp_path / "training", [*overrides, "clip.steps=5"]) == [
+        {"title": "clip", "method": "training", "status": "missing", "steps": 3, "error": "3 of 5 steps so far"}
+    ]
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess:
@@ -122,36 +141,29 @@ def overview(results: Path) -> dict:
     return json.loads((results / "smoke" / "gpu_cpu.json").read_text(encoding="utf-8"))
 
 
-def measured(results: Path) -> set[tuple[str, str, str]]:
-    rows = overview(results)["rows"]
-    return {(row["stage"], row["cell"], row["method"]) for row in rows if row["status"] == "ok"}
-
-
-def test_the_whole_command_keeps_to_its_minutes_and_reports_every_stage(whole) -> None:
-    done, took, results = whole
-    assert done.returncode == 0, done.stderr
-    assert took < 130
-    found = overview(results)
-    assert [stage["name"] for stage in found["stages"]] == [stage for stage in STAGES if stage != "training"]
-    assert sum(stage["seconds"] for stage in found["stages"]) < 120
-    assert {row["status"] for row in found["rows"]} <= {"ok", "missing"}
-    assert len(measured(results)) > 5  # as many as the machine had time for
-    assert max(map(len, done.stdout.splitlines())) <= 100
+def test_the_command_keeps_to_its_minutes_reports_every_stage_and_goes_on(tmp_path: Path) -> None:
+    """How far it comes in two minutes is the machine's affair; again and again it comes to the end."""
+    before: dict[tuple, dict] = {}
+    for minutes in (2, 4, 8):
+        started = time.monotonic()
+        done = run_command(f"minutes={minutes}", f"results={tmp_path}")
+        assert time.monotonic() - started < 60 * minutes + 10
+        assert done.returncode == 0, done.stderr
+        assert max(map(len, done.stdout.splitlines())) <= 100
+        found = overview(tmp_path)
+        assert [stage["name"] for stage in found["stages"]] == [stage for stage in STAGES if stage != "training"]
+        rows = {(row["stage"], row["cell"], row["method"]): row for row in found["rows"]}
+        unmeasured = {key[:2] for key, row in before.items() if row["status"] != "ok"}
+        for key, row in before.items():  # whole cells are kept, and none is lost
+            assert row["status"] != "ok" or rows[key]["status"] == "ok"
+            assert key[:2] in unmeasured or rows[key]["seconds"] == row["seconds"]
+        assert {row["status"] for row in rows.values()} <= {"ok", "missing"}
+        if all(row["status"] == "ok" for row in rows.values()):
+            break
+        before = rows
+    assert {row["status"] for row in rows.values()} == {"ok"}
     for name in ("gpu_cpu.md", "gpu_cpu.csv", "agree_cpu.json", "speed_cpu.md", "bench_cpu_sites.csv"):
-        assert (results / "smoke" / name).stat().st_size, name
-
-
-def test_the_same_command_goes_on_with_what_is_missing(whole) -> None:
-    _, _, results = whole
-    before = overview(results)
-    kept = {(row["stage"], row["cell"], row["method"]): row["seconds"] for row in before["rows"]}
-    passed = measured(results)
-    done = run_command("minutes=1.5", f"results={results}")
-    assert done.returncode == 0, done.stderr
-    assert passed <= measured(results)
-    rows = {(row["stage"], row["cell"], row["method"]): row["seconds"] for row in overview(results)["rows"]}
-    whole_cells = {key[:2] for key in kept} - {key[:2] for key in kept if key not in passed}
-    assert all(rows[key] == kept[key] for key in passed if key[:2] in whole_cells)  # not measured again
+        assert (tmp_path / "smoke" / name).stat().st_size, name
 
 
 def test_a_stage_that_fails_is_reported_and_the_next_one_runs(tmp_path: Path) -> None:
