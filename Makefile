@@ -34,7 +34,7 @@ REAL := '[table1,table2]'
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
 smoke test test-levels test-slow test-slurm: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-levels test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
+.PHONY: help install smoke test test-levels test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ check-results: $(STAMP) ## whether the committed CSVs are what results/PROVENANC
 
 bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md (a quarter of an hour); ARGS=bench=cuda on a GPU
 	@$(BIN)/python -m scripts.bench $(ARGS)
+
+gpu: $(STAMP) ## the first ten minutes on a GPU: tests, seconds of both tables, cost of merging; results/gpu_<card>.md (docs/gpu.md)
+	@$(BIN)/python -m scripts.gpu $(ARGS)
 
 train-tiny: $(STAMP) ## train the tiny model on the pictures of ARGS=data=FOLDER (hours on a CPU); results/training/
 	@$(BIN)/python -m scripts.train_tiny $(ARGS)

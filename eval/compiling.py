@@ -32,6 +32,11 @@ def arguments(mode: str) -> dict[str, object]:
     period - 1 calls. Torch (2.15 has it, 2.11 has not) copies what is still held out of the graph's memory when asked
     to; without that option the mode is left as it is, and torch refuses the read by name.
     """
-    if mode != _MODE or _CLONING not in torch._inductor.list_options():
+    if mode != _MODE or not graphs_keep_plans():
         return {"mode": mode}
     return {"options": {**torch._inductor.list_mode_options(mode), _CLONING: "user_visible"}}
+
+
+def graphs_keep_plans() -> bool:
+    """Whether this torch can keep a plan over several calls under CUDA graphs; without it only a period of 1 runs."""
+    return _CLONING in torch._inductor.list_options()

@@ -8,11 +8,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.assets import ASSETS, RESTORE, folder_sha256
+from eval.devices import check_device
 from eval.errors import RunError, first_line
 from eval.models.random_pipelines import PIPELINES, random_pipeline
 from eval.models.tiny import tiny_pipeline
 from eval.networks.weights import file_sha256
-from eval.sampler import SamplerConfig, check_device, configure, denoiser
+from eval.sampler import SamplerConfig, configure, denoiser
 from eval.silence import silent_loading
 
 SETTINGS = (".json", ".txt", ".model")  # files that configure a component, a tokenizer or a scheduler

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel, PixArtAlphaPipe
 
 from eval.checks import check_flag, check_integer, check_number
 from eval.compiling import compile_in_place
-from eval.errors import RunError
+from eval.devices import check_device_name
 from eval.records.canonical import depends_on_batch
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -68,26 +68,6 @@ class SamplerConfig:
 def scheduler_names() -> list[str]:
     """The scheduler classes of the installed diffusers that torch can run."""
     return sorted(name for name in dir(diffusers.schedulers) if re.fullmatch(r"(?!Flax)\w+Scheduler", name))
-
-
-def check_device_name(device: object) -> None:
-    """ValueError where `device` is none that a configuration may name."""
-    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}")
-
-
-def check_device(device: str) -> None:
-    """RunError when `device` names a CUDA device that is not there."""
-    if device == "cpu":
-        return
-    if not torch.cuda.is_available():
-        raise RunError(
-            f"device={device} was asked for but torch {torch.__version__} finds no CUDA device; use device=cpu, "
-            "or check the driver and install a CUDA build of torch"
-        )
-    index = torch.device(device).index or 0
-    if index >= torch.cuda.device_count():
-        raise RunError(f"device={device} was asked for but there are {torch.cuda.device_count()} CUDA devices, from 0")
 
 
 def denoiser(pipe: DiffusionPipeline) -> torch.nn.Module:

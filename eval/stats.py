@@ -19,6 +19,7 @@ An interval is about the value at this n and about classes like these; it is not
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -95,6 +96,17 @@ def difference(
     """`value - other` and its interval from the influences of the same classes in the same order."""
     gap = value - other
     return {"value": gap, "interval": interval(gap, influences - other_influences, bootstrap)}
+
+
+def median_interval(values: Sequence[float]) -> list[float] | None:
+    """95% interval of the median of `values` from their order statistics; None where they are fewer than six."""
+    import scipy.stats  # only here: most of this file needs no scipy
+
+    if len(values) < 2:
+        return None
+    found = scipy.stats.quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
+    # One end alone is no interval.
+    return None if math.isnan(found.low) or math.isnan(found.high) else [float(found.low), float(found.high)]
 
 
 def _quotients(deviations: np.ndarray, draws: np.ndarray) -> np.ndarray:

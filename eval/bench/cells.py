@@ -56,7 +56,7 @@ class Cell:
         for name in ("rounds", "batch", "pixels", "steps", "tokens", "channels", "heads"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
-        check_integer("warmup", self.warmup, 1)
+        check_integer("warmup", self.warmup, 0)
         if not self.methods:
             raise ValueError("methods must name at least one method, got none")
         if len(set(self.methods)) < len(self.methods):

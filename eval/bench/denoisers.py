@@ -43,7 +43,9 @@ def random_denoiser(cell: Cell, seed: int = 0) -> nn.Module:
 def random_pipe(cell: Cell) -> DiffusionPipeline:
     """The whole pipeline of `cell.model` on the cell's device, dtype and attention. Errors as `random_denoiser`."""
     check_fits(cell)
-    pipe = tiny_pipeline() if cell.model == TINY else random_pipeline(cell.model, DTYPES[cell.dtype])
+    forked = [] if cell.device == "cpu" else [torch.device(cell.device)]
+    with torch.random.fork_rng(forked), torch.device(cell.device):  # a GPU draws a billion weights at once
+        pipe = tiny_pipeline() if cell.model == TINY else random_pipeline(cell.model, DTYPES[cell.dtype])
     pipe = pipe.to(cell.device)
     prepare(pipe.unet if hasattr(pipe, "unet") else pipe.transformer, cell)
     return pipe

@@ -1,21 +1,24 @@
 """From raw seconds to figures: a method's time per call, and its ratio to others of the same cell."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 REFERENCES = ("none", "oracle", "tomesd")
 
 
-def time_per_call(seconds: Sequence[float], period: int) -> float:
+def time_per_call(seconds: Sequence[float], period: int, *, alike: bool = False) -> float:
     """Mean over the places of a period of the median of all calls at that place.
 
     Call 0 plans, and so does every `period`-th after it. With period 1 this is the median. With fewer calls than the
-    period some place was never seen: ValueError.
+    period some place was never seen: ValueError, unless the calls that do not plan are `alike` and one was seen. Then
+    their median stands for all of them, so that planning still counts once in a period.
     """
     if len(seconds) < period:
-        raise ValueError(f"rounds must be at least the period, {period}, got {len(seconds)}")
+        if not alike or len(seconds) < 2:
+            raise ValueError(f"rounds must be at least the period, {period}, got {len(seconds)}")
+        return (seconds[0] + (period - 1) * statistics.median(seconds[1:])) / period
     return statistics.fmean(statistics.median(seconds[place::period]) for place in range(period))
 
 
@@ -25,13 +28,15 @@ def spread(seconds: Sequence[float]) -> float:
     return float(high - low)
 
 
-def ratios(seconds: Mapping[str, Sequence[float]], periods: Mapping[str, int]) -> dict[str, dict[str, float | None]]:
+def ratios(
+    seconds: Mapping[str, Sequence[float]], periods: Mapping[str, int], alike: Collection[str] = ()
+) -> dict[str, dict[str, float | None]]:
     """By method: `to_none`, `to_oracle`, `to_tomesd`, each with `_iqr`; None where that one was not measured.
 
     The ratio is that of the times per call; its interquartile range is that of the ratios call by call in the same
-    round, which shows how still the machine was.
+    round, which shows how still the machine was. alike: the methods whose calls that do not plan are alike.
     """
-    times = {name: time_per_call(values, periods[name]) for name, values in seconds.items()}
+    times = {name: time_per_call(values, periods[name], alike=name in alike) for name, values in seconds.items()}
     table = {}
     for name, values in seconds.items():
         row: dict[str, float | None] = {}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
+from eval.bench.budget import Allowance, Limit
 from eval.bench.probes import Graphs
 from eval.interrupts import heed
 
@@ -44,26 +45,34 @@ class Samples:
     error: Exception | None = None
 
 
-def interleave(cases: Sequence[Case], *, rounds: int, warmup: int, device: str, seed: int = 0) -> dict[str, Samples]:
+def interleave(
+    cases: Sequence[Case], *, rounds: int, warmup: int, device: str, seed: int = 0, limit: Limit | None = None
+) -> dict[str, Samples]:
     """Warm every case up by itself, then call each once a round, in an order drawn anew for every round.
 
     A case that raises is left out from there on and keeps its error; the others go on. The garbage collector is off
-    meanwhile, as in timeit.
+    meanwhile, as in timeit. With a limit the cases that do not fit have a NoTimeLeftError, and rounds end in time.
     """
     samples = {case.name: Samples() for case in cases}
     generator = np.random.default_rng(seed)
+    allowance = Allowance(limit and dataclasses.replace(limit, least=min(limit.least, rounds)))
     with torch.no_grad(), _no_collection():
         for case in cases:
             with _kept(samples[case.name]):
-                _warm_up(case, samples[case.name], warmup, device)
+                allowance.check()
+                allowance.admitted(*_warm_up(case, samples[case.name], warmup, device))
         for _ in range(rounds):
+            if not allowance.has_another_round:
+                break
             for place in generator.permutation(len(cases)):
                 case = cases[place]
                 if samples[case.name].error is None:
                     with _kept(samples[case.name]):
                         _sample(case, samples[case.name], device)
         for case in cases:
-            samples[case.name].planning = case.planned()
+            if samples[case.name].error is None:
+                with _kept(samples[case.name]):
+                    samples[case.name].planning = case.planned()
     return samples
 
 
@@ -82,14 +91,15 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _warm_up(case: Case, sample: Samples, warmup: int, device: str) -> None:
-    before = Graphs.now()
+def _warm_up(case: Case, sample: Samples, warmup: int, device: str) -> tuple[float, float]:
+    """Seconds of the whole warm-up and of its last call."""
+    before, started = Graphs.now(), time.monotonic()
     case.begin()
-    for _ in range(warmup):
-        timed(case.call, device)
+    seconds = [timed(case.call, device) for _ in range(warmup)]
     sample.graphs = Graphs.now() - before
     case.begin()
     case.planned()
+    return time.monotonic() - started, seconds[-1] if seconds else 0.0
 
 
 def _sample(case: Case, sample: Samples, device: str) -> None:

@@ -1,6 +1,7 @@
 """What one call does besides taking time: memory at its peak, kernels launched, graphs compiled."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 
 import torch
@@ -19,7 +20,9 @@ class Graphs:
     @classmethod
     def now(cls) -> "Graphs":
         """The counts of this process so far."""
-        from torch._dynamo.utils import counters  # only here: the import takes seconds
+        if "torch._dynamo.utils" not in sys.modules:  # nothing was compiled, and the import takes seconds
+            return cls(0, 0)
+        from torch._dynamo.utils import counters
 
         return cls(counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
 

@@ -60,18 +60,30 @@ def facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_facts(rows: Iterable[Mapping[str, Any]], provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows with the columns of `facts`, but those that have theirs from an earlier run."""
+    return [dict(row) if row.get("date") else {**row, **facts(provenance)} for row in rows]
+
+
 def write_bench(
-    folder: Path, name: str, rows: Sequence[Mapping[str, Any]], provenance: Mapping, config: Mapping
+    folder: Path,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    provenance: Mapping,
+    config: Mapping,
+    stage: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write bench_<name>.csv, .json and .md into `folder`; their paths.
 
-    rows: values by column, with `title` (the cell's) and `samples` (raw seconds in the order of the calls).
+    rows: values by column, with `title` (the cell's) and `samples` (raw seconds in the order of the calls); a row of
+    an earlier run has its own provenance. stage: `eval.bench.stage_file`, where a later run goes on from this file.
     """
     stem = folder / f"bench_{name}"
-    rows = [{**row, **facts(provenance)} for row in rows]
+    rows = with_facts(rows, provenance)
     paths = [stem.with_suffix(end) for end in (".csv", ".json", ".md")]
-    write_text(paths[0], _csv(rows))
-    write_json(paths[1], {"provenance": provenance, "config": config, "rows": rows})
+    write_text(paths[0], csv_of(COLUMNS, rows))
+    more = {"stage": stage} if stage else {}
+    write_json(paths[1], {"provenance": provenance, "config": config, **more, "rows": rows})
     write_text(paths[2], render(rows))
     return paths
 
@@ -84,10 +96,8 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
         cell = [row for row in rows if row["title"] == title]
         parts += [f"## {title}", _table(cell), *_errors(cell)]
     parts += _best_batches(rows)
-    code = "unknown commit" if first["commit"] is None else first["commit"][:12]
-    code += " with changes" if first["dirty"] else ""
     parts.append(
-        f"{first['date']}, {code}, torch {first['torch']}, diffusers {first['diffusers']}, {first['threads']} threads. "
+        f"{origins(rows)}. "
         "Methods of a cell take turns in one process, in a new order every round. A time is the mean over a period of "
         "the median at each place in it, so that planning counts as often as it happens. IQR is that of all calls. "
         "Ratios hold within a cell. Every column: results/README.md."
@@ -95,9 +105,21 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def origins(rows: Iterable[Mapping[str, Any]]) -> str:
+    """When, of which commit and with which versions the rows were measured: once for each that differs."""
+    return "; ".join(dict.fromkeys(_origin(row) for row in rows))
+
+
+def _origin(row: Mapping[str, Any]) -> str:
+    code = "unknown commit" if row["commit"] is None else row["commit"][:12]
+    code += " with changes" if row["dirty"] else ""
+    return f"{row['date']}, {code}, torch {row['torch']}, diffusers {row['diffusers']}, {row['threads']} threads"
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The rows as the text of a CSV file, at full precision."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -125,7 +147,8 @@ def _text(name: str, value: Any, row: Mapping[str, Any]) -> str:
 
 
 def _errors(cell: Sequence[Mapping[str, Any]]) -> list[str]:
-    failed = [f"- {row['method']} failed: {row['error']}" for row in cell if row["status"] == "failed"]
+    words = {"failed": " failed", "missing": ""}
+    failed = [f"- {row['method']}{words[row['status']]}: {row['error']}" for row in cell if row["status"] in words]
     busy = [f"- {row['method']}: {row['other_gpu_processes']} other processes on the GPU"
             for row in cell if row.get("other_gpu_processes")]  # fmt: skip
     return ["\n".join([*failed, *busy])] if failed or busy else []

@@ -19,6 +19,7 @@ from eval.atomic import write_json
 from eval.errors import RunError
 
 NAME = "PROVENANCE.json"
+TIMINGS = ("bench_", "speed_", "gpu_")  # the files whose rows are in the JSON beside them
 STATUSES = {"ok", "invalid", "failed", "missing", "unfinished"}
 _ENTRY = ("sha256", "columns", "rows", "command", "commits", "machines", "dates", "beside", "records")
 
@@ -152,9 +153,9 @@ def run_ids(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def disagrees(path: Path) -> str | None:
-    """What is wrong between a bench's CSV and the JSON beside it, from which it was written; None where nothing is."""
+    """What is wrong between a timing's CSV and the JSON beside it, from which it was written; None where nothing is."""
     sidecar = path.with_suffix(".json")
-    if not path.name.startswith("bench_") or not sidecar.is_file():
+    if not path.name.startswith(TIMINGS) or not sidecar.is_file():
         return None
     kept = json.loads(sidecar.read_text(encoding="utf-8"))["rows"]
     header, rows = read_csv(path)

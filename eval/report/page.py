@@ -29,7 +29,7 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
     Whatever the records lack is said on the page. studies: what was measured beside the runs.
     """
     folder, studies = Path(folder), studies or Studies()
-    views = [view(table) for table in gathered.tables]
+    views = [*(view(table) for table in gathered.tables), *studies.speeds]
     page = _template().render(
         title=title,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

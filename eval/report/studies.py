@@ -1,4 +1,4 @@
-"""What was measured beside the runs and belongs on the page: recordings of Figure 3 and measurements of staleness."""
+"""What was measured beside the runs and belongs on the page: Figure 3, staleness, and seconds with random weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,23 @@ from eval.report import recording, staleness
 from eval.report.drawing import Drawing
 from eval.report.recording import Recording, read_recording
 from eval.report.similarity import draw_recording
+from eval.report.speeds import speed_views
 from eval.report.staleness import Staleness, draw_staleness, read_staleness
+from eval.report.tables_view import View
 
 SHOWN = 4  # of either kind: each recording takes half a megabyte of the page
 
 
 @dataclass(frozen=True)
 class Studies:
-    """Those of the page's model and sampler. notes: sentences on what is not there; problems: what cannot be read."""
+    """Those of the page's model and sampler, and the seconds of every card.
+
+    notes: sentences on what is not there; problems: what cannot be read.
+    """
 
     recordings: tuple[Recording, ...] = ()
     measured: tuple[Staleness, ...] = ()
+    speeds: tuple[View, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -32,7 +38,8 @@ def find_studies(folder: Path, config: Mapping[str, Any]) -> Studies:
     problems: list[str] = []
     recordings = _fitting(folder, recording.PREFIX, read_recording, config, "figure3", notes, problems)
     measured = _fitting(folder, staleness.PREFIX, read_staleness, config, "staleness", notes, problems)
-    return Studies(tuple(recordings), tuple(measured), tuple(notes), tuple(problems))
+    speeds = speed_views(folder, problems)
+    return Studies(tuple(recordings), tuple(measured), tuple(speeds), tuple(notes), tuple(problems))
 
 
 def draw_studies(studies: Studies, folder: Path) -> list[Drawing]:

@@ -1,19 +1,18 @@
 """Tables I and II from records: rebuilt whole every time, never appended to, nothing left out."""
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas
-import scipy.stats
 
 from eval import atomic
 from eval.errors import RunError
 from eval.judging.gates import Gate, check_gates, verdict
 from eval.records import run_id
+from eval.stats import median_interval
 from eval.tables.markdown import render
 from eval.tables.seeds import by_row, spread
 from eval.tables.selection import Extra, assign, choose, refuse_mixed
@@ -228,12 +227,8 @@ def seconds_interval(timing: Mapping | None) -> tuple[float | None, float | None
     """95% interval of the median from order statistics of the raw batch-1 seconds; None where they are too few."""
     batches = [] if timing is None else timing.get("batches", [])
     seconds = next((batch["seconds"] for batch in batches if batch["batch_size"] == 1), [])
-    if len(seconds) < 2:
-        return None, None
-    found = scipy.stats.quantile_test(seconds, p=0.5).confidence_interval(0.95)
-    ends = [None if math.isnan(end) else float(end) for end in (found.low, found.high)]
-    # One end alone is no interval.
-    return (None, None) if None in ends else (ends[0], ends[1])
+    low, high = median_interval(seconds) or (None, None)
+    return low, high
 
 
 def _label(spec: TableSpec, extra: Extra) -> str:

@@ -3,12 +3,14 @@
 import dataclasses
 import gc
 import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from eval.bench.budget import Limit, NoTimeLeftError
 from eval.bench.cells import Cell
 from eval.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
 from eval.bench.figures import ratios, spread, time_per_call
@@ -50,11 +52,19 @@ class Entry:
             self.error = emptied(error)
 
 
-def measure_cell(cell: Cell, specs: Specs, *, trusted: Sequence[str] = (), memory: bool = True) -> list[dict[str, Any]]:
+def measure_cell(
+    cell: Cell,
+    specs: Specs,
+    *,
+    trusted: Sequence[str] = (),
+    memory: bool = True,
+    limit: Limit | None = None,
+) -> list[dict[str, Any]]:
     """One row for every method of the cell, in order; the methods as `methods.contender` reads them.
 
     trusted: packages beside ours that methods may be of.
     memory: whether to probe memory too, which on the CPU takes one slow call of each method.
+    limit: until when; then fewer rounds are made, methods for which none fit are `missing`, and probes end there.
     """
     entries = [Entry(name) for name in cell.methods]
     try:
@@ -64,19 +74,23 @@ def measure_cell(cell: Cell, specs: Specs, *, trusted: Sequence[str] = (), memor
         return [_row(cell, dataclasses.replace(entry, error=error), {}) for entry in entries]
     for entry in entries:
         entry.attempt(
-            lambda entry=entry: _prepare(entry, contender(entry.name, specs, cell.ratio, trusted), build, cell)
+            lambda entry=entry: _prepare(entry, contender(entry.name, specs, cell.ratio, trusted), build, cell, limit)
         )
     cases = [entry.case for entry in entries if entry.error is None]
-    samples = interleave(cases, rounds=cell.rounds, warmup=cell.warmup, device=cell.device)
+    samples = interleave(cases, rounds=cell.rounds, warmup=cell.warmup, device=cell.device, limit=limit)
     for entry in entries:
         if entry.error is None:
             entry.samples = samples[entry.name]
             entry.error = entry.samples.error
+        entry.attempt(lambda entry=entry: _check_rounds(entry))
         entry.attempt(lambda entry=entry: _check_merged(entry))
-        entry.attempt(lambda entry=entry: _probe(cell, entry, memory))
+        if limit is None or limit.left:
+            entry.attempt(lambda entry=entry: _probe(cell, entry, memory))
     good = [entry for entry in entries if entry.error is None]
     compared = ratios(
-        {entry.name: entry.samples.seconds for entry in good}, {entry.name: entry.case.period for entry in good}
+        {entry.name: entry.samples.seconds for entry in good},
+        {entry.name: entry.case.period for entry in good},
+        [entry.name for entry in good if entry.contender.alike],
     )
     return [_row(cell, entry, compared.get(entry.name, {})) for entry in entries]
 
@@ -95,14 +109,22 @@ def _builder(cell: Cell) -> Build:
     return lambda contender: pipeline_case(cell, contender, pipe)
 
 
-def _prepare(entry: Entry, method: Contender, build: Build, cell: Cell) -> None:
+def _prepare(entry: Entry, method: Contender, build: Build, cell: Cell, limit: Limit | None) -> None:
     entry.contender = method
     entry.case, entry.report = build(entry.contender)
-    if entry.case.period > cell.rounds:
+    if entry.case.period > cell.rounds and not (limit and method.alike):
         raise ValueError(
             f"rounds must be at least the period of {entry.name}, {entry.case.period}, got {cell.rounds}; "
             "otherwise planning is counted too often"
         )
+
+
+def _check_rounds(entry: Entry) -> None:
+    """NoTimeLeftError where the time ended before it could be known what a call of a whole period takes."""
+    made, period = len(entry.samples.seconds), entry.case.period
+    needed = min(period, 2) if entry.contender.alike else period
+    if made < needed:
+        raise NoTimeLeftError(f"not measured: the time was up after {made} rounds, and {needed} are needed")
 
 
 def _check_naive_fits(cell: Cell) -> None:
@@ -157,12 +179,13 @@ def _row(cell: Cell, entry: Entry, compared: Mapping[str, float | None]) -> dict
     row = _place(cell, entry) | dict(compared) | entry.probes
     if entry.error is not None:
         sentence = " ".join(str(entry.error).split()) or type(entry.error).__name__
-        row |= {"status": "failed", "error": sentence, "samples": entry.samples.seconds if entry.samples else []}
+        status = "missing" if isinstance(entry.error, NoTimeLeftError) else "failed"
+        row |= {"status": status, "error": sentence, "samples": entry.samples.seconds if entry.samples else []}
         if not is_sentence(entry.error):
             row["traceback"] = "".join(traceback.format_exception(entry.error))
         return row
     samples, sites = entry.samples, entry.report()
-    seconds = time_per_call(samples.seconds, entry.case.period)
+    seconds = time_per_call(samples.seconds, entry.case.period, alike=entry.contender.alike)
     row |= {
         "status": "ok",
         "seconds": seconds,
@@ -184,6 +207,11 @@ def _row(cell: Cell, entry: Entry, compared: Mapping[str, float | None]) -> dict
     if cell.level == "pipeline":
         row |= {"s_per_im": seconds / cell.batch, "images_per_s": cell.batch / seconds}
     return row
+
+
+def unmeasured(cell: Cell, why: str) -> list[dict[str, Any]]:
+    """The rows of a cell whose turn has not come: `missing`, with the reason."""
+    return [_row(cell, Entry(name, error=NoTimeLeftError(why)), {}) for name in cell.methods]
 
 
 def _place(cell: Cell, entry: Entry) -> dict[str, Any]:
@@ -216,6 +244,7 @@ def let_go(device: str) -> None:
     Patched modules are cycles, which the collector alone finds.
     """
     gc.collect()
-    torch._dynamo.reset()
+    if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and the import takes seconds
+        torch._dynamo.reset()
     if device != "cpu":
         torch.cuda.empty_cache()

@@ -29,6 +29,11 @@ class Contender:
         """Calls after which its work repeats."""
         return getattr(self.method, "cycle", 1)
 
+    @property
+    def alike(self) -> bool:
+        """Whether the calls of a period that do not plan are alike: some methods renew a part of the plan between."""
+        return self.period == getattr(self.method, "period", 1)
+
 
 def contender(
     name: str, specs: Mapping[str, Mapping[str, Any] | None], ratio: float, trusted: Sequence[str] = ()

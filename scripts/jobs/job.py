@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from eval.devices import check_device
 from eval.errors import RunError
 from eval.interrupts import heed
 from eval.metrics import check_reference, score
@@ -16,7 +17,6 @@ from eval.provenance import collect, device_name
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
-from eval.sampler import check_device
 from scripts.command_line.entry import ROOT
 from scripts.jobs.draw import Drawn, code, draw, draw_part, image_facts
 from scripts.jobs.processes import ProcessLostError

@@ -7,12 +7,12 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
+from eval.devices import check_device
 from eval.errors import RunError
 from eval.metrics import check_reference
 from eval.networks.weights import HubFile, WeightFile, weights_folder
 from eval.pipelines import ModelConfig
 from eval.reference import load_reference
-from eval.sampler import check_device
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 

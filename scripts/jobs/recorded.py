@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.devices import check_device
 from eval.errors import RunError
 from eval.metrics import check_reference
 from eval.pictures import ImageSet
@@ -12,7 +13,6 @@ from eval.prompts import PromptItem
 from eval.records import RunFolder
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
-from eval.sampler import check_device
 from scripts.jobs.row import BUILT, Row, build
 from scripts.jobs.siblings import image_set
 

@@ -6,8 +6,9 @@ import diffusers
 import pytest
 import torch
 
+from eval.devices import check_device
 from eval.errors import RunError
-from eval.sampler import SamplerConfig, call_pipeline, check_device, configure, denoiser, size_multiple
+from eval.sampler import SamplerConfig, call_pipeline, configure, denoiser, size_multiple
 
 
 def tiny_sampler(**options):

@@ -1,0 +1,77 @@
+"""The tests that need a GPU, and how each of them ended: agree_<card>.json."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.atomic import write_json
+from eval.bench.stage_file import StageFile, fingerprint, read_stage, stage_facts
+from eval.errors import RunError
+from scripts.command_line.entry import ROOT
+from scripts.gpu_stages import tally
+from scripts.gpu_stages.order import Order
+
+STATUSES = {"passed": "ok", "failed": "failed", "skipped": "skipped"}
+NO_TESTS = 5  # pytest's exit status where nothing was left to run
+
+
+def agree(order: Order) -> None:
+    """Run them, but those that passed before with the same tests. RunError: pytest did not come to its end.
+
+    What ended in time is in the file, whatever happens to pytest.
+    """
+    files = test_files(order.sizes["tests"], order.sizes["marker"])
+    same = {**order.same, "tests": fingerprint(ROOT, [file.partition("::")[0] for file in files])}
+    before = StageFile() if order.again else read_stage(order.path).of(same)
+    passed = [row for row in before.rows if row["status"] == "ok"]
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as lines:
+        found = Path(lines.name)
+        command = [sys.executable, "-m", "pytest", "-p", tally.__name__, "-p", "no:cacheprovider", "-m",
+                   order.sizes["marker"], "--continue-on-collection-errors", *files]  # fmt: skip
+        environment = {**os.environ, **order.sizes["environment"], "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                       tally.FILE: str(found), tally.PASSED: json.dumps([row["title"] for row in passed])}  # fmt: skip
+        ended: int | str = "the time was up"
+        try:
+            left = max(order.limit.left, 0.1)
+            ended = subprocess.run(command, cwd=ROOT, env=environment, stdout=sys.stderr, timeout=left).returncode
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            rows = [*passed, *read_tally(found)]
+            facts = stage_facts(same, None, [] if isinstance(ended, int) else [f"Not all tests were run: {ended}."])
+            whole = {"provenance": order.provenance, "config": {"gpu": dict(order.sizes)}, "stage": facts, "rows": rows}
+            write_json(order.path, whole)
+    if isinstance(ended, str):
+        return
+    if ended not in (0, 1, NO_TESTS) or not rows:
+        raise RunError(f"pytest ended with exit status {ended} after {len(rows)} tests; its own words are above")
+
+
+def test_files(asked: Sequence[str], marker: str) -> list[str]:
+    """The files to collect: those named, and of a folder those that name the marker at all.
+
+    Others may import what a GPU machine lacks.
+    """
+    found = []
+    for name in asked:
+        place = ROOT / name
+        marked = (path for path in sorted(place.rglob("test_*.py")) if f"mark.{marker}" in path.read_text("utf-8"))
+        found += [path.relative_to(ROOT).as_posix() for path in marked] if place.is_dir() else [name]
+    if not found:
+        raise RunError(f"no test in {', '.join(asked)} is marked {marker}; check agree.tests and agree.marker")
+    return found
+
+
+def read_tally(path: Path) -> list[dict[str, Any]]:
+    """The rows of a tally, one for each test, the last word on it."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list({line["test"]: _row(line) for line in lines}.values())
+
+
+def _row(line: Mapping[str, str]) -> dict[str, Any]:
+    return {"title": line["test"], "method": "test", "status": STATUSES[line["outcome"]], "error": line["why"] or None}

@@ -1,0 +1,156 @@
+"""The cells of a stage measured in the order of their importance until the time is up; files are written after each."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from eval.bench.cells import Cell, expand
+from eval.bench.stage_file import StageFile, read_stage, stage_facts
+from eval.bench.table import write_bench
+from eval.compiling import graphs_keep_plans
+from eval.errors import RunError
+from scripts.bench_cases.cell import let_go, measure_cell, unmeasured
+from scripts.bench_cases.methods import check_name, contender
+from scripts.command_line.entry import CONF, say
+from scripts.gpu_stages.order import Order
+
+Rows = list[dict[str, Any]]
+Write = Callable[[Rows, Mapping[str, Any]], object]
+Specs = Mapping[str, Mapping[str, Any] | None]
+
+
+class DeviceLostError(RunError):
+    """The CUDA device answers this process no more, as after an illegal access; another process can go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A cell to measure. why_not: asked when it is its turn; a row's columns in place of measuring, or None."""
+
+    cell: Cell
+    why_not: Callable[[], dict[str, Any] | None] = lambda: None
+
+
+def bench(order: Order) -> None:
+    """Measure the cells of a stage of sites or denoisers; bench_<card>_<stage>.csv, .json and .md."""
+    specs = {**bench_methods(), **order.methods}
+    cells = expand(order.sizes["cells"], order.device)
+    for name in (name for cell in cells for name in cell.methods):
+        check_name(name, specs)
+    cells, notes = without_lost_plans(cells, specs, order.trusted)
+    dtypes = ",".join(sorted({cell.dtype for cell in cells}))
+    provenance = {**order.provenance, "device": {**order.provenance["device"], "dtype": dtypes}}
+
+    def write(rows: Rows, stage: Mapping[str, Any]) -> None:
+        name = order.path.stem.removeprefix("bench_")
+        write_bench(Path(order.results), name, rows, provenance, {"gpu": dict(order.sizes)}, stage)
+
+    measure_all(order, list(map(Task, cells)), specs, write, notes)
+
+
+def bench_methods() -> dict[str, Any]:
+    """The methods that conf/bench.yaml names."""
+    return OmegaConf.to_container(OmegaConf.load(CONF / "bench.yaml").bench.methods, resolve=True)
+
+
+def without_lost_plans(cells: Sequence[Cell], specs: Specs, trusted: Sequence[str]) -> tuple[list[Cell], list[str]]:
+    """The cells without methods whose plan CUDA graphs of this torch would overwrite, and a note that says so."""
+    graphs = [cell for cell in cells if cell.mode == "reduce-overhead"]
+    if not graphs or graphs_keep_plans():
+        return list(cells), []
+    names = {name for cell in graphs for name in cell.methods}
+    lost = {name for name in names if contender(name, specs, 0.5, trusted).period > 1}
+    kept = [
+        dataclasses.replace(cell, methods=tuple(name for name in cell.methods if name not in lost))
+        if cell in graphs
+        else cell
+        for cell in cells
+    ]
+    note = (
+        f"{', '.join(sorted(lost))} left out under CUDA graphs: torch {torch.__version__} cannot keep a plan over "
+        "calls there (no cudagraph_trees_generation_cloning), so that only p = 1 runs."
+    )
+    return kept, [note] if lost else []
+
+
+def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write, notes: Iterable[str] = ()) -> None:
+    """Measure what is missing and write all rows after every cell; those not measured are `missing`.
+
+    DeviceLostError where the device was lost in a cell, whose rows are then written as failed.
+    """
+    before = StageFile() if order.again else read_stage(order.path).of(order.same)
+    known = [_kept(task.cell, before, order.given_up) for task in tasks]
+
+    def save(running: str | None = None) -> None:
+        write([row for rows in known for row in rows], stage_facts(order.same, running, notes))
+
+    save()
+    spans: list[float] = []
+    for place in _turns(tasks, known, before, order.given_up):
+        cell = tasks[place].cell
+        reason = _no_time(order, spans) or tasks[place].why_not()
+        if reason is not None:
+            known[place] = [{**row, **reason} for row in unmeasured(cell, reason["error"])]
+            save()
+            continue
+        say(f"{cell.title}: {len(cell.methods)} methods, {order.limit.left:.0f} s left")
+        save(cell.title)
+        started = time.monotonic()
+        rows = measure_cell(
+            cell, specs, trusted=order.trusted, memory=order.sizes.get("memory", False), limit=order.limit
+        )
+        spans.append((time.monotonic() - started) / len(cell.methods))
+        if _good(rows) >= _good(known[place]):
+            known[place] = rows
+        lost = _lost(order.device)
+        save(cell.title if lost else None)
+        if lost:
+            raise DeviceLostError(f"the CUDA device was lost in {cell.title}: {lost}")
+        let_go(cell.device)
+
+
+def _kept(cell: Cell, before: StageFile, given_up: Mapping[str, str]) -> Rows:
+    """The rows of a cell from earlier runs, and for methods without one a row that says so."""
+    found = {row["method"]: row for row in before.measured(cell.title, cell.methods)}
+    rows = unmeasured(cell, given_up.get(cell.title, "not measured: the time was up before its turn"))
+    if cell.title in given_up:
+        earlier = {row["method"]: row for row in before.rows if row["title"] == cell.title}
+        failed = {"status": "failed"}
+        rows = [earlier[row["method"]] if earlier.get(row["method"], {}).get("status") == "failed" else row | failed
+                for row in rows]  # fmt: skip
+    return [found.get(row["method"], row) for row in rows]
+
+
+def _turns(tasks: Sequence[Task], known: Sequence[Rows], before: StageFile, given_up: Mapping[str, str]) -> list[int]:
+    """The places of the tasks to do, in their order: first what never was measured, then what failed before."""
+    open_ones = [place for place, task in enumerate(tasks)
+                 if _good(known[place]) < len(task.cell.methods) and task.cell.title not in given_up]  # fmt: skip
+    return sorted(open_ones, key=lambda place: before.failed(tasks[place].cell.title))
+
+
+def _good(rows: Rows) -> int:
+    return sum(row["status"] == "ok" for row in rows)
+
+
+def _no_time(order: Order, spans: Sequence[float]) -> dict[str, Any] | None:
+    """Why no further cell is begun: not even two methods of the quickest one so far would fit."""
+    needed = 2 * min(spans, default=0.0)
+    if order.limit.left > needed:
+        return None
+    return {"error": f"not measured: the time was up before its turn ({order.limit.left:.1f} s left)"}
+
+
+def _lost(device: str) -> str | None:
+    """Why the device answers this process no more; None where it does."""
+    if device == "cpu":
+        return None
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return " ".join(str(error).split())
+    return None

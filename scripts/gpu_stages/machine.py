@@ -1,0 +1,53 @@
+"""What machine this is: a cheap look for a CUDA device that imports no torch, and then torch's own answer."""
+
+import ctypes
+import re
+from typing import Any
+
+from eval.bench.stage_file import fingerprint
+from eval.errors import RunError
+from scripts.command_line.entry import ROOT
+from scripts.gpu_stages.order import Order
+
+DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+# What decides what is timed, and how: rows are kept only as long as none of it changes.
+TIMED = ("retom", "baselines", "eval/bench", "eval/models", "eval/sampler.py", "eval/compiling.py",
+         "scripts/bench_cases", "scripts/gpu_stages", "conf/method", "conf/bench.yaml")  # fmt: skip
+
+
+def check_driver(device: str) -> None:
+    """RunError where `device` is a CUDA device and the system has no driver for one."""
+    if device != "cpu" and not any(map(_devices, DRIVERS)):
+        raise RunError(
+            f"device={device} was asked for and this machine has no CUDA device; device=cpu minutes=2 runs the same "
+            "stages at toy sizes"
+        )
+
+
+def _devices(driver: str) -> int:
+    """How many devices a CUDA driver library finds; 0 where there is no such library."""
+    try:
+        library = ctypes.CDLL(driver)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    found = library.cuInit(0) == 0 and library.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if found else 0
+
+
+def look(order: Order) -> dict[str, Any]:
+    """The card's name for files, what rows must be of to be kept, and the provenance. RunError: torch has no device."""
+    from eval.devices import check_device
+    from eval.provenance import collect  # only here: the command itself imports no torch
+
+    check_device(order.device)
+    provenance = collect(root=ROOT, device=order.device)
+    gpu, packages = provenance["device"]["gpu"], provenance["packages"]
+    versions = {name: (packages[name] or {}).get("version") for name in ("torch", "triton", "diffusers")}
+    same = {"device": gpu["name"] if gpu else provenance["cpu"]["model"], **versions, "code": fingerprint(ROOT, TIMED)}
+    return {"card": slug(gpu["name"]) if gpu else "cpu", "same": same, "provenance": provenance}
+
+
+def slug(name: str) -> str:
+    """A card's name as a part of a file's: lower case, with a hyphen for whatever is no letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,0 +1,53 @@
+"""What one process is asked to do, as plain data: the command writes it to the process's standard input."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.bench.budget import Limit
+
+MACHINE = "machine"  # not a stage: what card and versions there are
+STAGES = ("agree", "seconds", "denoisers", "compiled", "sites", "training")
+BENCHES = ("denoisers", "compiled", "sites")
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """One stage of one run.
+
+    results: folder of the files. card: the name of the card in the names of files. sizes: the stage's section of
+    conf/gpu. until: reading of time.monotonic, which all processes of a machine share, when the stage should be done.
+    same: what rows must be of to be kept. provenance: of eval.provenance.collect. again: keep nothing.
+    methods: more of them than conf/bench.yaml has; trusted: packages that they may be of.
+    given_up: cells, by title, in which an earlier process of this run ended, with the reason.
+    """
+
+    stage: str
+    device: str
+    results: str = ""
+    card: str = ""
+    sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    until: float = 0.0
+    same: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    again: bool = False
+    methods: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    trusted: Sequence[str] = ()
+    given_up: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The stage's JSON file."""
+        return stage_path(Path(self.results), self.stage, self.card)
+
+    @property
+    def limit(self) -> Limit:
+        """Until when, and the fewest rounds."""
+        return Limit(self.until, self.sizes.get("least", 1))
+
+
+def stage_path(folder: Path, stage: str, card: str) -> Path:
+    """The JSON file of a stage: agree_, speed_ or training_<card>, or bench_<card>_<stage>."""
+    names = {"agree": f"agree_{card}", "seconds": f"speed_{card}", "training": f"training_{card}"}
+    return folder / f"{names.get(stage, f'bench_{card}_{stage}')}.json"
