@@ -53,14 +53,16 @@ def agree(order: Order) -> None:
 
 
 def test_files(asked: Sequence[str], marker: str) -> list[str]:
-    """The files to collect: those named, and of a folder those that name the marker at all.
+    """The files to collect: those named, and of a folder those that name the marker (or on_<marker>, made with it).
 
     Others may import what a GPU machine lacks.
     """
     found = []
     for name in asked:
         place = ROOT / name
-        marked = (path for path in sorted(place.rglob("test_*.py")) if f"mark.{marker}" in path.read_text("utf-8"))
+        words = (f"mark.{marker}", f"on_{marker}")
+        marked = (path for path in sorted(place.rglob("test_*.py"))
+                  if any(word in path.read_text("utf-8") for word in words))  # fmt: skip
         found += [path.relative_to(ROOT).as_posix() for path in marked] if place.is_dir() else [name]
     if not found:
         raise RunError(f"no test in {', '.join(asked)} is marked {marker}; check agree.tests and agree.marker")

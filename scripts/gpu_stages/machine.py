@@ -11,8 +11,9 @@ from scripts.gpu_stages.order import Order
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 # What decides what is timed, and how: rows are kept only as long as none of it changes.
-TIMED = ("retom", "baselines", "eval/bench", "eval/models", "eval/sampler.py", "eval/compiling.py",
-         "scripts/bench_cases", "scripts/gpu_stages", "conf/method", "conf/bench.yaml")  # fmt: skip
+TIMED = ("retom", "baselines", "eval/bench/cells.py", "eval/bench/denoisers.py", "eval/bench/interleave.py",
+         "eval/bench/figures.py", "eval/bench/probes.py", "eval/models", "eval/sampler.py", "eval/compiling.py",
+         "scripts/bench_cases", "scripts/gpu_stages/seconds.py", "conf/method", "conf/bench.yaml")  # fmt: skip
 
 
 def check_driver(device: str) -> None:

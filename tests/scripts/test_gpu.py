@@ -12,6 +12,7 @@ from eval.bench.stage_file import read_stage
 from eval.errors import RunError
 from scripts import gpu
 from scripts.bench_cases.methods import contender
+from scripts.command_line.entry import ROOT
 from scripts.gpu_stages import cells as stage_cells
 from scripts.gpu_stages import machine, seconds
 from scripts.gpu_stages.agree import read_tally, test_files
@@ -100,6 +101,10 @@ def test_a_machine_without_a_driver_is_told_at_once(monkeypatch, command, capsys
         "error: device=cuda was asked for and this machine has no CUDA device; device=cpu minutes=2 runs the same "
         "stages at toy sizes"
     ]
+
+
+def test_what_decides_the_timing_is_there_to_be_hashed() -> None:
+    assert [place for place in machine.TIMED if not (ROOT / place).exists()] == []
 
 
 def test_names_of_cards_are_names_of_files() -> None:
