@@ -26,7 +26,6 @@ from scripts.command_line.entry import ROOT, say, work_on_each
 
 def main() -> int:
     """Measure every cell and write the tables. Returns 1 where a row failed."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
 
     def work(composed: DictConfig, choices: dict[str, str]) -> int:
         return run_bench(OmegaConf.to_container(composed, resolve=True))

@@ -21,6 +21,7 @@ class Case:
 
     call: one timed call. begin: makes the next call the first of a generation, so that it plans. period: calls from
     one planning to the next. planned: seconds spent planning since it was last asked, where that can be told.
+    denoiser: of a call that is a whole pipeline's, the module whose attention is reported.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Case:
     begin: Callable[[], None] = lambda: None
     period: int = 1
     planned: Callable[[], float | None] = lambda: None
+    denoiser: torch.nn.Module | None = None
 
 
 @dataclasses.dataclass

@@ -16,9 +16,10 @@ TIMES = ("seconds", "iqr", "fastest", "calls", "s_per_im", "images_per_s", "plan
 MERGES = ("merged", "sites_merging", "sites")
 COSTS = ("peak_bytes", "peak_to_input", "merging_to_input", "launches_planning", "launches_reusing")
 COMPILED = ("graphs", "graph_breaks", "recompiled")
+ATTENTION = ("attention_kernel",)
 AROUND = ("load_average", "other_gpu_processes", "error")
 PROVENANCE = ("date", "commit", "dirty", "torch", "diffusers", "device_name", "threads")
-COLUMNS = (*PLACE, *WAY, *METHOD, *RATIOS, *TIMES, *MERGES, *COSTS, *COMPILED, *AROUND, *PROVENANCE)
+COLUMNS = (*PLACE, *WAY, *METHOD, *RATIOS, *TIMES, *MERGES, *COSTS, *COMPILED, *ATTENTION, *AROUND, *PROVENANCE)
 
 _SHOWN = {
     "method": "Method",
@@ -94,7 +95,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"# Bench on {first['device_name']}"]
     for title in dict.fromkeys(row["title"] for row in rows):
         cell = [row for row in rows if row["title"] == title]
-        parts += [f"## {title}", _table(cell), *_errors(cell)]
+        parts += [f"## {title}", _table(cell), *_errors(cell), *_attention(cell)]
     parts += _best_batches(rows)
     parts.append(
         f"{origins(rows)}. "
@@ -152,6 +153,18 @@ def _errors(cell: Sequence[Mapping[str, Any]]) -> list[str]:
     busy = [f"- {row['method']}: {row['other_gpu_processes']} other processes on the GPU"
             for row in cell if row.get("other_gpu_processes")]  # fmt: skip
     return ["\n".join([*failed, *busy])] if failed or busy else []
+
+
+def _attention(cell: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The attention kernels of a cell, and a warning where its rows ran different ones."""
+    ran: dict[str, list[str]] = {}
+    for row in cell:
+        if row.get("attention_kernel"):
+            ran.setdefault(row["attention_kernel"], []).append(row["method"])
+    if len(ran) > 1:
+        each = "; ".join(f"{', '.join(methods)}: {kernels}" for kernels, methods in ran.items())
+        return [f"**Attention kernels differ, so ratios do not show merging alone.** {each}."]
+    return [f"Attention: {kernels}." for kernels in ran]
 
 
 def _best_batches(rows: Sequence[Mapping[str, Any]]) -> list[str]:

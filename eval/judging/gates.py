@@ -42,6 +42,7 @@ def check_gates(records: Sequence[Mapping], references: Sequence[Mapping] = ()) 
         _images(whole),
         _weights(whole),
         _compared(whole),
+        _attention(whole),
     )
 
 
@@ -177,3 +178,28 @@ def _compared(records: Sequence[Mapping]) -> Gate:
         named = ", ".join(dict.fromkeys(old))
         return Gate("compared", FAILED, f"{named}: compared with pictures that were made anew since; run them again")
     return Gate("compared", PASSED, "paired numbers are of the pictures that are there")
+
+
+def _attention(records: Sequence[Mapping]) -> Gate:
+    """Attention kernels differ more in speed than most merging does, and round differently."""
+    known: dict[str, list[str]] = {}
+    for record in records:
+        for kernels in attention_of(record):
+            known.setdefault(kernels, []).append(run_id(record))
+    if not known:
+        return Gate("attention", UNCHECKED, "no row reports the attention kernels it ran")
+    ran = [f"{', '.join(dict.fromkeys(rows))} ran {kernels}" for kernels, rows in sorted(known.items())]
+    if len(known) > 1:
+        return Gate("attention", FAILED, f"rows ran different attention kernels: {'; '.join(ran)}")
+    silent = sum(not attention_of(record) for record in records)
+    missing = f", {silent} of {len(records)} do not report theirs" if silent else ""
+    return Gate("attention", PASSED, f"attention ran as {next(iter(known))}{missing}")
+
+
+def attention_of(record: Mapping) -> list[str]:
+    """The attention kernels of a record, each set once: of its images, of the parts of its images, of its timing."""
+    run = mapping_or_empty(record["provenance"].get("run"))
+    shards = run.get("shards")
+    parts = [run, *(shards if isinstance(shards, list) else []), mapping_or_empty(record.get("timing"))]
+    kernels = [mapping_or_empty(part).get("attention_kernel") for part in parts]
+    return list(dict.fromkeys(", ".join(map(str, names)) for names in kernels if isinstance(names, list) and names))

@@ -11,6 +11,7 @@ RECORD_VERSION = 1
 STATUSES = ("ok", "failed", "invalid")
 INVALID_SHARE = 0.01
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_LISTED = (list, type(None))
 _FIELDS: dict[str, tuple[type, ...]] = {
     "record_version": (int,),
     "status": (str,),
@@ -88,8 +89,9 @@ def _check_provenance(provenance: Mapping) -> None:
     _is("record.provenance.git", provenance.get("git"), (dict,))
     _is("record.provenance.git.sha", provenance["git"].get("sha"), (str, type(None)))
     _is("record.provenance.run", provenance.get("run"), (dict, type(None)))
+    _is("record.provenance.run.attention_kernel", (provenance.get("run") or {}).get("attention_kernel"), _LISTED)
     shards = (provenance.get("run") or {}).get("shards")
-    _is("record.provenance.run.shards", shards, (list, type(None)))
+    _is("record.provenance.run.shards", shards, _LISTED)
     for index, shard in enumerate(shards or ()):
         where = f"record.provenance.run.shards[{index}]"
         _is(where, shard, (dict,))
@@ -100,6 +102,7 @@ def _check_timing(timing: Mapping) -> None:
     _is("record.timing.resumed", timing.get("resumed"), (bool,))
     _is("record.timing.s_per_im", timing.get("s_per_im"), (int, float))
     _is("record.timing.quiet", timing.get("quiet"), (bool, type(None)))
+    _is("record.timing.attention_kernel", timing.get("attention_kernel"), _LISTED)
     _is("record.timing.batches", timing.get("batches"), (list,))
     for index, batch in enumerate(timing["batches"]):
         where = f"record.timing.batches[{index}]"

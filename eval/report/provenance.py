@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eval.judging.gates import attention_of
 from eval.report import recording, staleness
 from eval.report.gather import Entry, Gathered
 from eval.report.studies import Studies
@@ -73,6 +74,7 @@ def _facts(record: Mapping) -> list[tuple[str, str]]:
     facts = [
         *_made(provenance),
         ("device", f"{protocol['device_name']}, {protocol['dtype']}, attention {protocol['attention']}"),
+        ("attention", _attention(record)),
         (
             "protocol",
             f"{record['protocol_hash']}; {protocol['n']} images, {protocol['n_reference']} reference pictures",
@@ -90,6 +92,12 @@ def _facts(record: Mapping) -> list[tuple[str, str]]:
         count = sum(len(batch["seconds"]) for batch in timing["batches"])
         facts.append(("timed calls", f"{count}{', in a resumed run' if timing['resumed'] else ''}"))
     return facts
+
+
+def _attention(record: Mapping) -> str:
+    dispatch = (record["provenance"].get("run") or {}).get("attention_dispatch")
+    kernels = "; ".join(attention_of(record)) or "kernels not recorded"
+    return kernels + (f"; dispatched by diffusers to {dispatch}" if dispatch else "")
 
 
 def _metric(metric: Mapping) -> str:

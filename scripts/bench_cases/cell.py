@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from eval.attention import attention_kernels, first_call_attention
 from eval.bench.budget import Limit, NoTimeLeftError
 from eval.bench.cells import Cell
 from eval.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
@@ -147,8 +148,10 @@ def _check_merged(entry: Entry) -> None:
 
 
 def _probe(cell: Cell, entry: Entry, memory: bool) -> None:
-    """Memory and launches of a call that plans, and of one that does not."""
+    """Memory and launches of a call that plans, and of one that does not; the attention it runs."""
     case, probes = entry.case, entry.probes
+    case.begin()
+    probes["attention_kernel"] = ", ".join(_attention(case, cell.device)) or None
     if memory:
         case.begin()
         probes["peak_bytes"] = peak_bytes(case.call, cell.device)
@@ -162,6 +165,12 @@ def _probe(cell: Cell, entry: Entry, memory: bool) -> None:
         probes["launches_planning"] = kernel_launches(case.call, cell.device)
         if case.period > 1:
             probes["launches_reusing"] = kernel_launches(case.call, cell.device)
+
+
+def _attention(case: Case, device: str) -> list[str]:
+    if case.denoiser is not None:
+        return first_call_attention(case.denoiser, case.call, device)
+    return attention_kernels(case.call, device, cuda_kernels=True)
 
 
 def _merging_bytes(cell: Cell, contender: Contender) -> int:

@@ -84,7 +84,7 @@ def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> 
             retom.set_seeds(own, seeds)
         return call_pipeline(own, [PROMPT] * cell.batch, seeds, sampler)
 
-    return Case(contender.name, generate, planned=_planned(cell, contender, clock)), report
+    return Case(contender.name, generate, planned=_planned(cell, contender, clock), denoiser=denoiser), report
 
 
 def _put_on(

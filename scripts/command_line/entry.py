@@ -49,6 +49,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         choices = HydraConfig.get().runtime.choices
         return job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
         trusted = named_on_command_line(sys.argv[1:])

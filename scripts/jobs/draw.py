@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from diffusers import DiffusionPipeline
 
+from eval.attention import attention_dispatch, first_call_attention
 from eval.errors import RunError
 from eval.generate import generate
 from eval.images import verify
@@ -14,7 +15,7 @@ from eval.pipelines import pipe_identity
 from eval.prompts import PromptItem
 from eval.provenance import collect, device_name
 from eval.records import RunFolder
-from eval.sampler import SamplerConfig, call_pipeline
+from eval.sampler import SamplerConfig, call_pipeline, denoiser
 from eval.timing import measure
 from scripts.command_line.entry import ROOT
 from scripts.jobs.patching import Applied, applied
@@ -58,8 +59,14 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
                 _probe(pipe, row.sampler, items[0], on_pipe)
             on_pipe.check(row.name)
         merges = on_pipe.report()
+        with team.phase():
+            images = 1 if timing or row.shard.closes else drawn_in
+            attention = _attention(pipe, row.sampler, items[:images], on_pipe) if team.is_main else {}
+    if timing is not None:
+        timing["attention_kernel"] = attention["attention_kernel"]
     shards = team.from_main(folder.read_shards)
-    facts = _provenance(row, identity, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)), shards)
+    model = {"model": identity, **attention}
+    facts = _provenance(row, model, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)), shards)
     return Drawn(merges, timing, facts, sum(team.from_all(made)))
 
 
@@ -76,10 +83,11 @@ def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptI
         drawn_in, made = _generate(row, session, folder, items, pipe, on_pipe)
         if _has_worked(on_pipe):
             on_pipe.check(row.name)
+        attention = _attention(pipe, row.sampler, items[:drawn_in], on_pipe) if session.team.is_main else {}
     drawn_in, made = min(session.team.from_all(drawn_in)), sum(session.team.from_all(made))
     with session.team.phase():
         if session.team.is_main and made:
-            folder.add_shard(_shard_facts(row, made, drawn_in))
+            folder.add_shard(_shard_facts(row, made, drawn_in) | attention)
 
 
 def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
@@ -173,16 +181,32 @@ def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on
     call_pipeline(pipe, [item.prompt], [item.seed], sampler)
 
 
+def _attention(pipe: DiffusionPipeline, sampler: SamplerConfig, items: list[PromptItem], on_pipe: Applied) -> dict:
+    """What the attention of one denoiser call for `items` ran as; as many as were drawn, so that nothing is compiled.
+
+    To be asked for last: `on_pipe` then reports a generation that was broken off.
+    """
+    seeds = [item.seed for item in items]
+    on_pipe.set_seeds(seeds)
+
+    def generate() -> None:
+        call_pipeline(pipe, [item.prompt for item in items], seeds, sampler)
+
+    model = denoiser(pipe)
+    kernels = first_call_attention(model, generate, sampler.device)
+    return {"attention_kernel": kernels, "attention_dispatch": attention_dispatch(model)}
+
+
 def _shard_facts(row: Row, made: int, drawn_in: int) -> dict:
     drawn = {"shard": row.shard.name, "images": made, "batch_size_drawn": drawn_in}
     return {**drawn, "device_name": device_name(row.sampler.device), "torch": torch.__version__, **code()}
 
 
-def _provenance(row: Row, identity: dict, sampler: SamplerConfig, drawn_in: int, shards: list[dict]) -> dict:
-    """`shards`: what is kept of parts that other jobs have drawn."""
+def _provenance(row: Row, model: dict, sampler: SamplerConfig, drawn_in: int, shards: list[dict]) -> dict:
+    """`model`: what is known of the model and its attention. `shards`: of parts that other jobs have drawn."""
     chosen = {
         key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }
     smallest = min(drawn_in, sampler.batch_size, *(shard["batch_size_drawn"] for shard in shards))
-    facts = {**chosen, "batch_size_drawn": smallest, "model": identity, **({"shards": shards} if shards else {})}
+    facts = {**chosen, "batch_size_drawn": smallest, **model, **({"shards": shards} if shards else {})}
     return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)

@@ -106,7 +106,7 @@ def make_record(
             "date": date,
             "git": {"sha": "c" * 40, "dirty": False, "reason": None},
             "torch": {"threads": 2},
-            "run": {"model": {"weights": {"unet": "d" * 64}}},
+            "run": {"model": {"weights": {"unet": "d" * 64}}, "attention_kernel": ["flash d=8", "flash d=16"]},
         },
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),

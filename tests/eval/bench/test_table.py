@@ -191,6 +191,14 @@ def test_another_process_on_the_gpu_is_said():
     assert "none: 1 other processes on the GPU" in render(rows)
 
 
+def test_rows_of_other_attention_kernels_are_said():
+    facts = {"device_name": "d", "date": "now", "commit": None, "torch": "2", "threads": 1}
+    rows = [sample_row(**facts, method=name, attention_kernel="flash2 d=40") for name in ("none", "retom")]
+    assert "Attention: flash2 d=40." in render(rows)
+    rows += [sample_row(**facts, method="toma", attention_kernel="efficient d=40")]
+    assert "kernels differ, so ratios do not show merging alone.** none, retom: flash2 d=40; toma: eff" in render(rows)
+
+
 def test_the_best_batch_of_a_pipeline_is_named():
     facts = {"level": "pipeline", "device_name": "d", "date": "now", "commit": None}
     rows = [

@@ -24,7 +24,7 @@ def status(records: list[dict], references: list[dict], name: str) -> str:
 
 def test_all_gates_pass_beside_the_reference_run() -> None:
     reference = reference_entry(rows()[0])
-    assert [gate.status for gate in check_gates(rows(), [reference])] == ["passed"] * 7
+    assert [gate.status for gate in check_gates(rows(), [reference])] == ["passed"] * 8
     assert verdict(check_gates(rows(), [reference])) == "passed"
     assert reference["metrics"]["fid"] == {"value": 37.5, "tolerance": 0.02}
 
@@ -108,6 +108,33 @@ def test_rows_of_other_weights_fail_together() -> None:
     for record in records:
         del record["provenance"]["run"]
     assert status(records, [], "weights") == "unchecked"
+
+
+@pytest.mark.parametrize("where", ["run", "shard", "timing"])
+def test_rows_of_other_attention_kernels_fail_together(where: str) -> None:
+    records = rows()
+    run = records[2]["provenance"]["run"]
+    part = {"run": run, "shard": {"device_name": "d"}, "timing": records[2]["timing"]}[where]
+    part["attention_kernel"] = ["flash3 d=8"]
+    if where == "shard":
+        run["shards"] = [part]
+    gate = next(gate for gate in check_gates(records) if gate.name == "attention")
+    assert gate.status == "failed"
+    assert gate.sentence.startswith("rows ran different attention kernels: table1/none-")
+    assert gate.sentence.endswith(f"; table1/retom-{records[2]['pixel_hash']} ran flash3 d=8")
+    assert "flash3 d=8" in render(build_table(make_spec(), records))
+
+
+def test_records_from_before_attention_kernels_were_kept_are_read() -> None:
+    records = rows()
+    del records[0]["provenance"]["run"]["attention_kernel"]
+    gate = next(gate for gate in check_gates(records) if gate.name == "attention")
+    assert (gate.status, gate.sentence) == (
+        "passed", "attention ran as flash d=8, flash d=16, 1 of 3 do not report theirs"
+    )  # fmt: skip
+    for record in records:
+        del record["provenance"]["run"]
+    assert status(records, [], "attention") == "unchecked"
 
 
 def test_a_comparison_with_pictures_that_are_others_by_now_fails() -> None:

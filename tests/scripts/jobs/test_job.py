@@ -34,6 +34,8 @@ def test_a_row_leaves_config_manifest_images_and_record(smallest_row, session) -
     assert record["method"] == "retom"
     assert record["timing"] is None
     assert all(site["merged"] < site["tokens"] for site in record["merges"])
+    run = record["provenance"]["run"]
+    assert (run["attention_kernel"], run["attention_dispatch"]) == (["flash d=16", "flash d=32"], None)
     assert set(record["metrics"]) == {"fid_smoke", "kid_smoke", "clip_smoke"}
     assert len(pictures(row)) == 2
 

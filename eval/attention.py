@@ -1,0 +1,133 @@
+"""Which attention kernels a call runs: SDPA's choice, the head size, diffusers' dispatch.
+
+One call is traced. Tracing CUDA kernels starts CUPTI, which may slow every later launch of the process, so it is done
+only for callers that ask for it. The operators are traced on the host, without CUPTI.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+NAIVE = "naive"
+_SDPA = re.compile(r"aten::_scaled_dot_product_(\w+)")
+_PACKAGE = re.compile(r"(?!aten::)\w*(attn|attention|xformers|sage)\w*::\w+", re.IGNORECASE)  # such as flash_attn::...
+_SHORT = {"flash_attention": "flash", "efficient_attention": "efficient", "cudnn_attention": "cudnn",
+          "attention_math": "math", "flash_attention_for_cpu": "flash"}  # fmt: skip
+# The first that a CUDA kernel's name matches. FlashAttention 4 is written in CuTe, 3 for Hopper alone.
+_KERNELS = {
+    "flash4": re.compile(r"flash_?attn_?cute", re.IGNORECASE),
+    "flash3": re.compile(r"FlashAttnFwdSm\d+"),
+    "cudnn": re.compile(r"cudnn\w*sdpa"),
+    "flash2": re.compile(r"flash_fwd"),
+    "efficient": re.compile(r"fmha_cutlassF|AttentionKernel"),
+}
+
+
+class _Seen(Exception):
+    """Ends a generation once its first denoiser call is traced."""
+
+
+def attention_kernels(call: Callable[[], object], device: str, *, cuda_kernels: bool = False) -> list[str]:
+    """The attention that `call` runs, each kind once, such as ["flash2 d=40", "flash2 d=80"]; d is the head size.
+
+    "flash" (with its version on CUDA), "cudnn", "efficient" and "math" are SDPA's, "naive" is an explicit softmax
+    matrix, "package::operator" is another package's. Empty where no attention is recognised.
+
+    Args:
+        call: what is traced, warmed up before.
+        device: where it runs.
+        cuda_kernels: also read the names of the CUDA kernels. They show which version of FlashAttention ran, and are
+            all that is seen of a CUDA graph, without head sizes.
+    """
+    named = cuda_kernels and device != "cpu"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if named else [])]
+    with torch.no_grad(), profile(activities=activities, record_shapes=True) as traced:
+        call()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+    events = traced.events()
+    families = kernel_families(event.name for event in events if event.device_type != torch.autograd.DeviceType.CPU)
+    versions = [family for family in families if family.startswith("flash")]
+    version = "+".join(versions) or _active_flash()
+    found = {
+        (version if kind == "flash" and device != "cpu" else kind, size)
+        for kind, size in filter(None, map(_operator, events))
+    }
+    return [f"{kind} d={size}" for kind, size in sorted(found)] or families
+
+
+def first_call_attention(module: nn.Module, generate: Callable[[], object], device: str) -> list[str]:
+    """`attention_kernels` of the first call that `generate` makes of `module`, at which the generation is broken off.
+
+    `module` may be compiled: the call is caught outside of what is compiled. Its `vars` are then what they were.
+    """
+    before = vars(module).get("_compiled_call_impl")
+    inner = before or module._call_impl
+    found: list[str] = []
+
+    def traced(*args: Any, **kwargs: Any) -> None:
+        found.extend(attention_kernels(lambda: inner(*args, **kwargs), device))
+        raise _Seen
+
+    module._compiled_call_impl = traced
+    try:
+        generate()
+    except _Seen:
+        pass
+    finally:
+        del module._compiled_call_impl
+        if before is not None:
+            module._compiled_call_impl = before
+    return found
+
+
+def attention_dispatch(module: nn.Module) -> str | None:
+    """What diffusers dispatches the attention of `module` to: DIFFUSERS_ATTN_BACKEND, or `set_attention_backend`'s.
+
+    None where no attention processor dispatches, as in U-Nets, which call SDPA themselves.
+    """
+    processors = [part.processor for part in module.modules() if hasattr(part, "processor")]
+    asked = [processor._attention_backend for processor in processors if hasattr(processor, "_attention_backend")]
+    active, _ = _AttentionBackendRegistry.get_active_backend()
+    names = {str(getattr(name, "value", name)) for name in (active if one is None else one for one in asked)}
+    return ", ".join(sorted(names)) or None
+
+
+def kernel_families(names: Iterable[str]) -> list[str]:
+    """The kinds of attention among CUDA kernels of these names."""
+    found = {next((kind for kind, pattern in _KERNELS.items() if pattern.search(name)), None) for name in names}
+    return sorted(found - {None})
+
+
+def _operator(event: Any) -> tuple[str, int] | None:
+    """Kind and head size of an attention operator; None for any other, and for what an attention operator calls."""
+    kind = _kind(event.name)
+    parent = event.cpu_parent
+    while kind is not None and parent is not None:
+        kind = None if _kind(parent.name) else kind
+        parent = parent.cpu_parent
+    shapes = event.input_shapes
+    if kind is None or not shapes:
+        return None
+    operand = shapes[1] if kind == NAIVE else shapes[0]  # [..., N, D], or baddbmm's first factor after its sum
+    return (kind, operand[-1]) if operand else None
+
+
+def _kind(name: str) -> str | None:
+    if name == "aten::baddbmm":  # scores of diffusers' AttnProcessor; nothing else of a denoiser calls it
+        return NAIVE
+    found = _SDPA.fullmatch(name)
+    if found is not None:
+        return _SHORT.get(found[1], found[1])
+    return name if _PACKAGE.fullmatch(name) else None
+
+
+def _active_flash() -> str:
+    """The FlashAttention that torch is set to: 2, or what `torch.nn.attention.activate_flash_attention_impl` chose."""
+    current = getattr(torch.nn.attention, "current_flash_attention_impl", lambda: None)()  # older torch has 2 alone
+    return f"flash{(current or 'FA2').removeprefix('FA')}"
