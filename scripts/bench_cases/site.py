@@ -60,8 +60,8 @@ class GivenAttention(nn.Module):
         super().__init__()
         self.known: dict[tuple[int, ...], Tensor] = {}
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """An output of the right shape, made once."""
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
+        """An output of the right shape, made once. encoder_hidden_states: of methods that merge keys and values."""
         shape = tuple(hidden_states.shape)
         if shape not in self.known:
             self.known[shape] = torch.zeros(shape, dtype=hidden_states.dtype, device=hidden_states.device)

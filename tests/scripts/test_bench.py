@@ -64,6 +64,12 @@ def test_a_site_is_merged_as_it_says(hydra):
     assert rows["none"]["planning_share"] is None
 
 
+def test_methods_that_merge_keys_and_values_alone_are_probed_as_well(hydra):
+    (row,) = measure_cell(site("todo"), hydra()["bench"]["methods"])
+    assert (row["status"], row.get("error")) == ("ok", None)
+    assert row["merging_to_input"] > 0
+
+
 def test_a_site_computes_the_attention_alone(hydra):
     cell = site("none", "tomesd")
     model, inputs = site_model(cell), site_inputs(cell)
