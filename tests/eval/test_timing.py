@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from eval.errors import RunError
-from eval.quiet import other_gpu_processes
 from eval.sampler import SamplerConfig
 from eval.timing import TimingConfig, measure, summarise
 
@@ -84,14 +83,3 @@ def test_no_prompts_are_refused(tiny_original):
 def test_bad_values_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         TimingConfig(**options)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_memory_and_neighbours_are_told(tiny_pipe):
-    sampler = SamplerConfig(steps=1, height=64, width=64, device="cuda")
-    result = measure(tiny_pipe.to("cuda"), sampler, TimingConfig(warmup=1, images=2), prompts=["a dog"])
-    memory = result["peak_memory"]
-    assert 0 < memory["cuda_allocated_bytes"] <= memory["cuda_reserved_bytes"]
-    neighbours = other_gpu_processes("cuda")
-    assert neighbours is None or neighbours >= 0

@@ -164,14 +164,19 @@ class Counted:
         return self.kernel[grid]
 
 
-@pytest.fixture
-def launched(monkeypatch):
-    names = []
+def counted(monkeypatch) -> list[str]:
+    """The list that the names of kernels are added to as they are launched from now on."""
+    names: list[str] = []
     for module in (launch.planning, launch.large, launch.rows):
         for name in ("plan_windows", "score_windows", "rank_windows", "merge_rows", "unmerge_rows"):
             if name in vars(module):
                 monkeypatch.setattr(module, name, Counted(getattr(module, name), name, names))
     return names
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    return counted(monkeypatch)
 
 
 @pytest.mark.parametrize(
