@@ -62,7 +62,7 @@ def run_job(row: Row, session: Session) -> str:
             # A job that only closes knows less of what went wrong than the one that was to draw.
             keeps = row.shard.closes and record is not None
             if finished is None and session.team.is_main and not keeps:
-                folder.write_record(_failed_record(row, checked, error))
+                _record_failure(folder, row, checked, error)
             raise
 
 
@@ -216,6 +216,14 @@ def _record(row: Row, checked: Checked, drawn: Drawn, images: dict, metrics: dic
         "images": images,
         "error": None,
     }
+
+
+def _record_failure(folder: RunFolder, row: Row, checked: Checked, error: Exception) -> None:
+    """Write the record of a failed run. On a full disk that fails too, and `error`, which names the file, is raised."""
+    try:
+        folder.write_record(_failed_record(row, checked, error))
+    except RunError as another:
+        _log.warning("The failure was not recorded: %s", another)
 
 
 def _failed_record(row: Row, checked: Checked, error: Exception) -> dict:

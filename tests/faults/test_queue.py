@@ -1,6 +1,7 @@
 """kill -9, Ctrl-C, a full disk and an error while images are queued or half-written by the threads of the writer."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_full_disk_in_the_middle_of_an_image(trial, server, tmp_path: Path) -> N
         assert done.status == 1, done.told
         assert any(advice in done.told for advice in ADVICE), done.told
         assert "Traceback" not in done.told
+        assert re.search(r"no space left to write \S+\.png; free some", done.told), done.told
         assert half_written(disk) == 0
         ballast.unlink()
         one.recover(disk)
