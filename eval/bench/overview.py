@@ -9,8 +9,8 @@ from eval.atomic import write_json, write_text
 from eval.bench.lines import Line, check_lines
 from eval.bench.table import PROVENANCE, csv_of, origins
 
-COLUMNS = ("stage", "cell", "method", "backend", "seconds", "to_none", "to_oracle", "to_tomesd", "status", "error",
-           *PROVENANCE)  # fmt: skip
+COLUMNS = ("stage", "cell", "method", "backend", "seconds", "to_none", "to_oracle", "to_tomesd",
+           "attention_kernel", "status", "error", *PROVENANCE)  # fmt: skip
 Row = Mapping[str, Any]
 _SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "reduce-overhead": "graphs", "default": "compiled"}
 WIDTH = 100

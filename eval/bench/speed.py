@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from eval.atomic import write_json, write_text
-from eval.bench.table import PROVENANCE, csv_of, origins, with_facts
+from eval.bench.table import PROVENANCE, attention_notes, csv_of, origins, with_facts
 from eval.stats import median_interval
 
 SECONDS = "s_per_im"
 LABELS = ("model", "window_size", "dest_token", "destination")
 INTERVALS = tuple(f"{name}{end}" for name in (SECONDS, "speedup") for end in ("_low", "_high"))
 WAY = ("architecture", "pixels", "steps", "dtype", "batch", "ratio", "attention", "method", "backend")
-STATE = ("n", "status", "error", "load_average", "other_gpu_processes")
+STATE = ("attention_kernel", "n", "status", "error", "load_average", "other_gpu_processes")
 COLUMNS = (*LABELS, SECONDS, "paper_s_per_im", "speedup", "paper_speedup", "s_per_im_estimate", *INTERVALS,
            *WAY, *STATE, *PROVENANCE)  # fmt: skip
 BASELINE = "none"
@@ -103,6 +103,7 @@ def render(rows: Sequence[Row], notes: Iterable[str] = ()) -> str:
         rule = ["---"] * 4 + ["---:"] * 5 + ["---"]
         lines = [HEADINGS, rule, *(cells(row) for row in rows if row["attention"] == attention)]
         parts += [f"## {attention}", "\n".join("| " + " | ".join(line) + " |" for line in lines)]
+        parts += attention_notes([row for row in rows if row["attention"] == attention])
     why = [f"- {row['method']} ({row['attention']}): {row['error']}" for row in rows if row.get("error")]
     parts += ["\n".join(why)] if why else []
     parts += ["\n".join(f"- {note}" for note in notes)] if notes else []

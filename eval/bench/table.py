@@ -95,7 +95,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"# Bench on {first['device_name']}"]
     for title in dict.fromkeys(row["title"] for row in rows):
         cell = [row for row in rows if row["title"] == title]
-        parts += [f"## {title}", _table(cell), *_errors(cell), *_attention(cell)]
+        parts += [f"## {title}", _table(cell), *_errors(cell), *attention_notes(cell)]
     parts += _best_batches(rows)
     parts.append(
         f"{origins(rows)}. "
@@ -155,7 +155,7 @@ def _errors(cell: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["\n".join([*failed, *busy])] if failed or busy else []
 
 
-def _attention(cell: Sequence[Mapping[str, Any]]) -> list[str]:
+def attention_notes(cell: Sequence[Mapping[str, Any]]) -> list[str]:
     """The attention kernels of a cell, and a warning where its rows ran different ones."""
     ran: dict[str, list[str]] = {}
     for row in cell:

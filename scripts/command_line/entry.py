@@ -50,6 +50,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         return job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
+    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
         trusted = named_on_command_line(sys.argv[1:])

@@ -12,6 +12,7 @@ from scripts.gpu_stages.order import BENCHES, MACHINE, Order
 def main() -> int:
     """Do it. Returns 1 where it could not be done to its end; a row that failed is in the stage's files."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
+    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
     order = Order(**json.load(sys.stdin))
     try:
         print(json.dumps({"error": None, "found": _do(order)}), flush=True)
