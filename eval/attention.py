@@ -46,7 +46,8 @@ def attention_kernels(call: Callable[[], object], device: str, *, cuda_kernels: 
     """
     named = cuda_kernels and device != "cpu"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if named else [])]
-    with torch.no_grad(), profile(activities=activities, record_shapes=True) as traced:
+    # acc_events: without it torch 2.11 warns of events that are lost between cycles, of which there is one
+    with torch.no_grad(), profile(activities=activities, record_shapes=True, acc_events=True) as traced:
         call()
         if device != "cpu":
             torch.cuda.synchronize(device)

@@ -7,11 +7,11 @@ from torch import nn
 # side by side need three or four graphs each; beyond this limit the call fails.
 GRAPHS = 64
 
-_MODE = "reduce-overhead"
+_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 _CLONING = "triton.cudagraph_trees_generation_cloning"
 
 
-def compile_in_place(module: nn.Module, mode: str) -> None:
+def compile_in_place(module: nn.Module, mode: str, *, fullgraph: bool = False) -> None:
     """Compile `module` in a mode of `torch.compile`, names of modules and parameters staying; "eager" leaves it alone.
 
     From then on this process allows more graphs of one class, and fails where even they do not suffice.
@@ -22,7 +22,7 @@ def compile_in_place(module: nn.Module, mode: str) -> None:
 
     config.recompile_limit = GRAPHS
     config.fail_on_recompile_limit_hit = True
-    module.compile(**arguments(mode))
+    module.compile(fullgraph=fullgraph, **arguments(mode))
 
 
 def arguments(mode: str) -> dict[str, object]:
@@ -30,13 +30,17 @@ def arguments(mode: str) -> dict[str, object]:
 
     Under CUDA graphs a tensor lives until the next call of the compiled module, but a plan is read in the following
     period - 1 calls. Torch (2.15 has it, 2.11 has not) copies what is still held out of the graph's memory when asked
-    to; without that option the mode is left as it is, and torch refuses the read by name.
+    to; without that option the mode is left as it is, and whoever holds tensors copies them: `overwrites`.
     """
-    if mode != _MODE or not graphs_keep_plans():
+    if mode not in _CUDA_GRAPHS or not _can_clone():
         return {"mode": mode}
     return {"options": {**torch._inductor.list_mode_options(mode), _CLONING: "user_visible"}}
 
 
-def graphs_keep_plans() -> bool:
-    """Whether this torch can keep a plan over several calls under CUDA graphs; without it only a period of 1 runs."""
+def overwrites(mode: str) -> bool:
+    """Whether a call of a module that is compiled in `mode` overwrites tensors that the call before made."""
+    return mode in _CUDA_GRAPHS and not _can_clone()
+
+
+def _can_clone() -> bool:
     return _CLONING in torch._inductor.list_options()

@@ -8,7 +8,7 @@ retom.remove_patch(pipe)
 
 from retom.dense import DensePlan
 from retom.method import ReToM, SiteContext, TokenMerger
-from retom.patch import apply_patch, check_model, patched, remove_patch, report, reset, set_seeds
+from retom.patch import apply_patch, check_model, own_plans, patched, remove_patch, report, reset, set_seeds
 from retom.plan import MergePlan, merge_plan
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "apply_patch",
     "check_model",
     "merge_plan",
+    "own_plans",
     "patched",
     "remove_patch",
     "report",

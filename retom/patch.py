@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from retom.backends import get_backend
 from retom.generation import Generation
@@ -129,6 +130,29 @@ def reset(model) -> None:
     own.
     """
     _patched_step_hook(model).generation.reset()
+
+
+def own_plans(model) -> None:
+    """Copy what the last denoiser call left for the next ones into memory of its own.
+
+    For CUDA graphs (`torch.compile(mode="reduce-overhead")`), whose next call overwrites what the last one made, while
+    a plan is read for `period` calls. To be called after every call, outside of what is compiled. Torch can be asked to
+    copy by itself from 2.15 on (`triton.cudagraph_trees_generation_cloning`). Nothing is copied where nothing is new.
+    """
+    step_hook = _patched_step_hook(model)
+    generation, copies = step_hook.generation, {}
+
+    def own(tensor: Tensor) -> Tensor:
+        if id(tensor) not in copies:  # tensors that plans share are shared by the copies
+            copies[id(tensor)] = (tensor.clone(), tensor)
+        return copies[id(tensor)][0]
+
+    generation.output = tree_map_only(Tensor, own, generation.output)
+    if not generation.refresh:
+        return
+    for patch in step_hook.patches:
+        patch._kept = tree_map_only(Tensor, own, patch._kept)
+        patch.memory.update(tree_map_only(Tensor, own, dict(patch.memory)))
 
 
 def report(model) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from eval.bench.denoisers import sharing_copy, timestep
 from eval.bench.interleave import Case
 from eval.compiling import compile_in_place
 from eval.sampler import SamplerConfig, call_pipeline
-from scripts.bench_cases.methods import Clock, Contender, clocked
+from scripts.bench_cases.methods import Clock, Contender, clocked, compile_patched
 
 PROMPT = "A high quality photograph of a tabby cat."
 
@@ -37,7 +37,7 @@ def denoiser_case(
         nonlocal step
         now = timestep(denoiser, step, cell.batch).to(cell.device)
         step += 1
-        if cell.mode == "reduce-overhead":
+        if cell.mode != "eager":  # begins a generation of CUDA graphs, where there are some
             torch.compiler.cudagraph_mark_step_begin()
         # latents by position: the tomesd package looks for them there
         return denoiser(latents, timestep=now, **dict(others), return_dict=False)[0]
@@ -99,11 +99,12 @@ def _put_on(
         method.check_model(denoiser)
         method.apply(model)
         begin, report = _nothing, lambda: method.report(model)
+        compile_in_place(denoiser, cell.mode)
     else:
         method = clocked(method, clock) if cell.mode == "eager" else method
         retom.apply_patch(model, method, backend=contender.backend)
         begin, report = lambda: retom.reset(model), lambda: retom.report(model)
-    compile_in_place(denoiser, cell.mode)
+        compile_patched(denoiser, cell.mode)
     return begin, report
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+import retom
+from eval.compiling import compile_in_place, overwrites
 from eval.errors import RunError
 from retom import TokenMerger
 from scripts.command_line.nearest import nearest_to
@@ -106,3 +108,18 @@ def clocked(method: TokenMerger, clock: Clock) -> TokenMerger:
     copy = object.__new__(Clocked)
     vars(copy).update(vars(method))
     return copy
+
+
+def compile_patched(module: torch.nn.Module, mode: str, *, fullgraph: bool = False) -> None:
+    """Compile a module that `retom.apply_patch` patched: `compile_in_place`, and its plans outlive CUDA graphs."""
+    compile_in_place(module, mode, fullgraph=fullgraph)
+    if not overwrites(mode):
+        return
+    compiled = module._compiled_call_impl
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        out = compiled(*args, **kwargs)
+        retom.own_plans(module)
+        return out
+
+    module._compiled_call_impl = call

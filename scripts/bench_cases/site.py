@@ -16,7 +16,7 @@ from eval.bench.cells import Cell
 from eval.bench.interleave import Case
 from eval.compiling import compile_in_place
 from eval.sampler import DTYPES
-from scripts.bench_cases.methods import Clock, Contender, clocked
+from scripts.bench_cases.methods import Clock, Contender, clocked, compile_patched
 
 INPUTS = 3  # different activations, in turn, so that no call repeats the one before
 
@@ -100,9 +100,10 @@ def site_case(cell: Cell, contender: Contender, site: OneSite, inputs: list[Tens
         case = Case(contender.name, _turn(_compiled(site, cell), inputs))
         return case, lambda: method.report(site)
     retom.apply_patch(site, clocked(method, clock) if eager else method, backend=contender.backend)
+    compile_patched(site, cell.mode)
     case = Case(
         contender.name,
-        _turn(_compiled(site, cell), inputs),
+        _turn(site, inputs),
         begin=lambda: retom.reset(site),
         period=contender.period,
         planned=clock.take if eager else _unknown,

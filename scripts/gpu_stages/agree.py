@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def agree(order: Order) -> None:
 
     What ended in time is in the file, whatever happens to pytest.
     """
-    files = test_files(order.sizes["tests"], order.sizes["marker"])
+    files = order.sizes["tests"]
     same = {**order.same, "tests": fingerprint(ROOT, [file.partition("::")[0] for file in files])}
     before = StageFile() if order.again else read_stage(order.path).of(same)
     passed = [row for row in before.rows if row["status"] == "ok"]
@@ -50,23 +50,6 @@ def agree(order: Order) -> None:
         return
     if ended not in (0, 1, NO_TESTS) or not rows:
         raise RunError(f"pytest ended with exit status {ended} after {len(rows)} tests; its own words are above")
-
-
-def test_files(asked: Sequence[str], marker: str) -> list[str]:
-    """The files to collect: those named, and of a folder those that name the marker (or on_<marker>, made with it).
-
-    Others may import what a GPU machine lacks.
-    """
-    found = []
-    for name in asked:
-        place = ROOT / name
-        words = (f"mark.{marker}", f"on_{marker}")
-        marked = (path for path in sorted(place.rglob("test_*.py"))
-                  if any(word in path.read_text("utf-8") for word in words))  # fmt: skip
-        found += [path.relative_to(ROOT).as_posix() for path in marked] if place.is_dir() else [name]
-    if not found:
-        raise RunError(f"no test in {', '.join(asked)} is marked {marker}; check agree.tests and agree.marker")
-    return found
 
 
 def read_tally(path: Path) -> list[dict[str, Any]]:

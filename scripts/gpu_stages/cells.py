@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ from omegaconf import OmegaConf
 from eval.bench.cells import Cell, expand
 from eval.bench.stage_file import StageFile, read_stage, stage_facts
 from eval.bench.table import write_bench
-from eval.compiling import graphs_keep_plans
 from eval.errors import RunError
 from scripts.bench_cases.cell import let_go, measure_cell, unmeasured
-from scripts.bench_cases.methods import check_name, contender
+from scripts.bench_cases.methods import check_name
 from scripts.command_line.entry import CONF, say
 from scripts.gpu_stages.order import Order
 
@@ -42,7 +41,6 @@ def bench(order: Order) -> None:
     cells = expand(order.sizes["cells"], order.device)
     for name in (name for cell in cells for name in cell.methods):
         check_name(name, specs)
-    cells, notes = without_lost_plans(cells, specs, order.trusted)
     dtypes = ",".join(sorted({cell.dtype for cell in cells}))
     provenance = {**order.provenance, "device": {**order.provenance["device"], "dtype": dtypes}}
 
@@ -50,7 +48,7 @@ def bench(order: Order) -> None:
         name = order.path.stem.removeprefix("bench_")
         write_bench(Path(order.results), name, rows, provenance, {"gpu": dict(order.sizes)}, stage)
 
-    measure_all(order, list(map(Task, cells)), specs, write, notes)
+    measure_all(order, list(map(Task, cells)), specs, write)
 
 
 def bench_methods() -> dict[str, Any]:
@@ -58,27 +56,7 @@ def bench_methods() -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(CONF / "bench.yaml").bench.methods, resolve=True)
 
 
-def without_lost_plans(cells: Sequence[Cell], specs: Specs, trusted: Sequence[str]) -> tuple[list[Cell], list[str]]:
-    """The cells without methods whose plan CUDA graphs of this torch would overwrite, and a note that says so."""
-    graphs = [cell for cell in cells if cell.mode == "reduce-overhead"]
-    if not graphs or graphs_keep_plans():
-        return list(cells), []
-    names = {name for cell in graphs for name in cell.methods}
-    lost = {name for name in names if contender(name, specs, 0.5, trusted).period > 1}
-    kept = [
-        dataclasses.replace(cell, methods=tuple(name for name in cell.methods if name not in lost))
-        if cell in graphs
-        else cell
-        for cell in cells
-    ]
-    note = (
-        f"{', '.join(sorted(lost))} left out under CUDA graphs: torch {torch.__version__} cannot keep a plan over "
-        "calls there (no cudagraph_trees_generation_cloning), so that only p = 1 runs."
-    )
-    return kept, [note] if lost else []
-
-
-def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write, notes: Iterable[str] = ()) -> None:
+def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write) -> None:
     """Measure what is missing and write all rows after every cell; those not measured are `missing`.
 
     DeviceLostError where the device was lost in a cell, whose rows are then written as failed.
@@ -87,7 +65,7 @@ def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write,
     known = [_kept(task.cell, before, order.given_up) for task in tasks]
 
     def save(running: str | None = None) -> None:
-        write([row for rows in known for row in rows], stage_facts(order.same, running, notes))
+        write([row for rows in known for row in rows], stage_facts(order.same, running))
 
     save()
     spans: list[float] = []

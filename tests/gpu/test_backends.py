@@ -259,7 +259,8 @@ def launches(call, device: str, monkeypatch) -> int:
             names = counted(patch)
             call()
         return len(names)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         call()
         wait(device)
     return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profile.events())

@@ -43,6 +43,49 @@ def test_fullgraph_and_no_recompilation_from_step_to_step(options):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+class Overwriting:
+    """A compiler backend that reuses the memory of what its last call returned, as CUDA graphs do."""
+
+    def __init__(self):
+        self.returned: list[torch.Tensor] = []
+
+    def __call__(self, graph, inputs):
+        def run(*args):
+            for tensor in self.returned:
+                tensor.zero_()
+            out = [x.clone() if isinstance(x, torch.Tensor) else x for x in graph.forward(*args)]
+            self.returned[:] = [x for x in out if isinstance(x, torch.Tensor)]
+            return out
+
+        return run
+
+
+def overwritten(model, text, after):
+    """Denoiser calls of which each takes the memory of the one before."""
+    x, seen = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)), []
+    with torch.no_grad():
+        for step in range(7):
+            seen.append(model(x, torch.tensor(900 - step), encoder_hidden_states=text, return_dict=False)[0].clone())
+            after()
+    return torch.stack(seen)
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "matmul", "destination": "random", "share_plan": True}])
+def test_plans_outlive_the_memory_of_a_cuda_graph(options):
+    torch.compiler.reset()
+    model = UNet2DConditionModel(**TINY).eval()
+    texts = [torch.randn(2, 7, 32) for _ in range(3)]
+    with retom.patched(model, ratio=0.5, window=2, period=3, **options):
+        retom.set_seeds(model, [3, 4])
+        eager = [overwritten(model, text, lambda: None) for text in texts]
+        compiled = torch.compile(model, fullgraph=True, backend=Overwriting())
+        ours = [overwritten(compiled, text, lambda: retom.own_plans(model)) for text in texts]
+        lost = overwritten(compiled, texts[0], lambda: None)
+    for mine, other in zip(ours, eager, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(lost[1], eager[0][1], atol=1e-3)
+
+
 @pytest.mark.slow
 def test_another_resolution_is_another_graph():
     torch.compiler.reset()

@@ -15,12 +15,10 @@ from scripts.bench_cases.methods import contender
 from scripts.command_line.entry import ROOT
 from scripts.gpu_stages import cells as stage_cells
 from scripts.gpu_stages import machine, seconds
-from scripts.gpu_stages.agree import read_tally, test_files
-from scripts.gpu_stages.cells import bench_methods, without_lost_plans
+from scripts.gpu_stages.agree import read_tally
+from scripts.gpu_stages.cells import bench_methods
 from scripts.gpu_stages.order import BENCHES, STAGES, Order, stage_path
 from tests.scripts.gpu_orders import SAME, SITE, composed, order, rows_of, statuses
-
-test_files.__test__ = False  # a function of the stage, whose name pytest would take for a test
 
 
 @pytest.mark.parametrize("kind", ["cuda", "cpu"])
@@ -204,27 +202,6 @@ def test_a_lost_device_ends_the_process_and_names_the_cell(tmp_path: Path, monke
     with pytest.raises(stage_cells.DeviceLostError, match=r"lost in site N=64 .*: an illegal memory access"):
         stage_cells.bench(order(tmp_path))
     assert read_stage(order(tmp_path).path).running.startswith("site N=64")
-
-
-def test_under_graphs_that_lose_plans_only_period_1_is_measured(monkeypatch) -> None:
-    cells = expand(composed()["cuda"]["compiled"]["cells"], "cuda")
-    assert without_lost_plans(cells, bench_methods(), ()) == (cells, [])
-    monkeypatch.setattr(stage_cells, "graphs_keep_plans", lambda: False)
-    kept, (note,) = without_lost_plans(cells, bench_methods(), ())
-    assert {cell.methods for cell in kept if cell.mode == "reduce-overhead"} == {
-        ("none", "retom_p1_triton", "oracle", "tomesd")
-    }
-    assert [cell for cell in kept if cell.mode == "default"] == [cell for cell in cells if cell.mode == "default"]
-    assert note.startswith("retom_p20_triton left out under CUDA graphs: torch ")
-
-
-def test_only_files_that_have_such_tests_are_collected() -> None:
-    files = test_files(["tests"], "gpu")
-    assert "tests/retom/test_triton.py" in files
-    assert "tests/retom/test_plan.py" not in files
-    assert test_files(["tests/retom/test_plan.py::test_a"], "gpu") == ["tests/retom/test_plan.py::test_a"]
-    with pytest.raises(RunError, match="no test in retom is marked gpu"):
-        test_files(["retom"], "gpu")
 
 
 def test_the_last_word_on_a_test_counts(tmp_path: Path) -> None:
