@@ -45,11 +45,23 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
     assert np.abs(first - second).max() > 1  # so that the comparison could fail
 
 
-def test_the_packages_shared_draw_is_kept_from_images_by_single_calls(smallest_row, session) -> None:
-    row = smallest_row("method=tomesd", "sampler.batch_size=2")
+@pytest.mark.parametrize(
+    ("method", "dtype", "size"),
+    [
+        ("tomesd", "float32", 1),
+        ("retom", "float32", 1),
+        ("none", "float32", 2),
+        ("tomesd", "bfloat16", 1),  # all images of a call share one draw of the package
+        ("retom", "bfloat16", 2),  # the batch is part of what names the run
+    ],
+)
+def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
+    smallest_row, session, method: str, dtype: str, size: int
+) -> None:
+    row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2")
     run_job(row, session)
     record = RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
-    assert record["provenance"]["run"]["batch_size"] == 1
+    assert record["provenance"]["run"]["batch_size"] == size
 
 
 def test_what_moves_is_measured_without_the_limit_that_keeps_it_from_moving(smallest_row, session) -> None:
