@@ -19,9 +19,8 @@ from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
 from baselines.reciprocal import reciprocal_labels
-from baselines.single import SingleImageMerger
 from retom.checks import as_tuple, check_choice, check_number
-from retom.method import SiteContext, check_merger
+from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import inverse_norms, num_sources
 
@@ -30,7 +29,7 @@ IMPLEMENTATIONS = ("sklearn", "fastcluster", "reciprocal")
 
 
 @dataclass(frozen=True)
-class ATC(SingleImageMerger):
+class ATC(TokenMerger):
     """Merge the clusters of an agglomerative clustering into their means.
 
     Attributes:

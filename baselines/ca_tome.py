@@ -28,15 +28,14 @@ from torch import Tensor
 
 from baselines.checks import check_integers, check_ratio
 from baselines.matching import first_merged, match, window_destinations
-from baselines.single import SingleImageMerger
 from retom.checks import as_tuple, check_flag, check_number
-from retom.method import SiteContext, check_merger
+from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources
 
 
 @dataclass(frozen=True)
-class CAToMe(SingleImageMerger):
+class CAToMe(TokenMerger):
     """Bipartite merging of what is similar enough, with cached pairs.
 
     Attributes:
@@ -79,6 +78,11 @@ class CAToMe(SingleImageMerger):
     def merges(self) -> bool:
         """Whether a run must merge something."""
         return self.threshold < 1 and self.ratio != 0
+
+    @property
+    def batch_limit(self) -> int | None:
+        """Images of one call up to which an image is a function of its own seed alone; None: any number."""
+        return 1 if self.ratio is None and self.merges else None
 
     def due(self, step: int) -> bool:
         """Whether pairs are found at a step: at those listed, or at all."""

@@ -32,16 +32,15 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from baselines.matching import first_merged, match, truncated
-from baselines.single import SingleImageMerger
 from retom.checks import as_tuple, check_number
-from retom.method import SiteContext, check_merger
+from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources
 from retom.rng import uniform_index
 
 
 @dataclass(frozen=True)
-class IBTM(SingleImageMerger):
+class IBTM(TokenMerger):
     """Bipartite merging into random important tokens.
 
     Attributes:

@@ -21,10 +21,9 @@ from torch import Tensor
 from baselines.checks import check_integers, check_ratio
 from baselines.matching import truncated, whole_windows
 from baselines.selection import SelectionPlan
-from baselines.single import SingleImageMerger
 from baselines.tomesd import bipartite
 from retom.checks import as_tuple, check_number
-from retom.method import SiteContext, check_merger
+from retom.method import SiteContext, TokenMerger, check_merger
 from retom.representative import inverse_norms
 from retom.rng import uniform_index
 
@@ -32,7 +31,7 @@ _LEVELS = 1 << 24
 
 
 @dataclass(frozen=True)
-class SiTo(SingleImageMerger):
+class SiTo(TokenMerger):
     """Prune what is most similar to a base token.
 
     Attributes:

@@ -8,12 +8,11 @@ transformer.
 
 The paper's full text and its SDXL code were not at hand. This follows its abstract and the mechanism, for which the
 released code (Flux alone) is the witness; where the two leave a choice open:
-* A is measured on unit tokens with scale 1,000, as released, which is nearly a hard assignment. The scale
-  multiplies rounding too, and a processor may round a row of a larger batch differently: hence one image a call.
+* A is measured on unit tokens with scale 1,000, as released, which is nearly a hard assignment.
 * The released code numbers tiles and stripes by their count, 64 or 256 for a 64 x 64 grid; here `side` is in tokens,
   so that a coarser grid has fewer tiles of the same size. A side of 8 is 64 tiles at 64 x 64.
-* It takes the first sample's destinations for the whole batch; here every row has its own, and `first_sample_only` does
-  what is released.
+* It takes the first sample's destinations for the whole batch; here every row has its own, `first_sample_only` does
+  what is released (an image then depends on its neighbours, hence `batch_limit`).
 * Two tokens nearest to each other gain the same, up to rounding, whichever is picked: such ties go to the lower index.
 * A token is picked once even where nothing is left to gain (equal tokens); the released code may pick it again.
 * It forms r // tiles destinations per tile; here a region of n tokens keeps n - floor(ratio * n), as in ReToM.
@@ -31,10 +30,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.checks import check_integers
-from baselines.single import SingleImageMerger
 from retom.checks import as_tuple, check_choice, check_flag, check_number
 from retom.dense import DensePlan
-from retom.method import SiteContext, check_merger
+from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.representative import num_sources
 from retom.windows import Region, tile
@@ -45,7 +43,7 @@ _ROUNDING = 1e-6  # of one cosine in float32
 
 
 @dataclass(frozen=True)
-class ToMA(SingleImageMerger):
+class ToMA(TokenMerger):
     """Soft merging into destinations of greedy facility location.
 
     Attributes:
@@ -103,6 +101,11 @@ class ToMA(SingleImageMerger):
     def cycle(self) -> int:
         """Picking destinations costs most, and they are kept longer than A."""
         return self.destination_period
+
+    @property
+    def batch_limit(self) -> int | None:
+        """Images of one call up to which an image is a function of its own seed alone; None: any number."""
+        return 1 if self.first_sample_only and self.ratio > 0 else None
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> DensePlan | MergePlan | None:
         """Plan one site; None below `max_downsample`."""

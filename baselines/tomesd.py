@@ -16,15 +16,14 @@ from torch import Tensor
 
 from baselines.checks import check_integers, check_ratio
 from baselines.matching import truncated, window_destinations
-from baselines.single import SingleImageMerger
 from retom.checks import as_tuple, check_flag
-from retom.method import SiteContext, check_merger
+from retom.method import SiteContext, TokenMerger, check_merger
 from retom.plan import MergePlan
 from retom.windows import check_window
 
 
 @dataclass(frozen=True)
-class ToMeSD(SingleImageMerger):
+class ToMeSD(TokenMerger):
     """Random bipartite merging, measured on the block's input.
 
     Attributes:

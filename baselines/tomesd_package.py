@@ -3,8 +3,7 @@
 The package draws the destinations once per block call, one draw for all rows of the batch, from a generator it forks
 from the global one when patched and never resets. The same image therefore differs with its batch, its neighbours and
 what ran before. Seeding the generator for every pipeline call cures the history, but a draw that several images share
-is a function of one image's seed only when that image is alone: hence `batch_limit` is 1. Without randomness it is 1 as
-well, for the reason of `baselines.single`: the package ranks the pairs of a whole grid.
+is a function of one image's seed only when that image is alone: hence `batch_limit` is 1 while the choice is random.
 Seeding every call with one seed for the whole run would allow any batch, at the price of the same choices in all
 images, which the package never makes.
 """
@@ -64,8 +63,8 @@ class ToMeSDPackage(Adapter):
 
     @property
     def batch_limit(self) -> int | None:
-        """1: the package shares one draw among all images of a call, and ranks the pairs of a whole grid."""
-        return 1 if self.merges else None
+        """1 while destinations are random: the package shares one draw among all images of a call."""
+        return 1 if self.use_rand and self.merges else None
 
     def check_model(self, denoiser: nn.Module) -> None:
         """ValueError for what the package cannot patch, or patches and then computes something else."""

@@ -79,8 +79,8 @@ def _whole(value: Any) -> Any:
 def depends_on_batch(dtype: str) -> bool:
     """Whether images of a sampler's `dtype` depend on how many are generated together.
 
-    float32: no, whatever the method (what amplifies rounding has a `batch_limit` of 1). float16, bfloat16: yes, since
-    their rounding, which changes with the batch, decides near ties of every method that chooses tokens.
+    float32: no, beyond float noise; what merges is generated one image a call. float16, bfloat16: yes, by declaration.
+    Rounding changes with the batch, and decides near ties of every method that chooses tokens.
     """
     return dtype != EXACT
 

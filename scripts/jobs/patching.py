@@ -31,10 +31,15 @@ class Applied:
     batch_limit: int | None = None
 
     def drawing(self, sampler: SamplerConfig) -> SamplerConfig:
-        """The sampler that images are made with: the user's, in batches no larger than the method allows."""
-        if self.batch_limit is None or sampler.batch_size <= self.batch_limit:
+        """The sampler that images are made with: the user's, in batches no larger than the method allows.
+
+        What merges is generated one image a call where images are to be the same in every batch (float32): a denoiser
+        rounds differently in another batch, and rounding decides near ties (docs/methods.md, "Images and batches").
+        """
+        limit = 1 if self.merges and not sampler.images_depend_on_batch else self.batch_limit
+        if limit is None or sampler.batch_size <= limit:
             return sampler
-        return dataclasses.replace(sampler, batch_size=self.batch_limit)
+        return dataclasses.replace(sampler, batch_size=limit)
 
     def check(self, name: str) -> None:
         """RunError when the method should merge and, after at least one pipeline call, has merged nothing anywhere."""

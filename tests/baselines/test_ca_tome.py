@@ -72,7 +72,7 @@ def test_a_fixed_ratio_averages_above_the_threshold_and_only_answers_below():
         torch.testing.assert_close(plan.unmerge(plan.merge(x))[image], expected)
 
 
-def test_a_fixed_ratio_keeps_images_apart():
+def test_a_fixed_ratio_keeps_images_apart_and_a_counted_one_says_it_does_not():
     x = tokens(3, (8, 8))
     method = CAToMe(threshold=0.2, ratio=0.5)
     together = method.plan(x, (8, 8), context((1, 2, 3)))
@@ -81,6 +81,8 @@ def test_a_fixed_ratio_keeps_images_apart():
         plan = method.plan(x[images], (8, 8), context(seeds))
         assert torch.equal(plan.assign, together.assign[images])
         assert torch.equal(plan.weight, together.weight[images])
+    assert method.batch_limit is None
+    assert CAToMe().batch_limit == 1
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ def test_the_first_samples_destinations_serve_all_when_asked_as_released():
     assert not torch.equal(own.dst_index[0], own.dst_index[1])
     merge = plan.blocks[0][0]
     assert not torch.equal(merge[0], merge[1])  # weights are every row's own
+    assert (method.batch_limit, ToMA().batch_limit) == (1, None)
 
 
 def test_destinations_and_weights_are_kept_on_periods_of_their_own():

@@ -68,14 +68,14 @@ def test_choices_are_not_the_stream_of_the_noise(packaged):
     assert generator.initial_seed() != 1
 
 
-def test_batch_limit_is_one_image(packaged):
+def test_batch_limit_is_one_image_while_choices_are_random(packaged):
     pipe, method = packaged
     assert method.batch_limit == 1
     alone = seeded(pipe, method, 2)
     method.set_seeds(pipe, [1, 2])
     together = draw(pipe, [1, 2])
     assert (together[1:] - alone).abs().max() > 1e-4  # why there is a limit
-    assert ToMeSDPackage(use_rand=False).batch_limit == 1
+    assert ToMeSDPackage(use_rand=False).batch_limit is None
     assert ToMeSDPackage(ratio=0.0).batch_limit is None
 
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import scripts.independence
+from eval.errors import RunError
 from eval.records import RunFolder
 from scripts.command_line.entry import CONF
+from scripts.independence import independence
 from scripts.jobs.job import run_job
-from tests.scripts.conftest import trusting
+from tests.scripts.conftest import SMALLEST, trusting
 
 METHODS = sorted((CONF / "method").glob("*.yaml"))
 
@@ -42,8 +45,37 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
     assert np.abs(first - second).max() > 1  # so that the comparison could fail
 
 
-def test_the_packages_shared_draw_is_kept_from_images_by_single_calls(smallest_row, session) -> None:
-    row = smallest_row("method=tomesd", "sampler.batch_size=2")
+@pytest.mark.parametrize(
+    ("method", "dtype", "size"),
+    [
+        ("tomesd", "float32", 1),
+        ("retom", "float32", 1),
+        ("none", "float32", 2),
+        ("tomesd", "bfloat16", 1),  # all images of a call share one draw of the package
+        ("retom", "bfloat16", 2),  # the batch is part of what names the run
+    ],
+)
+def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
+    smallest_row, session, method: str, dtype: str, size: int
+) -> None:
+    row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2")
     run_job(row, session)
     record = RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
-    assert record["provenance"]["run"]["batch_size"] == 1
+    assert record["provenance"]["run"]["batch_size"] == size
+
+
+def test_what_moves_is_measured_without_the_limit_that_keeps_it_from_moving(smallest_row, session) -> None:
+    options = ("prompts.classes=3", "sampler.batch_size=3")
+    still, moved = (independence(smallest_row(f"method={name}", *options), session) for name in ("none", "tomesd"))
+    assert (still.images, still.beyond) == (3, 0)
+    assert moved.moved >= 1
+    assert moved.largest > 100 * still.largest  # all images of a call share one draw of the package
+    with pytest.raises(RunError, match=r"set sampler\.batch_size to 2 or more"):
+        independence(smallest_row("method=none", "sampler.batch_size=1"), session)
+
+
+def test_the_command_prints_one_line_for_each_row(command, capsys) -> None:
+    assert command(scripts.independence, "--multirun", *SMALLEST, "timing=off", "method=none,retom") == 0
+    head, *lines = capsys.readouterr().out.strip().splitlines()
+    assert head.startswith("tiny_random, float32, 2 steps, ")
+    assert [line.split(" | ")[0] for line in lines[1:]] == ["| method", "| ---", "| none", "| retom"]

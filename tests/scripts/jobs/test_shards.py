@@ -10,7 +10,7 @@ from scripts.jobs.job import run_job
 from scripts.jobs.row import Row
 from tests.scripts.conftest import SmallMemory
 
-CUT = ("method=retom_random", "prompts.classes=3", "sampler.batch_size=2", "shard.count=2")
+CUT = ("method=none", "prompts.classes=3", "sampler.batch_size=2", "shard.count=2")
 
 
 def folder_of(row: Row) -> RunFolder:
@@ -100,7 +100,7 @@ def test_a_missing_shard_is_told_by_the_closing_job_and_mended_by_that_shard(sma
 
 
 def test_what_a_shard_failed_of_stands_in_the_record_and_is_not_written_over(smallest_row, session) -> None:
-    cut = (*CUT, "method.window=1")
+    cut = ("method=retom", *CUT[1:], "method.window=1")
     with pytest.raises(RunError, match="merged nothing"):
         run_job(smallest_row(*cut, "prompts.classes=6", "shard.index=0"), session)
     close = smallest_row(*cut, "prompts.classes=6", "shard.index=close")
