@@ -31,8 +31,8 @@ def agree(order: Order) -> None:
     passed = [row for row in before.rows if row["status"] == "ok"]
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as lines:
         found = Path(lines.name)
-        command = [sys.executable, "-m", "pytest", "-p", tally.__name__, "-p", "no:cacheprovider", "-W", "default", "-m",
-                   order.sizes["marker"], "--continue-on-collection-errors", *files]  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-p", tally.__name__, "-p", "no:cacheprovider", "-W", "default",
+                   "-m", order.sizes["marker"], "--continue-on-collection-errors", *files]  # fmt: skip
         environment = {**os.environ, **order.sizes["environment"], "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                        tally.FILE: str(found), tally.PASSED: json.dumps([row["title"] for row in passed])}  # fmt: skip
         ended: int | str = "the time was up"
