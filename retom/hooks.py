@@ -184,7 +184,8 @@ class Arguments:
 
     def named(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         """All arguments of a call by their names."""
-        return {**dict(zip(self.places, args, strict=False)), **kwargs}
+        given = {name: args[place] for name, place in self.places.items() if place < len(args)}
+        return {**given, **kwargs}
 
 
 class PlanHook(ModelHook):
