@@ -113,7 +113,7 @@ def _torchscript_inception(path: Path) -> torch.nn.Module:
             # TorchScript is code as well as weights, but the published file exists in no other form; its hash was
             # checked. Loading elsewhere than on the CPU is left to .to(device).
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="`torch.jit.load` is", category=FutureWarning)
+                warnings.filterwarnings("ignore", message="`torch.jit.load` is")
                 self.base = torch.jit.load(path, map_location="cpu").eval()
             self.layers = self.base.layers
             self.resize_inside = False

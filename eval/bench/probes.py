@@ -36,7 +36,7 @@ def peak_bytes(call: Callable[[], object], device: str) -> int:
     with torch.no_grad():
         if device != "cpu":
             return _cuda_peak(call, device)
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as traced:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as traced:
             call()
     events = traced.profiler.kineto_results.events()
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
@@ -60,7 +60,7 @@ def kernel_launches(call: Callable[[], object], device: str) -> int | None:
     """CUDA kernels (or whole CUDA graphs) that `call` launches; None on the CPU."""
     if device == "cpu":
         return None
-    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as traced:
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True) as traced:
         call()
         torch.cuda.synchronize(device)
     return sum(event.count for event in traced.key_averages() if event.key in LAUNCHES)

@@ -12,8 +12,14 @@ TOO_MANY = """
 import torch
 from eval import compiling
 
+
+class Layer(torch.nn.Linear):  # torch 2.11 compiles none of torch's own layers by itself
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
 compiling.GRAPHS = 3
-shared = torch.nn.Linear(2, 2)
+shared = Layer(2, 2)
 compiling.compile_in_place(shared, "default")
 shared.compile(backend="eager", dynamic=False)
 for rows in range(2, 9):

@@ -29,7 +29,8 @@ class Net(torch.nn.Module):
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "inception-2015-12-05.pt"
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.jit.script is deprecated; the published file is one
+        # The published file is one of torch.jit.script. It is deprecated, by a FutureWarning or a DeprecationWarning.
+        warnings.filterwarnings("ignore", r".*torch\.jit\.script")
         torch.manual_seed(0)
         torch.jit.script(Net()).save(path)
     return CleanFidNetwork("clean", WeightFile(path.name, "http://x", file_sha256(path), path=str(path)))

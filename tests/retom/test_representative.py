@@ -34,7 +34,7 @@ def test_half_precision_is_measured_in_float32_strip_by_strip(dtype):
     x = torch.randn(2, 4096, 320, generator=torch.Generator().manual_seed(0)).to(dtype)  # five strips
     assert torch.equal(inverse_norms(x), inverse_norms(x.float()))
     (region,) = tile(grid, 4)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as traced:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as traced:
         half = mean_similarity(x, inverse_norms(x), region, grid)
     torch.testing.assert_close(half, mean_similarity(x.float(), inverse_norms(x), region, grid), rtol=1e-5, atol=1e-6)
     whole = 4 * x.numel()
