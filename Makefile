@@ -22,6 +22,14 @@ $(BIN)/python -m scripts.report experiment=$(2) $(ARGS) || status=$$?; \
 exit $$status
 endef
 
+# The tests that touch other packages most, in the environment of constraints-$(1).txt.
+define test_versions
+.venv-$(1)/bin/python -m pytest -n 2 -m 'not slow and not slurm and not faults' tests/retom tests/baselines \
+  tests/eval/test_features.py tests/eval/test_clip_score.py tests/eval/test_metrics.py \
+  tests/scripts/jobs/test_job.py::test_a_row_leaves_config_manifest_images_and_record \
+  'tests/scripts/test_command_line.py::test_every_experiment_runs_on_the_tiny_model[table2-tables1]'
+endef
+
 # Figure 3 and staleness, which the report shows: one image, and one for each class.
 define LOOK_INSIDE
 $(BIN)/python -m scripts.figure3 experiment=smoke $(ARGS) || status=$$?; \
@@ -32,9 +40,9 @@ endef
 REAL := '[table1,table2]'
 
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
-smoke test test-slow test-slurm: export OMP_NUM_THREADS ?= 1
+smoke test test-slow test-slurm test-oldest test-torch211: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-slow test-slurm faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
+.PHONY: help install smoke test test-slow test-slurm test-oldest test-torch211 faults lint format table1 table2 tables report claims verify check-results bench train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +56,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
 	touch $@
 
+# torch and torchvision belong together, so they are installed by one command in a fresh environment.
+.venv-%/.installed: pyproject.toml constraints-%.txt
+	rm -rf .venv-$*
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-$*.txt -e '.[bench,dev]'
+	touch $@
+
 smoke: $(STAMP) ## every row of both tables at 64 px on the trained tiny model; results/smoke/
 	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
@@ -59,6 +74,12 @@ test-slow: $(STAMP) ## the tests marked slow: simulated coverage, whole commands
 
 test-slurm: $(STAMP) ## sweeps on a Slurm of one node that the test starts here (apt-get install slurm-wlm munge; as root)
 	$(BIN)/python -m pytest -m slurm
+
+test-oldest: .venv-oldest/.installed ## methods, networks, metrics and a row with the lowest versions of pyproject.toml
+	$(call test_versions,oldest)
+
+test-torch211: .venv-torch211/.installed ## the same with torch 2.11, triton 3.6, transformers 5.17
+	$(call test_versions,torch211)
 
 # The figures are written even when a trial was lost: they say so.
 faults: $(STAMP) ## kill, fill and corrupt real runs and compare what they recover to; figures in docs/reliability.md
@@ -106,5 +127,5 @@ bench: $(STAMP) ## time the methods side by side: results/bench_cpu.csv and .md 
 train-tiny: $(STAMP) ## train the tiny model on the pictures of ARGS=data=FOLDER (hours on a CPU); results/training/
 	@$(BIN)/python -m scripts.train_tiny $(ARGS)
 
-clean-venv: ## remove .venv (the next command makes it again)
-	rm -rf .venv
+clean-venv: ## remove .venv and those of other versions (the next command makes them again)
+	rm -rf .venv .venv-oldest .venv-torch211

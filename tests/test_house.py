@@ -1,9 +1,12 @@
 """The rules of the house: which folder may import which, how long files and functions may be, which names are out."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("retom", "baselines", "eval", "training", "scripts", "hydra_plugins")
@@ -107,17 +110,35 @@ def test_the_wheel_holds_the_library_alone() -> None:
     assert required == {"torch", "diffusers"}
 
 
-def test_every_package_is_pinned() -> None:
-    import re
+@pytest.mark.parametrize("path", sorted(ROOT.glob("constraints*.txt")), ids=lambda path: path.stem)
+def test_every_package_is_pinned_within_its_range(path: Path) -> None:
+    pinned = pins(path)
+    for requirement in requirements("bench", "dev"):
+        assert pinned[normal(requirement.name)] in requirement.specifier, requirement
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    """Of every package asked for by name, `make test-oldest` installs the lowest version that is admitted."""
+    pinned = pins(ROOT / "constraints-oldest.txt")
+    for requirement in requirements("bench", "cluster", "search", "trackers", "dev"):
+        (lowest,) = (bound.version for bound in requirement.specifier if bound.operator == ">=")
+        assert pinned[normal(requirement.name)] == Version(lowest), requirement
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """What pyproject.toml asks for, with these extras."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
-    wanted += project["optional-dependencies"]["dev"]
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pinned = {normal(line.split("==")[0]) for line in lines if line and not line.startswith("#")}
-    assert {normal(re.split(r"[<>=!]", requirement)[0]) for requirement in wanted} <= pinned
-    assert not [line for line in lines if not line.startswith("#") and not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+    lines = [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return [Requirement(line) for line in [*project["dependencies"], *lines]]
+
+
+def pins(path: Path) -> dict[str, Version]:
+    """The versions of a file of constraints, which holds nothing but exact ones."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    matches = [re.fullmatch(r"([\w.-]+)==([\w.]+)", line) for line in lines]
+    return {normal(match[1]): Version(match[2]) for match in matches}
 
 
 def normal(name: str) -> str:
