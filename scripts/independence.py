@@ -1,7 +1,8 @@
 """How far images move with the batch they are generated in: `python -m scripts.independence model=tiny method=toma`.
 
 The images of each row of the command line are generated one a call and in batches of `sampler.batch_size`, and compared
-one by one. A method's `batch_limit` is ignored: the command measures why it has one. docs/methods.md has the results.
+one by one. In float32, scored rows that merge are generated one image a call; the command ignores that, to measure
+why. docs/methods.md has the results.
 """
 
 import dataclasses

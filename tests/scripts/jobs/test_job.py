@@ -107,17 +107,6 @@ def test_a_row_of_other_prompts_is_not_compared(smallest_row, session) -> None:
     assert folder_of(row).read_record()["against"] == {}
 
 
-def test_in_float16_a_row_is_compared_with_one_of_the_same_batch_size_alone(smallest_row, session) -> None:
-    half = ("sampler.dtype=float16", "sampler.batch_size=2")
-    run_job(smallest_row("method=none", *half, "sampler.batch_size=1"), session)
-    rows = smallest_row("method=none", *half), smallest_row("method=retom", *half)
-    run_job(rows[1], session)
-    assert folder_of(rows[1]).read_record()["against"] == {}
-    for row in rows:
-        run_job(row, session)
-    assert list(folder_of(rows[1]).read_record()["against"]) == ["none"]
-
-
 def test_a_method_that_merges_nothing_fails_and_says_so_in_the_record(smallest_row, session) -> None:
     row = smallest_row("method=retom", "method.window=1")
     with pytest.raises(RunError, match="merged nothing at any of its 16 sites"):
@@ -190,22 +179,6 @@ def test_pictures_of_a_finished_run_are_mended(smallest_row, session, caplog) ->
     mended = folder_of(row).read_record()
     assert (mended["metrics"], mended["timing"]) == (record["metrics"], record["timing"])
     assert run_job(row, session) == "already finished"
-
-
-def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smallest_row, session) -> None:
-    options = ("method=retom", "sampler.dtype=float16", "prompts.images_per_class=2")
-    row, alone = (smallest_row(*options, f"sampler.batch_size={size}") for size in (4, 1))
-    for one in (row, alone):
-        run_job(one, session)
-    whole = pictures(row)
-    assert whole != pictures(alone)  # so that the comparisons below could fail
-    for record_too in (False, True):
-        for name in list(whole)[1:3]:
-            (folder_of(row).images / name).unlink()
-        if record_too:
-            (folder_of(row).path / "record.json").unlink()
-        assert run_job(row, session) == "done"
-        assert pictures(row) == whole
 
 
 def test_cuda_asked_for_and_absent_is_said_before_anything_is_written(smallest_row, session, tmp_path: Path) -> None:

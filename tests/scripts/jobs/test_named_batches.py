@@ -1,0 +1,40 @@
+"""Rows whose images depend on the batch: what is compared with them, and how their gaps are filled."""
+
+from eval.records import RunFolder
+from scripts.jobs.job import run_job
+from scripts.jobs.row import Row
+
+
+def folder_of(row: Row) -> RunFolder:
+    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+
+
+def pictures(row: Row) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
+
+
+def test_in_float16_a_row_is_compared_with_one_of_the_same_batch_size_alone(smallest_row, session) -> None:
+    half = ("sampler.dtype=float16", "sampler.batch_size=2")
+    run_job(smallest_row("method=none", *half, "sampler.batch_size=1"), session)
+    rows = smallest_row("method=none", *half), smallest_row("method=retom", *half)
+    run_job(rows[1], session)
+    assert folder_of(rows[1]).read_record()["against"] == {}
+    for row in rows:
+        run_job(row, session)
+    assert list(folder_of(rows[1]).read_record()["against"]) == ["none"]
+
+
+def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smallest_row, session) -> None:
+    options = ("method=retom", "sampler.dtype=float16", "prompts.images_per_class=2")
+    row, alone = (smallest_row(*options, f"sampler.batch_size={size}") for size in (4, 1))
+    for one in (row, alone):
+        run_job(one, session)
+    whole = pictures(row)
+    assert whole != pictures(alone)  # so that the comparisons below could fail
+    for record_too in (False, True):
+        for name in list(whole)[1:3]:
+            (folder_of(row).images / name).unlink()
+        if record_too:
+            (folder_of(row).path / "record.json").unlink()
+        assert run_job(row, session) == "done"
+        assert pictures(row) == whole
