@@ -1,4 +1,4 @@
-"""A row in half precision, whose images depend on how many are generated together: its batch belongs to the run."""
+"""Rows whose images depend on the batch: what is compared with them, and how their gaps are filled."""
 
 from eval.records import RunFolder
 from scripts.jobs.job import run_job
@@ -9,7 +9,7 @@ def folder_of(row: Row) -> RunFolder:
     return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
-def images(row: Row) -> dict[str, bytes]:
+def pictures(row: Row) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
 
 
@@ -29,12 +29,12 @@ def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smal
     row, alone = (smallest_row(*options, f"sampler.batch_size={size}") for size in (4, 1))
     for one in (row, alone):
         run_job(one, session)
-    whole = images(row)
-    assert whole != images(alone)  # so that the comparisons below could fail
+    whole = pictures(row)
+    assert whole != pictures(alone)  # so that the comparisons below could fail
     for record_too in (False, True):
         for name in list(whole)[1:3]:
             (folder_of(row).images / name).unlink()
         if record_too:
             (folder_of(row).path / "record.json").unlink()
         assert run_job(row, session) == "done"
-        assert images(row) == whole
+        assert pictures(row) == whole
