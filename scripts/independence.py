@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from eval.devices import check_device
 from eval.errors import RunError
 from eval.generate import batches, sample
 from eval.images import to_uint8
 from eval.provenance import device_name
-from eval.sampler import check_device
 from scripts.command_line.entry import work_on_each
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row, read_row

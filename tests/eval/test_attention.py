@@ -44,7 +44,7 @@ def test_a_denoiser_runs_what_it_is_set_to_whatever_the_method_multiplies(tiny_p
     assert found == [f"{'naive' if naive else 'flash'} d={size}" for size in sizes(tiny_pipe)]
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_one_denoiser_call_of_a_generation_is_enough(tiny_pipe, compiled):
     calls = []
     if compiled:

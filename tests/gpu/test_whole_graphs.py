@@ -23,7 +23,8 @@ WAYS = [
 
 def runs() -> list:
     """On the CPU dynamo traces with a backend that runs graphs as they are, and gather stands for Triton."""
-    return [*((HERE, "default", "gather", options) for _, _, options in WAYS),
+    here = (pytest.param(HERE, "default", "gather", options, marks=pytest.mark.slow) for _, _, options in WAYS)
+    return [*here,
             *(pytest.param("cuda", *way, marks=ON_GPU) for way in WAYS)]  # fmt: skip
 
 

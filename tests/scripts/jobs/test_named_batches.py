@@ -1,8 +1,12 @@
 """Rows whose images depend on the batch: what is compared with them, and how their gaps are filled."""
 
+import pytest
+
 from eval.records import RunFolder
 from scripts.jobs.job import run_job
 from scripts.jobs.row import Row
+
+pytestmark = pytest.mark.slow  # half precision is slow on a CPU
 
 
 def folder_of(row: Row) -> RunFolder:
