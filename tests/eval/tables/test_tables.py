@@ -106,7 +106,7 @@ def test_a_batch_that_images_depend_on_is_named_and_not_mixed(tmp_path: Path) ->
 def test_numbers_keep_full_precision(tmp_path: Path) -> None:
     record = make_record("retom", fid=35.1 + math.pi * 1e-9, **SHIPPED)
     csv, _ = write_table(build_table(make_spec(), [record]), tmp_path)
-    frame = pandas.read_csv(io.StringIO(csv.read_text()))
+    frame = pandas.read_csv(io.StringIO(csv.read_text()), float_precision="round_trip")
     row = frame[frame.model == "ReToM (Ours)"].iloc[0]
     assert row.fid == 35.1 + math.pi * 1e-9
     assert row.fid_minus_none == record["metrics"]["fid"]["differences"]["none"]["value"]
