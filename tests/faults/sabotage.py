@@ -57,8 +57,9 @@ def slow_images(seconds: float, ballast: str | None = None) -> None:
     def halting(self: Path, data: bytes) -> int:
         if ".png." not in self.name:
             return write(self, data)
-        with self.open("wb", buffering=0) as file:
+        with self.open("wb") as file:  # buffered, as Path.write_bytes: a write that is cut short is an error
             file.write(data[: len(data) // 2])
+            file.flush()
             time.sleep(seconds)
             if ballast is not None and not Path(ballast).exists():
                 fill_disk(Path(ballast))
