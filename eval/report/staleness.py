@@ -45,7 +45,8 @@ def write_staleness(found: Staleness, folder: Path) -> tuple[Path, Path]:
 def read_staleness(path: Path) -> Staleness:
     """The measurement whose words are at `path`. RunError: a file is absent, damaged, or they are of different runs."""
     with reading_study(Path(path), ".csv", "measurement", "staleness") as (words, content):
-        table = pandas.read_csv(io.BytesIO(content), dtype=COLUMNS, float_precision="round_trip")
+        # As text first: older versions of pandas round the numbers that they parse themselves.
+        table = pandas.read_csv(io.BytesIO(content), dtype=str).astype(COLUMNS)
         if list(table.columns) != list(COLUMNS) or not len(table) or not set(table["layer_type"]) <= set(LAYER_TYPES):
             raise ValueError("its table has other columns or no line")
         if not isinstance(words["name"], str):
