@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,25 +59,29 @@ def bare(pipe: ReadyImages) -> float:
     return time.perf_counter() - began
 
 
-def ratios(image: np.ndarray, folder: Path) -> list[float]:
+def ratios(image: np.ndarray, folder: Path) -> Iterator[float]:
     """Seconds of `generate` to those of its pipeline calls alone, once a round."""
     pipe, sampler = ReadyImages(image), SamplerConfig(batch_size=BATCH, height=SIDE, width=SIDE)
-    found = []
     for number in range(ROUNDS):
         alone = bare(pipe)
         began = time.perf_counter()
         report = generate(pipe, ITEMS, folder / str(number), sampler)
-        found.append((time.perf_counter() - began) / alone)
+        ratio = (time.perf_counter() - began) / alone
         assert len(report.made) == len(ITEMS)
-    return found
+        yield ratio
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", [photograph, white_noise])
 def test_the_device_does_not_wait_for_files(image, tmp_path) -> None:
-    found = ratios(image(), tmp_path)
-    print(f"{image.__name__}: {found}, line {LINE}, load average {os.getloadavg()[0]:.1f}")
-    assert min(found) <= BOUND, f"{found}, load average {os.getloadavg()[0]:.1f}"
+    found = []
+    for ratio in ratios(image(), tmp_path):
+        found.append(ratio)
+        if ratio <= BOUND:  # one round that nobody disturbs is enough
+            break
+    said = f"{image.__name__}: {found}, line {LINE}, load average {os.getloadavg()[0]:.1f}"
+    print(said)
+    assert min(found) <= BOUND, said
 
 
 def test_the_next_batch_does_not_wait_for_the_files_of_the_last(tmp_path, monkeypatch) -> None:
@@ -99,5 +104,5 @@ def test_the_next_batch_does_not_wait_for_the_files_of_the_last(tmp_path, monkey
 if __name__ == "__main__":
     for kind in (photograph, white_noise):
         with tempfile.TemporaryDirectory(dir=".") as place:
-            measured = ratios(kind(), Path(place))
+            measured = list(ratios(kind(), Path(place)))
         print(f"{kind.__name__}: median {statistics.median(measured):.4f} of {[round(value, 4) for value in measured]}")

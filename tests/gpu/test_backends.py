@@ -12,7 +12,8 @@ import retom
 from baselines.toma import ToMA
 from retom import DensePlan, MergePlan
 from tests.baselines.drawing import context
-from tests.gpu.devices import HERE, INTERPRETED, everywhere, on_every_backend, on_triton, wait
+from tests.gpu.devices import HERE, INTERPRETED, everywhere, on_every_backend, on_triton
+from tests.gpu.launches import launches
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SEEDS = (3, 2**40 + 7, -5)
@@ -246,21 +247,3 @@ def test_a_site_costs_as_many_launches_as_promised(device, window, planning, mon
     assert launches(plan, device, monkeypatch) == planning
     assert launches(lambda: made.merge(x), device, monkeypatch) == 1
     assert launches(lambda: made.unmerge(made.merge(x)), device, monkeypatch) == 2
-
-
-def launches(call, device: str, monkeypatch) -> int:
-    """Kernels that `call` launches: from the profiler on a GPU, by the interpreter's calls on the CPU."""
-    call()
-    wait(device)
-    if device == HERE:
-        from tests.retom.interpreted_triton import counted
-
-        with monkeypatch.context() as patch:
-            names = counted(patch)
-            call()
-        return len(names)
-    activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
-        call()
-        wait(device)
-    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profile.events())

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import retom
-from retom.backends.triton import launch
 
 DESTINATIONS = ("representative", "least", "random")
 SOURCES = ("average", "destination")
@@ -127,73 +126,6 @@ def test_strided_input_is_read_in_place(layout, monkeypatch):
     assert torch.equal(plan.order, plain.order)
     torch.testing.assert_close(plan.merge(strided), expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(plan.unmerge(merged), plain.unmerge(merged))
-
-
-def test_images_are_independent_and_repeats_equal():
-    x = tokens((8, 8), 12, batch=3)
-    _, together = both(x, (8, 8), window=4, destination="random")
-    _, again = both(x, (8, 8), window=4, destination="random")
-    assert torch.equal(together.merge(x), again.merge(x))
-    for image in range(3):
-        one = slice(image, image + 1)
-        _, alone = both(x[one], (8, 8), window=4, destination="random", seeds=SEEDS[one])
-        assert torch.equal(alone.assign, together.assign[one])
-        assert torch.equal(alone.merge(x[one]), together.merge(x)[one])
-
-
-def test_plans_of_other_methods():
-    """Clusters of any size, one of them longer than a tile, as means and with weights of their own."""
-    x = tokens((9, 8), 20)
-    assign = torch.randint(1, 12, (2, 72), generator=torch.Generator().manual_seed(1))
-    assign[:, :50], assign[:, 50:62] = 0, torch.arange(12)
-    dst_index = torch.stack([torch.stack([(row == slot).nonzero()[0, 0] for slot in range(12)]) for row in assign])
-    for weight in (None, torch.rand(2, 72, generator=torch.Generator().manual_seed(2))):
-        plan = retom.MergePlan.from_clusters(assign, weight, dst_index)
-        assert_same_rows(plan.on("triton"), plan, x)
-    assert_same_rows(plan.on("triton").on("matmul"), plan, x)
-
-
-class Counted:
-    """A kernel that notes its name at every launch."""
-
-    def __init__(self, kernel, name, launched):
-        self.kernel, self.name, self.launched = kernel, name, launched
-
-    def __getitem__(self, grid):
-        self.launched.append(self.name)
-        return self.kernel[grid]
-
-
-def counted(monkeypatch) -> list[str]:
-    """The list that the names of kernels are added to as they are launched from now on."""
-    names: list[str] = []
-    for module in (launch.planning, launch.large, launch.rows):
-        for name in ("plan_windows", "score_windows", "rank_windows", "merge_rows", "unmerge_rows"):
-            if name in vars(module):
-                monkeypatch.setattr(module, name, Counted(getattr(module, name), name, names))
-    return names
-
-
-@pytest.fixture
-def launched(monkeypatch):
-    return counted(monkeypatch)
-
-
-@pytest.mark.parametrize(
-    ("grid", "window", "planning"),
-    [
-        ((5, 7), 2, ["plan_windows"]),
-        ((18, 14), 16, ["plan_windows"]),
-        ((17, 20), 17, ["score_windows", "rank_windows"]),
-    ],
-)
-def test_launches_of_a_site(launched, grid, window, planning):
-    x = tokens(grid, 8, batch=1)
-    plan = retom.merge_plan(x, grid, window=window, ratio=0.5, source="destination", backend="triton")
-    assert launched == planning
-    plan = retom.MergePlan(*plan.parts())
-    plan.unmerge(plan.merge(x))
-    assert launched == [*planning, "merge_rows", "unmerge_rows"]
 
 
 def test_what_kernels_cannot_take_is_refused():

@@ -29,6 +29,7 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
         row = smallest_row(
             f"method={method.stem}",
             trusting(method),
+            "metrics=none",
             *given,
             "prompts.classes=3",
             f"sampler.batch_size={size}",
@@ -58,7 +59,7 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
 def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
     smallest_row, session, method: str, dtype: str, size: int
 ) -> None:
-    row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2")
+    row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2", "metrics=none")
     run_job(row, session)
     record = RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
     assert record["provenance"]["run"]["batch_size"] == size

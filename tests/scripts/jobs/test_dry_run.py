@@ -85,7 +85,7 @@ def test_the_batch_size_that_fits_is_found(smallest_row, session, tmp_path: Path
 
 
 def test_a_batch_that_images_depend_on_and_that_does_not_fit_is_missing(smallest_row, session, tmp_path: Path) -> None:
-    row = smallest_row("method=none", *FOUR, "sampler.dtype=float16")
+    row = smallest_row("method=none", *FOUR, "sampler.dtype=bfloat16")
     with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=2):
         found = forecast(row, session, tmp_path / "cache")
     (sentence,) = found.missing

@@ -17,8 +17,8 @@ def pictures(row: Row) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
 
 
-def test_in_float16_a_row_is_compared_with_one_of_the_same_batch_size_alone(smallest_row, session) -> None:
-    half = ("sampler.dtype=float16", "sampler.batch_size=2")
+def test_in_bfloat16_a_row_is_compared_with_one_of_the_same_batch_size_alone(smallest_row, session) -> None:
+    half = ("sampler.dtype=bfloat16", "sampler.batch_size=2")
     run_job(smallest_row("method=none", *half, "sampler.batch_size=1"), session)
     rows = smallest_row("method=none", *half), smallest_row("method=retom", *half)
     run_job(rows[1], session)
@@ -29,7 +29,7 @@ def test_in_float16_a_row_is_compared_with_one_of_the_same_batch_size_alone(smal
 
 
 def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smallest_row, session) -> None:
-    options = ("method=retom", "sampler.dtype=float16", "prompts.images_per_class=2")
+    options = ("method=retom", "sampler.dtype=bfloat16", "prompts.images_per_class=2")
     row, alone = (smallest_row(*options, f"sampler.batch_size={size}") for size in (4, 1))
     for one in (row, alone):
         run_job(one, session)

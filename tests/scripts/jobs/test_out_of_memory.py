@@ -42,10 +42,10 @@ def test_smaller_batches_make_the_same_images_and_are_recorded(smallest_row, ses
 
 
 def test_a_batch_that_images_depend_on_is_refused_and_not_made_smaller(smallest_row, session) -> None:
-    row = smallest_row("method=retom", *FOUR, "sampler.dtype=float16")
+    row = smallest_row("method=retom", *FOUR, "sampler.dtype=bfloat16")
     with (
         SmallMemory(session.pipeline(row.model, row.sampler).unet, images=2),
-        pytest.raises(RunError, match=r"4 images per .* float16 images depend .* again with sampler.batch_size=2"),
+        pytest.raises(RunError, match=r"4 images per .* bfloat16 images depend .* again with sampler.batch_size=2"),
     ):
         run_job(row, session)
     assert folder_of(row).read_record()["status"] == "failed"
@@ -53,7 +53,7 @@ def test_a_batch_that_images_depend_on_is_refused_and_not_made_smaller(smallest_
 
 
 def test_a_method_of_one_image_a_call_keeps_to_its_batch_in_every_dtype(smallest_row, session) -> None:
-    row = smallest_row("method=tomesd", *FOUR, "sampler.dtype=float16")
+    row = smallest_row("method=tomesd", *FOUR, "sampler.dtype=bfloat16")
     with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
         assert run_job(row, session) == "done"
     assert folder_of(row).read_record()["provenance"]["run"]["batch_size_drawn"] == 1

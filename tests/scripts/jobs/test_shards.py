@@ -59,7 +59,7 @@ def test_a_smaller_batch_of_a_shard_is_recorded(smallest_row, session, caplog) -
     assert [shard["batch_size_drawn"] for shard in run["shards"]] == [1, 2]
 
 
-@pytest.mark.parametrize(("dtype", "depends"), [("float32", False), ("float16", True)])
+@pytest.mark.parametrize(("dtype", "depends"), [("float32", False), ("bfloat16", True)])
 def test_parts_of_another_batch_size_are_of_another_run_where_images_depend_on_it(
     smallest_row, session, dtype: str, depends: bool
 ) -> None:
