@@ -5,13 +5,13 @@ only for callers that ask for it. The operators are traced on the host, without 
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd import DeviceType
 
 NAIVE = "naive"
 _SDPA = re.compile(r"aten::_scaled_dot_product_(\w+)")
@@ -45,19 +45,21 @@ def attention_kernels(call: Callable[[], object], device: str, *, cuda_kernels: 
             all that is seen of a CUDA graph, without head sizes.
     """
     named = cuda_kernels and device != "cpu"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if named else [])]
-    # acc_events: without it torch 2.11 warns of events that are lost between cycles, of which there is one
-    with torch.no_grad(), profile(activities=activities, record_shapes=True, acc_events=True) as traced:
+    # The raw events: torch.profiler makes Python objects of all of them, which takes longer than the call.
+    recorder = torch.autograd.profiler.profile(
+        use_device="cuda" if named else None, record_shapes=True, use_kineto=True
+    )
+    with torch.no_grad(), recorder as traced:
         call()
         if device != "cpu":
             torch.cuda.synchronize(device)
-    events = traced.events()
-    families = kernel_families(event.name for event in events if event.device_type != torch.autograd.DeviceType.CPU)
+    events = traced.kineto_results.events()
+    families = kernel_families(event.name() for event in events if event.device_type() != DeviceType.CPU)
     versions = [family for family in families if family.startswith("flash")]
     version = "+".join(versions) or _active_flash()
     found = {
         (version if kind == "flash" and device != "cpu" else kind, size)
-        for kind, size in filter(None, map(_operator, events))
+        for kind, size in _operators(event for event in events if event.device_type() == DeviceType.CPU)
     }
     return [f"{kind} d={size}" for kind, size in sorted(found)] or families
 
@@ -105,18 +107,25 @@ def kernel_families(names: Iterable[str]) -> list[str]:
     return sorted(found - {None})
 
 
-def _operator(event: Any) -> tuple[str, int] | None:
-    """Kind and head size of an attention operator; None for any other, and for what an attention operator calls."""
-    kind = _kind(event.name)
-    parent = event.cpu_parent
-    while kind is not None and parent is not None:
-        kind = None if _kind(parent.name) else kind
-        parent = parent.cpu_parent
-    shapes = event.input_shapes
-    if kind is None or not shapes:
-        return None
-    operand = shapes[1] if kind == NAIVE else shapes[0]  # [..., N, D], or baddbmm's first factor after its sum
-    return (kind, operand[-1]) if operand else None
+def _operators(events: Iterable[Any]) -> Iterator[tuple[str, int]]:
+    """Kind and head size of each attention operator among host events, but for those that another one calls."""
+    ends: dict[int, int] = {}  # by thread, where its last attention operator ends
+    found = ((_kind(event.name()), event) for event in events)
+    for kind, event in sorted(((kind, event) for kind, event in found if kind is not None), key=_began):
+        thread = event.start_thread_id()
+        if event.start_ns() >= ends.get(thread, 0):
+            ends[thread] = event.end_ns()
+            shapes = event.shapes()
+            # [..., N, D], or baddbmm's first factor, which stands after its sum
+            operand = shapes[1 if kind == NAIVE else 0] if shapes else []
+            if operand:
+                yield kind, operand[-1]
+
+
+def _began(found: tuple[str, Any]) -> tuple[int, int]:
+    """An operator comes before those that it calls."""
+    _, event = found
+    return event.start_ns(), -event.end_ns()
 
 
 def _kind(name: str) -> str | None:
