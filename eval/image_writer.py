@@ -5,6 +5,7 @@ NumPy, Pillow's PNG encoder and fsync release the interpreter's lock, so the thr
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -33,7 +34,7 @@ class ImageWriter:
         if ahead < 1:
             raise ValueError(f"ahead must be at least 1, got {ahead}")
         self._ahead, self._written = ahead, written
-        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="image-writer")
+        self._pool = _pool_of_started_threads(min(_THREADS, os.cpu_count() or 1))
         self._pending: dict[Future[str | None], str] = {}  # in the order of `put`
 
     def put(self, path: Path, image: np.ndarray) -> None:
@@ -71,6 +72,18 @@ class ImageWriter:
             failure = None if future.cancelled() else future.exception()
             if failure is not None and failure is not error:
                 _log.warning("image %s could not be written: %s", name, failure)
+
+
+def _pool_of_started_threads(count: int) -> ThreadPoolExecutor:
+    """A pool whose threads all run. `submit`, interrupted amid starting one, would leave it with nobody to wait for it."""
+    pool, started = ThreadPoolExecutor(count, thread_name_prefix="image-writer"), threading.Barrier(count)
+    try:
+        for _ in range(count):
+            pool.submit(started.wait)  # none is idle before all are there, so each call starts one
+    except BaseException:
+        started.abort()
+        raise
+    return pool
 
 
 def _write(path: Path, image: np.ndarray) -> str | None:

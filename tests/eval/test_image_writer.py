@@ -246,3 +246,21 @@ except KeyboardInterrupt:
 def test_a_queue_of_nothing_is_refused():
     with pytest.raises(ValueError, match="ahead must be at least 1, got 0"):
         ImageWriter(0, lambda *_: None)
+
+
+def test_ctrl_c_amid_starting_a_thread_leaves_no_file_half_written(gate, tmp_path, monkeypatch):
+    """A thread that `submit` started and was interrupted in is in nobody's list, so nobody would wait for it."""
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ImageWriter(2, lambda *_: None) as writer:  # noqa: PT012
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        for name in "ab":
+            writer.put(tmp_path / f"{name}.png", image())
+        monkeypatch.setattr(threading.Thread, "start", start)
+        threading.Timer(0.2, gate.set).start()
+        raise KeyboardInterrupt
+    assert left(tmp_path) == ["a.png", "b.png"]
