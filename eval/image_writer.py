@@ -75,7 +75,7 @@ class ImageWriter:
 
 
 def _pool_of_started_threads(count: int) -> ThreadPoolExecutor:
-    """A pool whose threads all run. `submit`, interrupted amid starting one, would leave it with nobody to wait for it."""
+    """A pool whose threads all run: `submit`, interrupted amid starting one, would leave it with nobody to join it."""
     pool, started = ThreadPoolExecutor(count, thread_name_prefix="image-writer"), threading.Barrier(count)
     try:
         for _ in range(count):
