@@ -25,10 +25,11 @@ def launches(call: Callable, device: str, monkeypatch: pytest.MonkeyPatch) -> in
     """Kernels that `call` launches on `device`, after a first call that is not counted."""
     call()
     wait(device)
-    return _interpreted(call, monkeypatch) if device == HERE else _profiled(call, device)
+    return len(interpreted(call, monkeypatch)) if device == HERE else _profiled(call, device)
 
 
-def _interpreted(call: Callable, monkeypatch: pytest.MonkeyPatch) -> int:
+def interpreted(call: Callable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kernels that `call` launches in Triton's interpreter, by name and in order."""
     from retom.backends.triton import launch
 
     names: list[str] = []
@@ -38,7 +39,7 @@ def _interpreted(call: Callable, monkeypatch: pytest.MonkeyPatch) -> int:
                 if name in vars(module):
                     patch.setattr(module, name, Counted(getattr(module, name), name, names))
         call()
-    return len(names)
+    return names
 
 
 def _profiled(call: Callable, device: str) -> int:

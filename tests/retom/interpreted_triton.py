@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import retom
+from tests.gpu.launches import interpreted
 
 DESTINATIONS = ("representative", "least", "random")
 SOURCES = ("average", "destination")
@@ -126,6 +127,34 @@ def test_strided_input_is_read_in_place(layout, monkeypatch):
     assert torch.equal(plan.order, plain.order)
     torch.testing.assert_close(plan.merge(strided), expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(plan.unmerge(merged), plain.unmerge(merged))
+
+
+def test_a_plan_goes_from_backend_to_backend():
+    assign = torch.randint(1, 12, (2, 72), generator=torch.Generator().manual_seed(1))
+    assign[:, :50], assign[:, 50:62] = 0, torch.arange(12)
+    dst_index = torch.stack([torch.stack([(row == slot).nonzero()[0, 0] for slot in range(12)]) for row in assign])
+    plan = retom.MergePlan.from_clusters(assign, None, dst_index)
+    for other in (plan.on("triton"), plan.on("triton").on("matmul")):
+        assert_same_rows(other, plan, tokens((9, 8), 20))
+
+
+@pytest.mark.parametrize(
+    ("grid", "window", "planning"),
+    [
+        ((5, 7), 2, ["plan_windows"]),
+        ((18, 14), 16, ["plan_windows"]),
+        ((17, 20), 17, ["score_windows", "rank_windows"]),
+    ],
+)
+def test_launches_of_a_site(grid, window, planning, monkeypatch):
+    x = tokens(grid, 8, batch=1)
+
+    def site():
+        plan = retom.merge_plan(x, grid, window=window, ratio=0.5, source="destination", backend="triton")
+        plan = retom.MergePlan(*plan.parts())
+        plan.unmerge(plan.merge(x))
+
+    assert interpreted(site, monkeypatch) == [*planning, "merge_rows", "unmerge_rows"]
 
 
 def test_what_kernels_cannot_take_is_refused():

@@ -15,12 +15,12 @@ import retom
 from retom.representative import num_sources
 from retom.windows import tile
 from tests.baselines.compiling import Counter
+from tests.gpu.launches import KERNELS
 from tests.retom.device_waits import fake_gpu
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 ROOT = Path(__file__).parents[2]
-KERNELS = ("plan_windows", "score_windows", "rank_windows", "merge_rows", "unmerge_rows")
 TYPES = {
     torch.float32: "*fp32",
     torch.float16: "*fp16",
