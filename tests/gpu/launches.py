@@ -30,16 +30,21 @@ def launches(call: Callable, device: str, monkeypatch: pytest.MonkeyPatch) -> in
 
 def interpreted(call: Callable, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels that `call` launches in Triton's interpreter, by name and in order."""
-    from retom.backends.triton import launch
-
     names: list[str] = []
     with monkeypatch.context() as patch:
-        for module in (launch.planning, launch.large, launch.rows):
-            for name in KERNELS:
-                if name in vars(module):
-                    patch.setattr(module, name, Counted(getattr(module, name), name, names))
+        replace_kernels(patch, lambda kernel, name: Counted(kernel, name, names))
         call()
     return names
+
+
+def replace_kernels(patch: pytest.MonkeyPatch, stand_in: Callable[[object, str], object]) -> None:
+    """Put `stand_in(kernel, name)` where each kernel is launched from."""
+    from retom.backends.triton import launch
+
+    for module in (launch.planning, launch.large, launch.rows):
+        for name in KERNELS:
+            if name in vars(module):
+                patch.setattr(module, name, stand_in(getattr(module, name), name))
 
 
 def _profiled(call: Callable, device: str) -> int:

@@ -15,7 +15,7 @@ import retom
 from retom.representative import num_sources
 from retom.windows import tile
 from tests.baselines.compiling import Counter
-from tests.gpu.launches import KERNELS
+from tests.gpu.launches import replace_kernels
 from tests.retom.device_waits import fake_gpu
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -118,10 +118,7 @@ def recorded(monkeypatch, channels, grid, window, dtype, destination, source):
 
     launches = []
     with monkeypatch.context() as patch:
-        for module in (launch.planning, launch.large, launch.rows):
-            for name in KERNELS:
-                if name in vars(module):
-                    patch.setattr(module, name, Recorder(getattr(module, name), launches))
+        replace_kernels(patch, lambda kernel, _: Recorder(kernel, launches))
         x = torch.empty(2, grid[0] * grid[1], channels, dtype=dtype)
         regions = tile(grid, window)
         removed = [num_sources(0.5, region.size) for region in regions]
