@@ -8,10 +8,9 @@ important sources only as far as the ratio asks for it, so that those without a 
 No code is released and the full text was not at hand; this follows the abstract and the project page. Left open there
 and chosen here:
 * Importance comes from the denoiser call before, the last one that has finished. At step 0 there is none, and without
-  guidance (an odd number of rows, or rows that are not two halves of the same seeds) there never is: all tokens are
-  then equally important, the pool is the whole grid, and what is left is ToMeSD with destinations drawn from anywhere.
-  No value is read from the device to find out. SD 3 stacks the halves as U-Nets do. Flux is refused: guidance is one of
-  its inputs, and its predictions have no halves to compare.
+  guidance there never is: all tokens are then equally important, the pool is the whole grid, and what is left is ToMeSD
+  with destinations drawn from anywhere. SD 3 stacks the branches as U-Nets do. Flux is refused: guidance is one of its
+  inputs, and its predictions have no branches to compare. So are three branches (perturbed attention guidance).
 * Magnitude is the norm over the channels of the output, averaged over the latent pixels of a token's grid cell. With
   learned variance (PixArt) its channels count as well.
 * The pool holds `pool` of all tokens and `destinations` of all tokens are drawn from it, anew at every step and site,
@@ -20,7 +19,8 @@ and chosen here:
   than there are unimportant tokens, the least similar of these are left alone.
 * Similarity is the cosine on the block's input and only the top level merges, as in ToMeSD.
 
-Halves are told by the seeds of their rows: calls with more than one image need `retom.set_seeds` (the harness does it).
+Calls with more than two rows need `retom.set_seeds` (the harness does it), one seed per image: the branches are what
+is left. Two rows without seeds are one image with guidance.
 Matching costs N_src * N_dst * C, quadratic in N as ToMeSD's.
 """
 
@@ -61,6 +61,7 @@ class IBTM(TokenMerger):
     max_downsample: int | None = 1
     metric = "block_input"
     needs_output = True
+    branches = (1, 2)
 
     def __post_init__(self):
         object.__setattr__(self, "targets", as_tuple(self.targets))
@@ -109,7 +110,8 @@ class IBTM(TokenMerger):
         """Which tokens are in the pool, [B, N] bool; all of them where importance is undefined."""
         seeds, output = context.seeds, context.output
         everyone = torch.ones(len(seeds), num_tokens, dtype=torch.bool, device=seeds.device)
-        if output is None or output.ndim != 4 or len(output) % 2 or len(output) != len(seeds):
+        unguided = context.rows is not None and context.rows.branches == 1
+        if unguided or output is None or output.ndim != 4 or len(output) % 2 or len(output) != len(seeds):
             return everyone
         rank = importance(output, grid).sort(dim=1, descending=True, stable=True).indices
         size = max(1, truncated(self.destinations, grid), truncated(self.pool, grid))

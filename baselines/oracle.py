@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
 from baselines.adapter import Adapter
 from retom.checks import check_number
-from retom.hooks import Grid, GridHook
-from retom.registry import register, remove_hooks
+from retom.hooks import GridHook
+from retom.registry import Hook, register, remove_hooks
 from retom.representative import num_sources
+from retom.site_state import Grid
 from retom.sites import Site, find_denoiser, find_sites
 from retom.windows import check_window, tile
 
@@ -82,7 +82,7 @@ class Oracle(Adapter):
         return [hook.report() for hook in _hooks(find_denoiser(pipe))]
 
 
-class StrideHook(ModelHook):
+class StrideHook(Hook):
     """On a self-attention: leave tokens out, run it, repeat its output."""
 
     def __init__(self, oracle: Oracle, site: Site, grid: Grid):
@@ -92,9 +92,9 @@ class StrideHook(ModelHook):
         self.grid = grid
         self.seen: tuple[int, int] | None = None
 
-    def new_forward(self, module: nn.Module, *args, **kwargs):
+    def call(self, module: nn.Module, *args, **kwargs):
         """Run the attention on fewer tokens."""
-        forward = self.fn_ref.forward
+        forward = self.under
         x = args[0] if args else kwargs["hidden_states"]
         left = self.oracle.tokens_left(self.grid.size, self.site.layer_type)
         self.seen = (x.shape[1], left)

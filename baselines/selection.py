@@ -1,7 +1,7 @@
 """A plan that prunes: some tokens are kept as they are, every other one gets the output of a kept one.
 
-It has the face of `retom.MergePlan` and obeys its laws (linear, rows of a batch independent, constant on a cluster),
-but needs no weights and no sums, so no backend: it is two indexed reads.
+It is a `retom.Plan` and obeys its laws (linear, rows of a batch independent, constant on a cluster), but needs no
+weights and no sums, so no backend: it is two indexed reads.
 """
 
 import dataclasses
@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from retom.plan_base import Plan
+from retom.plan_checks import check_contents, check_fields
 
-@dataclass(frozen=True, eq=False)
-class SelectionPlan:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SelectionPlan(Plan):
     """Which tokens are kept and which of them stands for each token.
 
     Attributes:
@@ -25,12 +28,17 @@ class SelectionPlan:
     num_merged: int
 
     @property
-    def is_identity(self) -> bool:
-        """Whether nothing is pruned."""
-        return self.num_merged == self.assign.shape[1]
+    def num_tokens(self) -> int:
+        """Tokens, N."""
+        return self.assign.shape[1]
+
+    def check(self) -> None:
+        """ValueError where the plan's contents cannot be right. They are copied to the host: a GPU is waited for."""
+        check_fields(self.assign, None, self.num_merged, self.dst_index)
+        check_contents(self.assign, None, self.dst_index, None)
 
     def parts(self) -> tuple:
-        """The values of all fields in their order, so that `SelectionPlan(*plan.parts())` is the same plan."""
+        """The values of all fields in their order."""
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def on(self, backend: str) -> "SelectionPlan":
@@ -39,15 +47,15 @@ class SelectionPlan:
 
     def merge(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C], the kept tokens."""
-        return self._rows(x, self.assign.shape[1], self.dst_index)
+        self._check_fit(x, self.num_tokens)
+        return _rows(x, self.dst_index)
 
     def unmerge(self, y: Tensor) -> Tensor:
         """[B, M, C] -> [B, N, C], a copy of its slot's value for every token."""
-        return self._rows(y, self.num_merged, self.assign)
+        self._check_fit(y, self.num_merged)
+        return _rows(y, self.assign)
 
-    @staticmethod
-    def _rows(x: Tensor, rows: int, index: Tensor) -> Tensor:
-        """The rows `index` of x, which must have `rows` of them for each image of the plan."""
-        if x.ndim != 3 or x.shape[:2] != (index.shape[0], rows):
-            raise ValueError(f"the plan is for tensors of shape [{index.shape[0]}, {rows}, C], got {list(x.shape)}")
-        return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """The rows `index` [B, n] of x [B, _, C]."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))

@@ -10,10 +10,12 @@ from retom.dense import DensePlan
 from retom.method import ReToM, SiteContext, TokenMerger
 from retom.patch import apply_patch, check_model, own_plans, patched, remove_patch, report, reset, set_seeds
 from retom.plan import MergePlan, merge_plan
+from retom.plan_base import Plan
 
 __all__ = [
     "DensePlan",
     "MergePlan",
+    "Plan",
     "ReToM",
     "SiteContext",
     "TokenMerger",

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from retom.backends import get_backend
+from retom.plan_base import Plan
 
 
-@dataclass(frozen=True, eq=False)
-class DensePlan:
+@dataclass(frozen=True, eq=False, repr=False)
+class DensePlan(Plan):
     """Two linear maps. Plain data; rows of a batch are independent.
 
     Unlike in a `MergePlan`, tokens that share a slot need not get the same output. Products of matrices are all there
@@ -39,18 +40,35 @@ class DensePlan:
     def __post_init__(self):
         slots = 0
         for merge, unmerge in self.blocks:
+            if not (isinstance(merge, Tensor) and isinstance(unmerge, Tensor)):
+                raise ValueError(
+                    f"blocks must be pairs of tensors, got {type(merge).__name__}, {type(unmerge).__name__}"
+                )
             if merge.ndim != 4 or unmerge.shape != merge.transpose(2, 3).shape:
                 raise ValueError(
                     "blocks must be pairs of merge [B, windows, m, n] and unmerge [B, windows, n, m], "
                     f"got {list(merge.shape)} and {list(unmerge.shape)}"
                 )
             slots += merge.shape[1] * merge.shape[2]
+        if not isinstance(self.dst_index, Tensor) or self.dst_index.dtype != torch.int64:
+            got = getattr(self.dst_index, "dtype", type(self.dst_index).__name__)
+            raise ValueError(f"dst_index must be a tensor of torch.int64, got {got}")
         if self.dst_index.ndim != 2 or self.dst_index.shape[1] != slots:
             raise ValueError(f"dst_index must be [B, {slots}], one token per slot, got {list(self.dst_index.shape)}")
         if self.order is not None and self.order.shape != (self.num_tokens,):
             raise ValueError(f"order must be [{self.num_tokens}], got {list(self.order.shape)}")
         if self.order is not None and self.place is None:
             object.__setattr__(self, "place", self.order.argsort())
+
+    def check(self) -> None:
+        """ValueError where the plan's contents cannot be right. They are copied to the host: a GPU is waited for."""
+        index = self.dst_index.cpu()
+        if ((index < 0) | (index >= self.num_tokens)).any():
+            raise ValueError(
+                f"dst_index must be in [0, {self.num_tokens}), got {int(index.min())} to {int(index.max())}"
+            )
+        if not all(matrix.isfinite().all() for pair in self.blocks for matrix in pair):
+            raise ValueError("blocks must be finite, got nan or inf")
 
     @classmethod
     def whole(cls, merge: Tensor, unmerge: Tensor, dst_index: Tensor) -> "DensePlan":
@@ -67,13 +85,8 @@ class DensePlan:
         """Tokens, N."""
         return sum(merge.shape[1] * merge.shape[3] for merge, _ in self.blocks)
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether there are as many slots as tokens; tensors then pass through untouched, whatever the maps."""
-        return self.num_merged == self.num_tokens
-
     def parts(self) -> tuple:
-        """The values of all fields in their order, so that `DensePlan(*plan.parts())` is the same plan."""
+        """The values of all fields in their order."""
         return tuple(getattr(self, name) for name in _FIELDS)
 
     def on(self, backend: str) -> "DensePlan":
@@ -83,14 +96,14 @@ class DensePlan:
 
     def merge(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C], for any tensor over the planned tokens."""
-        self._check(x, self.num_tokens)
+        self._check_fit(x, self.num_tokens)
         if self.is_identity:
             return x
         return self._apply(0, x if self.order is None else x[:, self.order])
 
     def unmerge(self, y: Tensor) -> Tensor:
         """[B, M, C] -> [B, N, C]."""
-        self._check(y, self.num_merged)
+        self._check_fit(y, self.num_merged)
         if self.is_identity:
             return y
         out = self._apply(1, y)
@@ -106,11 +119,6 @@ class DensePlan:
             pieces.append(torch.matmul(matrix.to(x.dtype), part).flatten(1, 2))
             first += rows
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
-
-    def _check(self, x: Tensor, rows: int) -> None:
-        batch = self.dst_index.shape[0]
-        if x.ndim != 3 or x.shape[0] != batch or x.shape[1] != rows:
-            raise ValueError(f"the plan is for tensors of shape [{batch}, {rows}, C], got {list(x.shape)}")
 
 
 _FIELDS = tuple(field_.name for field_ in dataclasses.fields(DensePlan))

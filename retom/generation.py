@@ -1,196 +1,224 @@
-"""Counting steps: which denoiser call belongs to which generation.
+"""What is known of the generation under way: its step, its call sequences, the images' seeds.
 
-`torch.compile` traces this, and a number that it counts up becomes an input of every graph, which CUDA graphs then
-record anew for each value. So the calls of a generation are made beforehand, each naming the next, and a step is a step
-along them; what was counted in ended generations is added up when somebody asks.
+**Steps.** A step is a place in the schedule. However often embeddings, guidance or latents are exchanged, the next
+timestep is the next step (`retom.clock`).
+
+**Call sequences.** A denoiser may be called several times in one step: tile by tile, with one text after the other,
+once more for self-attention guidance. The calls that come at one place of every step are a sequence: each has plans of
+its own. Which one a call belongs to is told by its text embeddings where they are those of a sequence, and by its order
+otherwise. Where the embeddings of a sequence are others than at its last call, its plans are made again.
+
+**Threads.** State belongs to the thread that calls the model.
 """
 
-import dataclasses
-import functools
-import math
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
-LONGEST = 2048  # denoiser calls; a longer generation is taken for several
+from retom.clock import Clock, Tick
+from retom.rows import Rows
+from retom.steps import Call, Tally
+
+MOST_SEQUENCES = 16  # the last one holds every call beyond, and always plans
 
 
-class Call:
-    """One denoiser call of a generation.
+class Sequence:
+    """The calls at one place of every step.
 
-    number: from 0; -1 stands before the first. refresh: whether plans are made anew. planned: how often they were made
-    by then. next: the call after it.
+    text: the embeddings of its last call. planned: how often plans were due by then; None before the first call.
+    called: whether it was called in this step. output: what the denoiser returned at its last call.
     """
 
-    def __init__(self, number: int, refresh: bool, planned: int, chain: bytes):
+    def __init__(self, number: int):
         self.number = number
-        self.refresh = refresh
-        self.planned = planned
-        self.next = self
-        self._chain = chain
-
-    def __deepcopy__(self, memo: dict) -> "Call":
-        """Calls never change: copies of a model share them, and no copy follows them to their end."""
-        return self
-
-    def __reduce__(self) -> tuple:
-        """Pickled by its place: one call after the other would be a depth of thousands."""
-        return _nth, (self._chain, self.number)
-
-
-def calls(due: Callable[[int], bool]) -> Call:
-    """What stands before the first call of a generation that plans at step 0 and where `due`."""
-    return _chained(bytes(number == 0 or bool(due(number)) for number in range(LONGEST)))[0]
-
-
-@functools.lru_cache(maxsize=64)
-def _chained(refreshes: bytes) -> list[Call]:
-    """The calls, one after the other, from what stands before the first; a byte of `refreshes` for each."""
-    chain = [Call(-1, True, 0, refreshes)]
-    for number, refresh in enumerate(refreshes):
-        chain.append(Call(number, bool(refresh), chain[-1].planned + refresh, refreshes))
-        chain[-2].next = chain[-1]
-    chain[-1].next = chain[1]
-    return chain
-
-
-def _nth(refreshes: bytes, number: int) -> Call:
-    return _chained(refreshes)[number + 1]
-
-
-@dataclasses.dataclass(eq=False)
-class Ended:
-    """A generation that ended at a call, and those before it; None ends the list."""
-
-    last: Call | None
-    before: "Ended | None"
+        self.text: Tensor | None = None
+        self.planned: int | None = None
+        self.called = False
+        self.output: Tensor | None = None
 
 
 class Generation:
-    """What is known of the generation under way: its step, whether plans are made anew, the images' seeds.
+    """The generation under way in one thread.
 
-    A generation ends when the text embeddings are another tensor (a pipeline makes new ones in every call, unless it is
-    given embeddings and no guidance), when Flux's position ids are another tensor (its pipelines make new ones always),
-    when the latents change shape, when timesteps turn around or are out of another schedule (neither is looked at in a
-    compiled model), or when `retom.reset` is called. Nothing is read from a GPU. A pipeline that calls its denoiser
-    with two texts in turn (Flux with true guidance, SD 3 with skipped layers) begins a generation with every call, so
-    that plans are always made anew.
+    A generation ends when the timesteps say so (`retom.clock`), when Flux's position ids are another tensor (its
+    pipelines make new ones in every call), or when `retom.reset` is called. Where the timesteps tell nothing (a tensor
+    of its own on a GPU), other text embeddings or latents of another shape end it. Nothing is read from a GPU.
+
+    In a compiled model the schedule is told by the tensor that timesteps are views of, and every further call of one
+    step makes plans.
     """
 
-    def __init__(self, due: Callable[[int], bool]):
-        self.start = self.now = calls(due)
-        self.ended = Ended(None, None)
-        self.seeds: Tensor | None = None  # [images] int64; None stands for 0 in every row
-        self.memories: list[dict[str, Any]] = []
-        self.counted = (0, 0)
+    def __init__(self, start: Call, tally: Tally, home: "Generation | None" = None):
+        self.start = self.now = start
+        self.tally = tally
+        self.home = home
+        self.given: Tensor | None = None  # the seeds given in this thread
+        self.clock = Clock()
+        self.begun = False
         self.reset()
 
     @property
     def step(self) -> int:
-        """Denoiser call within the generation, from 0."""
+        """The step within the generation, from 0."""
         return self.now.number
 
     @property
-    def refresh(self) -> bool:
-        """Whether plans are made anew in this call."""
-        return self.now.refresh
+    def seeds(self) -> Tensor | None:
+        """One seed per image, [images] int64: those given in this thread, else in the thread that patched the model."""
+        return self.home.given if self.given is None and self.home is not None else self.given
 
-    def counts(self) -> tuple[int, int]:
-        """Calls that made plans and calls that reused them, of all generations so far."""
-        computed, reused = self.counted
-        while self.ended.last is not None:
-            computed, reused = _added(computed, reused, self.ended.last)
-            self.ended = self.ended.before
-        self.counted = (computed, reused)
-        return _added(computed, reused, self.now)
+    def give(self, seeds: Tensor) -> None:
+        """The seeds of the generations to come."""
+        self.given = seeds
+        self.reset()
 
     def reset(self) -> None:
         """Forget the generation; the next call is step 0 of a new one."""
-        self.ended, self.now = Ended(self.now, self.ended), self.start
-        if not torch.compiler.is_compiling():
-            self.counts()  # so that the list stays short
-        self.text: Tensor | None = None
+        self.tally.rest()
+        self.now = self.start
+        self.refresh = True  # whether plans are due in this call
+        self.clock.stop()
+        self.sequences = [Sequence(0)]
+        self.sequence = self.sequences[0]
         self.ids: Tensor | None = None
+        self.sample: Tensor | None = None
         self.size: tuple[int, ...] | None = None
-        self.largest = 0.0
-        self.furthest: float | None = None  # the timestep that has gone furthest in its direction
-        self.falling: bool | None = None
-        self.schedule: Tensor | None = None
-        self.output: Tensor | None = None
-        self._row_seeds: Tensor | None = None
-        for memory in self.memories:
-            memory.clear()
+        self.rows: Rows | None = None
+        self.top: tuple[int, int] | None = None  # the grid of the top level, where a model has levels
+        self.schedule: Tensor | None = None  # of a compiled model, as `timestep` and `mixed`
+        self.timestep: Any = None
+        self.mixed = False
+        self._row_seeds: tuple[Rows, Tensor] | None = None
 
-    def advance(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None = None) -> None:
-        """Begin a denoiser call on latents `sample` with these text embeddings and, in Flux, position ids."""
-        size = tuple(sample.shape)
-        other = text is not self.text or ids is not self.ids or size != self.size
-        if other or self._rescheduled(timestep) or self._turned(timestep):
+    def advance(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None = None) -> bool:
+        """Begin a denoiser call on latents `sample` with these text embeddings and, in Flux, position ids.
+
+        Returns whether a generation begins with it.
+        """
+        if torch.compiler.is_compiling():
+            return self._advance_compiled(sample, timestep, text, ids)
+        tick = self._tick(sample, timestep, text, ids)
+        if tick is Tick.BEGINS:
             self.reset()
-            self.text, self.ids, self.size = text, ids, size
-            self._rescheduled(timestep)
-            self._turned(timestep)
-        self.now = self.now.next
+            self.clock.tick(timestep)
+        if tick is not Tick.SAME:
+            self.now = self.now.next
+            for sequence in self.sequences:
+                sequence.called = False
+        self._enter(self._sequence(text), text)
+        self.begun, self.ids, self.sample, self.size = True, ids, sample, tuple(sample.shape)
+        return tick is Tick.BEGINS
 
-    def _rescheduled(self, timestep: Any) -> bool:
-        """Whether the timestep is out of another schedule than the last one: a view into another tensor.
+    def _tick(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None) -> Tick:
+        same_text, same_sample = text is self.sequence.text, sample is self.sample
+        known_text = any(text is sequence.text for sequence in self.sequences)
+        tick = self.clock.tick(timestep, other_text=not known_text)
+        if ids is not self.ids or tick is Tick.BEGINS:
+            return Tick.BEGINS
+        if tick is Tick.UNKNOWN and same_sample and not same_text:
+            return Tick.SAME
+        if tick is Tick.UNKNOWN and ids is None and not (same_text and tuple(sample.shape) == self.size):
+            return Tick.BEGINS
+        # The very same call again is no other tile and no other text.
+        return Tick.NEXT if tick is Tick.UNKNOWN or (same_text and same_sample) else tick
 
-        Schedulers make their timesteps anew for every generation. The tensor is held, so that no other takes its place.
-        """
-        if torch.compiler.is_compiling() or not isinstance(timestep, Tensor):
-            return False
-        shown = math.prod(size for size, stride in zip(timestep.shape, timestep.stride(), strict=True) if stride)
-        if timestep.untyped_storage().nbytes() <= shown * timestep.itemsize:
-            return False  # a tensor of its own says nothing of a schedule
-        last, self.schedule = self.schedule, timestep
-        return last is not None and last.untyped_storage().data_ptr() != timestep.untyped_storage().data_ptr()
+    def _sequence(self, text: Tensor | None) -> Sequence:
+        """The sequence that a call with `text` belongs to; the last one holds all calls beyond the most."""
+        free = [sequence for sequence in self.sequences if not sequence.called]
+        known = [sequence for sequence in free if sequence.text is text]
+        if not free and len(self.sequences) < MOST_SEQUENCES:
+            self.sequences.append(Sequence(len(self.sequences)))
+            return self.sequences[-1]
+        return (known or free or self.sequences)[0 if free else -1]
 
-    def _turned(self, timestep: Any) -> bool:
-        """Whether timesteps, so far falling (or rising, in inversion), now go the other way.
+    def _enter(self, sequence: Sequence, text: Tensor | None) -> None:
+        always = sequence.number == MOST_SEQUENCES - 1 or self.now.number == 0
+        self.refresh = always or sequence.planned != self.now.planned or sequence.text is not text
+        sequence.text, sequence.planned, sequence.called = text, self.now.planned, True
+        self.sequence = sequence
 
-        Schedules with steps in between (KDPM2) go back a little by rounding: that is no turn, a hundredth of the
-        largest timestep is. Only timesteps already on the host are looked at; reading one from a GPU would wait for it.
-        """
-        if isinstance(timestep, Tensor):
-            if torch.compiler.is_compiling() or timestep.device.type != "cpu" or timestep.numel() == 0:
-                return False
-            timestep = timestep.flatten()[0].item()
-        timestep = float(timestep)
-        if self.furthest is None:
-            self.furthest = self.largest = timestep
-            return False
-        gone = timestep - self.furthest
-        self.largest = max(self.largest, timestep)
-        if self.falling is None and abs(gone) > self.largest / 100:
-            self.falling = gone < 0
-        if self.falling is not None and (gone < 0) != self.falling:
-            return abs(gone) > self.largest / 100
-        if self.falling is not None:
-            self.furthest = timestep
-        return False
+    def _advance_compiled(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None) -> bool:
+        """As `advance`, of what a graph can be guarded by: which tensors are the very same ones, and shapes."""
+        now, other_text, size = self.now, text is not self.sequence.text, tuple(sample.shape)
+        schedule = timestep._base if isinstance(timestep, Tensor) else None
+        if ids is not None or self.ids is not None:
+            begins = ids is not self.ids
+        elif schedule is not None or self.schedule is not None:
+            begins = schedule is not self.schedule
+        else:
+            begins = other_text or size != self.size
+        again = not begins and isinstance(timestep, Tensor) and timestep is self.timestep
+        if begins:
+            now = self.start
+            self.tally.begin()
+            self.sequence = self.sequences[0]
+            self.sequence.output = None
+            self._row_seeds = None
+        self.mixed = again or (self.mixed and not begins)
+        self.now = now if again else now.next
+        self.tally.count()
+        self.refresh = self.now.refresh or other_text or self.mixed
+        self.sequence.text, self.ids, self.size = text, ids, size
+        self.schedule, self.timestep = schedule, timestep
+        return begins
 
-    def row_seeds(self, batch: int, device: torch.device) -> Tensor:
-        """The seed of every row, [B] int64: guidance stacks whole batches of images, so seeds repeat.
-
-        Made once for a generation, whose batch does not change; a compiled model makes what it uses.
-        """
-        if self._row_seeds is not None and not torch.compiler.is_compiling():
-            return self._row_seeds
-        if self.seeds is None:
-            return torch.zeros(batch, dtype=torch.int64, device=device)
-        repeats, rest = divmod(batch, self.seeds.shape[0])
-        if rest:
-            raise ValueError(
-                f"seeds must fit the batch: the model is called with {batch} rows, which is no multiple of the "
-                f"{self.seeds.shape[0]} seeds given to retom.set_seeds"
-            )
-        seeds = self.seeds.to(device).repeat(repeats)
-        if not torch.compiler.is_compiling():
-            self._row_seeds = seeds
-        return seeds
+    def row_seeds(self, rows: Rows, device: torch.device) -> Tensor:
+        """The seed of every row, [B] int64. Made once for as many rows; a compiled model makes what it uses."""
+        if torch.compiler.is_compiling():
+            return rows.seeds(self.seeds, device)
+        if self._row_seeds is None or self._row_seeds[0] != rows:
+            self._row_seeds = rows, rows.seeds(self.seeds, device)
+        return self._row_seeds[1]
 
 
-def _added(computed: int, reused: int, last: Call) -> tuple[int, int]:
-    return computed + last.planned, reused + last.number + 1 - last.planned
+class Session:
+    """What belongs to one patched model: a generation for each thread, and what all of them count.
+
+    A thread that gave no seeds uses those of the thread that patched the model. A thread in which the model was never
+    called (autograd's own, where activations are computed again) uses what the last call left.
+    """
+
+    def __init__(self, start: Call):
+        self.start = start
+        self.lock = threading.Lock()
+        self.tallies: list[Tally] = []
+        self.home: Generation | None = None  # of the thread that patched the model
+        self._local = _Threads(self)
+        self.home = self.latest = self._local.generation
+
+    @property
+    def own(self) -> Generation:
+        """The generation of the calling thread."""
+        return self._local.generation
+
+    @property
+    def current(self) -> Generation:
+        """The generation that a module belongs to which is called now."""
+        own = self._local.generation
+        return own if own.begun or self.latest is None else self.latest
+
+    def counts(self) -> tuple[int, int]:
+        """Calls of the compiled model that made plans, and that reused them."""
+        pairs = [tally.counts() for tally in self.tallies]
+        return sum(computed for computed, _ in pairs), sum(reused for _, reused in pairs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins a generation of its own, with the seeds that were given."""
+        return {"start": self.start, "counts": self.counts(), "seeds": self.home.given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["start"])
+        self.tallies[0].counted = state["counts"]
+        self.home.given = state["seeds"]
+
+
+class _Threads(threading.local):
+    """The generation of each thread. Python calls `__init__` in every thread that asks for it."""
+
+    def __init__(self, session: Session):
+        tally = Tally(session.start)
+        with session.lock:
+            session.tallies.append(tally)
+        self.generation = Generation(session.start, tally, session.home)

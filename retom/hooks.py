@@ -5,135 +5,81 @@ replaced, and the names of parameters stay, so LoRA, IP-Adapter, GLIGEN and `set
 model.
 """
 
-import inspect
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
-from retom.backends import check_backend
-from retom.generation import Generation
-from retom.method import SiteContext, TokenMerger
+from retom.arguments import Arguments
+from retom.generation import Session
 from retom.plan import MergePlan
-from retom.sites import Site, packed_grid, patch_size
+from retom.processors import MapReader
+from retom.regional import check_graphs
+from retom.registry import Hook
+from retom.rows import by_row, rows_of
+from retom.site_state import Grid, SitePatch
+from retom.sites import packed_grid, patch_size
 
 
-class Grid:
-    """The token grid (H, W) under one parent, or of the denoiser itself, during the current call."""
-
-    def __init__(self):
-        self.size: tuple[int, int] | None = None
-
-
-class SitePatch:
-    """The state of one site: its plan, kept between refreshes."""
-
-    def __init__(self, site: Site, method: TokenMerger, backend: str, generation: Generation, grid: Grid):
-        check_backend(backend)
-        self.site = site
-        self.method = method
-        self.backend = backend
-        self.generation = generation
-        self.grid = grid
-        self.leader: SitePatch | None = None
-        self.memory: dict[str, Any] = {}
-        generation.memories.append(self.memory)
-        self._kept: tuple | None = None
-        self.planned_grid: tuple[int, int] | None = None
-        self.merging: tuple | None = None  # the last plan that merged: (M, grid)
-
-    def refresh(self, metric: Tensor) -> None:
-        """Plan anew from metric [B, N, C], or take over the leader's plan."""
-        grid = self.grid.size
-        if self.leader is not None:
-            self._kept, self.planned_grid, self.merging = self.leader._kept, grid, self.leader.merging
-            return
-        context = SiteContext(
-            name=self.site.name,
-            layer=self.site.layer,
-            layer_type=self.site.layer_type,
-            downsample=self.site.downsample,
-            step=self.generation.step,
-            seeds=self.generation.row_seeds(metric.shape[0], metric.device),
-            backend=self.backend,
-            memory=self.memory,
-            output=self.generation.output,
-        )
-        plan = self._planned(metric, grid, context)
-        if plan is not None:
-            plan = plan.on(self.backend)
-            if not plan.is_identity:
-                self.merging = (plan.num_merged, grid)
-        self._kept = None if plan is None else (type(plan), *plan.parts())
-        self.planned_grid = grid
-
-    def _planned(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
-        """What the method plans in the precision it asks for: autocast would measure similarities in half."""
-        device_type = metric.device.type
-        if not torch.is_autocast_enabled(device_type):
-            return self.method.plan(metric, grid, context)
-        with torch.autocast(device_type, enabled=False):
-            return self.method.plan(metric, grid, context)
-
-    @property
-    def plan(self) -> MergePlan | None:
-        """The plan in force; None where the site is left alone."""
-        return None if self._kept is None else self._kept[0](*self._kept[1:])
-
-    def report(self, computed: int, reused: int) -> dict[str, Any]:
-        """What the site did in a model that planned in so many calls and reused plans in so many: `retom.report`."""
-        grid = self.planned_grid
-        tokens = None if grid is None else grid[0] * grid[1]
-        merged, on_grid = self.merging or (tokens, None)
-        idle = on_grid is None or on_grid != grid
-        return {
-            "site": self.site.name,
-            "layer_type": self.site.layer_type,
-            "grid": None if grid is None else list(grid),
-            "tokens": tokens,
-            "merged": tokens if idle else merged,
-            "plans_computed": 0 if idle else computed,
-            "plans_reused": 0 if idle else reused,
-        }
-
-
-class StepHook(ModelHook):
+class StepHook(Hook):
     """On the denoiser: counts its calls and notices where a generation begins."""
 
-    def __init__(self, generation: Generation, patches: list[SitePatch], keep_output: bool):
+    def __init__(self, session: Session, patches: list[SitePatch], keep_output: bool):
         super().__init__()
-        self.generation = generation
+        self.session = session
         self.keep_output = keep_output
         self.patches = patches
+        self.warned = False
 
     def initialize_hook(self, module: nn.Module) -> nn.Module:
         """Learn where the denoiser takes its inputs: their order differs between families."""
         self.arguments = Arguments(module)
         self.sample = self.arguments.first_of("sample", "hidden_states")
+        self.levels = all(patch.site.parent is not module for patch in self.patches)
         return module
 
     def pre_forward(self, module: nn.Module, *args, **kwargs):
         """Count the call."""
         names = (self.sample, "timestep", "encoder_hidden_states", "img_ids")
-        self.generation.advance(*(self.arguments.get(name, args, kwargs) for name in names))
+        sample, *others = (self.arguments.get(name, args, kwargs) for name in names)
+        generation = self.session.own
+        begins = generation.advance(sample, *others)
+        seeds = generation.seeds
+        generation.rows = rows_of(module, sample, None if seeds is None else seeds.shape[0])
+        generation.top = _fixed(*sample.shape[-2:]) if self.levels else None
+        if torch.compiler.is_compiling():
+            if begins:
+                for patch in self.patches:
+                    patch.begin_compiled()
+            return args, kwargs
+        self.session.latest = generation
+        for patch in self.patches:
+            if begins:
+                patch.begin()
+            patch.enter(generation.sequence.number)
         return args, kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
-        """Keep the output for methods that look at it."""
+        """Count what the sites did, and keep the output for methods that look at it."""
+        generation = self.session.own
         if self.keep_output:
             if not isinstance(output[0], Tensor):
                 raise ValueError(
                     f"the method looks at what the denoiser predicts, and a {type(module).__name__} predicts nothing; "
                     "put the method on the U-Net or transformer"
                 )
-            self.generation.output = output[0].detach()
+            generation.sequence.output = by_row(output[0].detach(), generation.rows)
+        if not torch.compiler.is_compiling():
+            with self.session.lock:
+                for patch in self.patches:
+                    patch.count()
+            self.warned = self.warned or check_graphs(patch.site.block for patch in self.patches)
         return output
 
 
-class GridHook(ModelHook):
+class GridHook(Hook):
     """On the denoiser and on every site's parent: reads the token grid off what the module is called with."""
 
     def __init__(self, grid: Grid):
@@ -152,9 +98,10 @@ class GridHook(ModelHook):
         """Note the grid. Ids are read once: they are the same tensor throughout a generation."""
         states = self.arguments.get(self.source, args, kwargs)
         if self.source != "img_ids":
-            self.grid.size = _fixed(states.shape[-2] // self.side, states.shape[-1] // self.side)
+            self.grid.note(_fixed(states.shape[-2] // self.side, states.shape[-1] // self.side))
         elif states is not self.ids:
-            self.grid.size, self.ids = _fixed(*packed_grid(states)), states
+            self.grid.note(_fixed(*packed_grid(states)))
+            self.ids = states
         return args, kwargs
 
 
@@ -163,32 +110,7 @@ def _fixed(height: int, width: int) -> tuple[int, int]:
     return operator.index(height), operator.index(width)
 
 
-class Arguments:
-    """Where a module's `forward` takes its arguments, so that a call by position and one by keyword read the same."""
-
-    def __init__(self, module: nn.Module):
-        self.module = type(module).__name__
-        self.places = {name: place for place, name in enumerate(inspect.signature(module.forward).parameters)}
-
-    def first_of(self, *names: str) -> str:
-        """The first of these that `forward` takes."""
-        found = next((name for name in names if name in self.places), None)
-        if found is None:
-            raise ValueError(f"{self.module} must take {' or '.join(names)}, got {', '.join(self.places) or 'nothing'}")
-        return found
-
-    def get(self, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The argument of a call; None where it is not given or not known."""
-        place = self.places.get(name)
-        return args[place] if place is not None and place < len(args) else kwargs.get(name)
-
-    def named(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All arguments of a call by their names."""
-        given = {name: args[place] for name, place in self.places.items() if place < len(args)}
-        return {**given, **kwargs}
-
-
-class PlanHook(ModelHook):
+class PlanHook(Hook):
     """On a block: plans from the block's input, for methods whose metric is "block_input"."""
 
     def __init__(self, patch: SitePatch):
@@ -196,13 +118,12 @@ class PlanHook(ModelHook):
         self.patch = patch
 
     def pre_forward(self, module: nn.Module, *args, **kwargs):
-        """Plan where a refresh is due."""
-        if self.patch.generation.refresh:
-            self.patch.refresh(args[0] if args else kwargs["hidden_states"])
+        """Plan where a plan is due."""
+        self.patch.plan_for(args[0] if args else kwargs["hidden_states"])
         return args, kwargs
 
 
-class MergeHook(ModelHook):
+class MergeHook(Hook):
     """On a sub-layer: merge its tokens, run it, unmerge its output."""
 
     def __init__(self, patch: SitePatch, target: str, plans: bool):
@@ -214,19 +135,23 @@ class MergeHook(ModelHook):
     def initialize_hook(self, module: nn.Module) -> nn.Module:
         """Learn where the sub-layer takes its arguments."""
         self.arguments = Arguments(module)
+        self.map_reader = MapReader(module)
         return module
 
-    def new_forward(self, module: nn.Module, *args, **kwargs):
+    def call(self, module: nn.Module, *args, **kwargs):
         """Run the sub-layer on merged tokens."""
-        forward = self.fn_ref.forward
+        forward = self.under
+        if self._is_left_whole(module, args, kwargs):
+            return forward(*args, **kwargs)
         x = args[0] if args else kwargs["hidden_states"]
         self._check_settings(module)
-        if self.plans and self.patch.generation.refresh:
-            self.patch.refresh(self._measured(module, x))
+        if self.plans:
+            self.patch.plan_for(self._measured(module, x))
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
         self._check(args, kwargs)
+        self.patch.run_merged(self.target)
         if self.target == "self_kv":
             return forward(**{**self.arguments.named(args, kwargs), "encoder_hidden_states": plan.merge(x)})
         return plan.unmerge(self._run_merged(forward, plan, args, kwargs))
@@ -241,6 +166,18 @@ class MergeHook(ModelHook):
     def _measured(self, module: nn.Module, x: Tensor) -> Tensor:
         """What the method measures on: the attention's input or its keys."""
         return module.to_k(x) if self.patch.method.metric == "keys" else x
+
+    def _is_left_whole(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:
+        """Whether this call must see all tokens: what it is given or what reads it speaks of every one of them."""
+        if self.map_reader.check(module):
+            kind = type(module.processor).__name__
+            self.patch.leave_whole(self.target, f"its {kind} reads the attention map, one row for each token")
+            return True
+        given = self.target == "self_kv" and self.arguments.get("encoder_hidden_states", args, kwargs) is not None
+        if given:
+            why = "keys of its own (encoder_hidden_states) are given to it, which targets=('self_kv',) would replace"
+            self.patch.leave_whole(self.target, why)
+        return given
 
     def _check_settings(self, module: nn.Module) -> None:
         """ValueError where the module is set to run in a way that merged tokens cannot follow."""

@@ -14,18 +14,21 @@ from retom.plan import MergePlan
 class JointMergeHook(MergeHook):
     """On a joint attention: merge the image's tokens, run it, unmerge what it returns for the image."""
 
-    def new_forward(self, module: nn.Module, *args, **kwargs):
+    def call(self, module: nn.Module, *args, **kwargs):
         """Run the attention on all text tokens and the merged image tokens."""
-        forward = self.fn_ref.forward
+        forward = self.under
+        if self._is_left_whole(module, args, kwargs):
+            return forward(*args, **kwargs)
         x = args[0] if args else kwargs["hidden_states"]
         text = self._text_length(x)
         image = x[:, text:]  # [B, N, C]
-        if self.plans and self.patch.generation.refresh:
-            self.patch.refresh(self._measured(module, image))
+        if self.plans:
+            self.patch.plan_for(self._measured(module, image))
         plan = self.patch.plan
         if plan is None or plan.is_identity:
             return forward(*args, **kwargs)
         self._check(args, kwargs)
+        self.patch.run_merged(self.target)
         if kwargs.get("image_rotary_emb") is not None:
             kwargs = {**kwargs, "image_rotary_emb": self._destination_rows(kwargs["image_rotary_emb"], plan)}
         merged = torch.cat([x[:, :text], plan.merge(image)], dim=1) if text else plan.merge(image)

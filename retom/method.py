@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from retom.checks import as_tuple, check_choice, check_flag, check_integer
 from retom.plan import MergePlan, check_options, merge_plan
+from retom.plan_base import Plan
+from retom.rows import Rows
 from retom.windows import check_window
 
 METRICS = ("attn_input", "block_input", "keys")
@@ -23,13 +25,15 @@ class SiteContext:
         name: the block's name in the model.
         layer: number of the site in the model, from 0.
         layer_type: "down", "mid" or "up" in a U-Net; "down" throughout in a transformer, whose grid never shrinks.
-        downsample: how many times coarser than the model's top level the grid is, 1 at the top.
+        downsample: how many times coarser than the model's top level the grid of this call is, 1 at the top.
         step: denoiser call within the generation, from 0.
         seeds: image seed of every row of the batch, [B] int64; both halves of guidance have the same.
         backend: how the plan will be executed; a method may plan with it or leave that to `MergePlan.on`.
-        memory: a dict of the site's own, empty at the start of every generation, for what a method keeps over steps.
-        output: what the denoiser returned at the step before, [B, ...]; None at step 0 and for methods without
-            `needs_output`.
+        memory: a dict of the site's own, for what a method keeps over steps; empty at the start of every generation and
+            where the grid or the batch is another. Calls at one place of every step share one.
+        output: what the denoiser returned at the step before, [B, ...], frames of videos as rows; None at step 0 and
+            for methods without `needs_output`.
+        rows: which image, branch of guidance and frame each row is; None in a context made by hand.
     """
 
     name: str
@@ -41,6 +45,7 @@ class SiteContext:
     backend: str = "gather"
     memory: dict[str, Any] = field(default_factory=dict)
     output: Tensor | None = None
+    rows: Rows | None = None
 
 
 class TokenMerger(abc.ABC):
@@ -54,6 +59,7 @@ class TokenMerger(abc.ABC):
         share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
         max_downsample: grids coarser than this are left alone; None merges at every depth.
         needs_output: keep the denoiser's last output for `SiteContext.output`.
+        branches: how many stacked branches of guidance the method can work on, where it compares them; None: any.
         batch_limit: images of one call up to which an image is a function of its own seed alone; None: any number.
     """
 
@@ -63,10 +69,11 @@ class TokenMerger(abc.ABC):
     share_plan: bool = False
     max_downsample: int | None = None
     needs_output: bool = False
+    branches: tuple[int, ...] | None = None
     batch_limit: int | None = None
 
     @abc.abstractmethod
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
+    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> Plan | None:
         """Plan one site at one step from metric [B, N, C] over grid (H, W); None leaves the site alone."""
 
     def due(self, step: int) -> bool:

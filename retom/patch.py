@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from retom.backends import get_backend
-from retom.generation import Generation
-from retom.hooks import Grid, GridHook, MergeHook, PlanHook, SitePatch, StepHook
+from retom.generation import Session
+from retom.hooks import GridHook, MergeHook, PlanHook, StepHook
 from retom.joint import JointMergeHook
 from retom.method import ReToM, TokenMerger, check_merger
 from retom.registry import check_removable, register, remove_hooks
+from retom.site_state import Grid, SitePatch
 from retom.sites import Site, check_targets, find_denoiser, find_sites
+from retom.steps import calls
 
 _NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
 
@@ -28,6 +30,9 @@ def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gat
         method: what plans the merges; without it the options build a `ReToM`.
         backend: how plans are executed, "gather", "matmul" or "triton".
         options: fields of `ReToM`, as `ratio=0.5`; not together with `method`.
+
+    State belongs to the thread that calls the model: threads may share a patched model, each with a scheduler of its
+    own. A compiled model keeps its plans per thread too.
 
     With gradient checkpointing, call `backward` before the denoiser's next call: what is run again then uses the plans
     of the last one.
@@ -102,8 +107,9 @@ def patched(model, method: TokenMerger | None = None, *, backend: str = "gather"
 def set_seeds(model, seeds: Sequence[int]) -> None:
     """Give the image seeds of the generations to come, one per image, for methods that choose at random.
 
-    They stay until others are given. Both halves of classifier-free guidance get the same seeds. Without a call every
-    image has seed 0.
+    One per image, or per video where the model takes videos. They stay until others are given. All branches of guidance
+    get the same seeds. Without a call every image has seed 0. A thread that gives none uses those of the thread that
+    patched the model.
     """
     try:
         whole = tuple(operator.index(seed) for seed in seeds)
@@ -114,22 +120,19 @@ def set_seeds(model, seeds: Sequence[int]) -> None:
         raise ValueError(f"seeds must be integers in [-2**63, 2**63), one per image, got {beyond[0]}")
     if not whole:
         raise ValueError("seeds must hold one integer per image, got none")
-    generation = _patched_step_hook(model).generation
-    generation.reset()
+    generation = _patched_step_hook(model).session.own
     device = next((weight.device for weight in find_denoiser(model).parameters()), torch.device("cpu"))
     device = torch.device("cpu") if device.type == "meta" else device  # where weights are offloaded one by one
-    generation.seeds = torch.tensor(whole, dtype=torch.int64, device=device)
+    generation.give(torch.tensor(whole, dtype=torch.int64, device=device))
 
 
 def reset(model) -> None:
-    """Say that the next denoiser call begins a new generation.
+    """Begin a new generation of the calling thread with the next denoiser call.
 
-    Pipelines need no such call: their text embeddings are new each time, and so are Flux's position ids and every
-    schedule of several steps. It is needed where the denoiser is given the very same tensors in two generations of one
-    step, in a compiled model that is given embeddings (`prompt_embeds`) and no guidance, and perhaps in a loop of one's
-    own.
+    Pipelines need no such call: the schedule is new each time, and so are Flux's position ids. Call it in a loop of
+    your own that gives timesteps as numbers which go on falling from one generation to the next.
     """
-    _patched_step_hook(model).generation.reset()
+    _patched_step_hook(model).session.own.reset()
 
 
 def own_plans(model) -> None:
@@ -140,19 +143,20 @@ def own_plans(model) -> None:
     copy by itself from 2.15 on (`triton.cudagraph_trees_generation_cloning`). Nothing is copied where nothing is new.
     """
     step_hook = _patched_step_hook(model)
-    generation, copies = step_hook.generation, {}
+    generation, copies = step_hook.session.own, {}
 
     def own(tensor: Tensor) -> Tensor:
         if id(tensor) not in copies:  # tensors that plans share are shared by the copies
             copies[id(tensor)] = (tensor.clone(), tensor)
         return copies[id(tensor)][0]
 
-    generation.output = tree_map_only(Tensor, own, generation.output)
+    sequence = generation.sequence
+    sequence.output = tree_map_only(Tensor, own, sequence.output)
     if not generation.refresh:
         return
-    for patch in step_hook.patches:
-        patch._kept = tree_map_only(Tensor, own, patch._kept)
-        patch.memory.update(tree_map_only(Tensor, own, dict(patch.memory)))
+    for slot in (patch.slot for patch in step_hook.patches):
+        slot.kept = tree_map_only(Tensor, own, slot.kept)
+        slot.memory.update(tree_map_only(Tensor, own, dict(slot.memory)))
 
 
 def report(model) -> list[dict[str, Any]]:
@@ -164,7 +168,7 @@ def report(model) -> list[dict[str, Any]]:
         (denoiser calls of either kind).
     """
     step_hook = _patched_step_hook(model)
-    counts = step_hook.generation.counts()
+    counts = step_hook.session.counts()
     return [patch.report(*counts) for patch in step_hook.patches]
 
 
@@ -186,19 +190,19 @@ def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
 
 
 def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
-    generation = Generation(method.due)
+    session = Session(calls(method.due))
     grids: dict[nn.Module, Grid] = {}
     patches = []
     for site in sites:
         if site.parent not in grids:
             grids[site.parent] = Grid()
-        patch = SitePatch(site, method, backend, generation, grids[site.parent])
+        patch = SitePatch(site, method, backend, session, grids[site.parent])
         if method.share_plan:
             patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
         patches.append(patch)
-    register(denoiser, StepHook(generation, patches, method.needs_output), _STEP)
     for parent, grid in grids.items():
         register(parent, GridHook(grid), _GRID)
+    register(denoiser, StepHook(session, patches, method.needs_output), _STEP)
     for site, patch in zip(sites, patches, strict=True):
         on_block = method.metric == "block_input"
         if on_block:

@@ -11,6 +11,8 @@ from torch import Tensor
 from retom import representative
 from retom.backends import get_backend
 from retom.checks import check_choice, check_integer, check_number
+from retom.plan_base import Plan
+from retom.plan_checks import check_contents, check_fields, is_readable
 from retom.rng import check_seeds, uniform_index
 from retom.windows import Region, check_grid, tile
 
@@ -18,9 +20,12 @@ DESTINATIONS = ("representative", "least", "random")
 SOURCES = ("average", "destination")
 
 
-@dataclass(frozen=True, eq=False)
-class MergePlan:
+@dataclass(frozen=True, eq=False, repr=False)
+class MergePlan(Plan):
     """Which token goes into which slot with what weight. Plain data; merge and unmerge are linear maps.
+
+    A plan that cannot be right is refused: shapes and dtypes whenever one is made, contents where they are on the host
+    (and `check` looks at them anywhere).
 
     Attributes:
         assign: the slot of each token, [B, N] int64 in [0, M).
@@ -33,6 +38,10 @@ class MergePlan:
         mean: the weights are those of a plain mean, so it is computed as one (sum, then division).
         backend: how it is executed; `on` changes it.
         prepared: what the backend made of the plan, once.
+
+    Raises:
+        ValueError: for wrong types, dtypes, shapes or devices, a slot out of range or without a token, or a destination
+            that is not in its slot.
     """
 
     assign: Tensor
@@ -47,7 +56,11 @@ class MergePlan:
     prepared: Any = field(default=None, repr=False)
 
     def __post_init__(self):
+        if self.prepared is None:
+            check_fields(self.assign, self.weight, self.num_merged, self.dst_index)
         if self.order is None or self.starts is None:
+            if is_readable(self.assign):
+                check_contents(self.assign, self.weight, self.dst_index, self.order)
             slots, order = torch.sort(self.assign, dim=1, stable=True)
             edges = torch.arange(self.num_merged, device=slots.device).expand(slots.shape[0], -1).contiguous()
             object.__setattr__(self, "order", order)
@@ -56,9 +69,16 @@ class MergePlan:
             object.__setattr__(self, "prepared", get_backend(self.backend).prepare(self))
 
     @property
-    def is_identity(self) -> bool:
-        """Whether nothing is merged; tensors then pass through untouched."""
-        return self.num_merged == self.assign.shape[1]
+    def num_tokens(self) -> int:
+        """Tokens, N."""
+        return self.assign.shape[1]
+
+    def check(self) -> None:
+        """ValueError: a slot out of range or without a token, a destination outside its slot, a weight not finite.
+
+        The contents are copied to the host: a GPU is waited for.
+        """
+        check_contents(self.assign, self.weight, self.dst_index, self.order)
 
     @classmethod
     def identity(cls, batch: int, num_tokens: int, device: torch.device | str = "cpu") -> "MergePlan":
@@ -85,7 +105,13 @@ class MergePlan:
             dst_index: [B, M] int64, a token of each slot.
             order: [B, N] tokens grouped by slot, if the order of summation matters.
             backend: how it is executed. `SiteContext.backend`, where that is at hand, spares preparing it twice.
+
+        Raises:
+            ValueError: as `MergePlan` does.
         """
+        check_fields(assign, weight, getattr(dst_index, "shape", (0, 0))[-1], dst_index)
+        if is_readable(assign):
+            check_contents(assign, weight, dst_index, order)
         if assign.shape[1] == dst_index.shape[1]:
             return cls.identity(*assign.shape, device=assign.device)
         mean = weight is None
@@ -98,10 +124,7 @@ class MergePlan:
         return cls(assign, weight, slots, dst_index, order=order, starts=starts, mean=mean, backend=backend)
 
     def parts(self) -> tuple:
-        """The values of all fields in their order, so that `MergePlan(*plan.parts())` is the same plan.
-
-        What is kept between calls of a compiled model must be plain: torch.compile cannot store a frozen dataclass.
-        """
+        """The values of all fields in their order."""
         return tuple(getattr(self, name) for name in _FIELDS)
 
     def on(self, backend: str) -> "MergePlan":
@@ -110,18 +133,13 @@ class MergePlan:
 
     def merge(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C], for any tensor over the planned tokens."""
-        self._check(x, self.assign.shape[1])
+        self._check_fit(x, self.num_tokens)
         return x if self.is_identity else get_backend(self.backend).merge(self, x)
 
     def unmerge(self, y: Tensor) -> Tensor:
         """[B, M, C] -> [B, N, C]: every token gets the value of its slot."""
-        self._check(y, self.num_merged)
+        self._check_fit(y, self.num_merged)
         return y if self.is_identity else get_backend(self.backend).unmerge(self, y)
-
-    def _check(self, x: Tensor, num_tokens: int) -> None:
-        batch = self.assign.shape[0]
-        if x.ndim != 3 or x.shape[0] != batch or x.shape[1] != num_tokens:
-            raise ValueError(f"the plan is for tensors of shape [{batch}, {num_tokens}, C], got {list(x.shape)}")
 
 
 _FIELDS = tuple(field_.name for field_ in dataclasses.fields(MergePlan))

@@ -1,6 +1,7 @@
 """Putting hooks on modules and taking them off, beside those that diffusers and accelerate put there."""
 
-import functools
+import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -8,25 +9,49 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
 
-def register(module: nn.Module, hook: ModelHook, name: str) -> None:
-    """Put a hook on a module, over those it has.
+class Hook(ModelHook):
+    """A hook that is called as a method bound to it, so that it is copied and pickled with its module.
 
     The registry of diffusers would call it through a closure, which a copy of the module shares with its original, and
-    would lose a `new_forward` when a hook under it is removed (`disable_cache`). Here all that is called hangs on the
-    instance, and so is copied and pickled with it.
+    would lose a hook over another that is removed (`disable_cache`). A bound method is also what lets blocks that are
+    compiled one by one share their graphs: `torch.compile` guards its function and not which hook it belongs to.
     """
-    hook.made_registry, under = "_diffusers_hook" not in vars(module), module.forward
+
+    module: nn.Module
+    made_registry = False
+
+    @property
+    def under(self) -> Callable:
+        """The module's forward below this hook."""
+        return self.fn_ref.forward
+
+    def through(self, *args, **kwargs) -> Any:
+        """Stands for the module's forward."""
+        return self.call(self.module, *args, **kwargs)
+
+    def call(self, module: nn.Module, *args, **kwargs) -> Any:
+        """The module's forward, with `pre_forward` before it and `post_forward` after it."""
+        args, kwargs = self.pre_forward(module, *args, **kwargs)
+        return self.post_forward(module, self.under(*args, **kwargs))
+
+
+def register(module: nn.Module, hook: Hook, name: str) -> None:
+    """Put a hook on a module, over those it has."""
+    hook.module, hook.made_registry, under = module, "_diffusers_hook" not in vars(module), module.forward
     HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
     hook.fn_ref.forward, hook.fn_ref.original_forward = under, None
-    module.forward = functools.update_wrapper(functools.partial(_through, hook, module), under)
+    module.forward = types.MethodType(_with_signature(under), hook)
 
 
-def _through(hook: ModelHook, module: nn.Module, *args, **kwargs) -> Any:
-    """Call a module through a hook."""
-    if hasattr(hook, "new_forward"):
-        return hook.new_forward(module, *args, **kwargs)
-    args, kwargs = hook.pre_forward(module, *args, **kwargs)
-    return hook.post_forward(module, hook.fn_ref.forward(*args, **kwargs))
+def _with_signature(under: Callable) -> Callable:
+    """`Hook.through` as a function of its own, which tells the signature of what it stands for."""
+    generic = Hook.through
+    function = types.FunctionType(generic.__code__, generic.__globals__, generic.__name__)
+    function.__doc__ = under.__doc__
+    told = inspect.signature(under)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    function.__signature__ = told.replace(parameters=[own, *told.parameters.values()])
+    return function
 
 
 def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:

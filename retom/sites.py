@@ -35,7 +35,8 @@ class Site:
         name: the block's name in the model.
         layer: its number among the sites, from 0.
         layer_type: "down", "mid" or "up".
-        downsample: how many times coarser its grid is than the model's top level, 1 there and in a transformer.
+        downsample: how many times coarser its grid is than the model's top level, 1 there and in a transformer; as the
+            model is built. What a grid is in a call is measured (`halvings`).
         block: the block.
         parent: the module that turns latents or a feature map into the block's tokens.
     """
@@ -189,10 +190,28 @@ def _downsamples(denoiser: nn.Module) -> dict[str, int]:
     for way in ("down", "up"):
         for index, block in enumerate(getattr(denoiser, f"{way}_blocks", None) or ()):
             found[f"{way}_blocks.{index}"] = level
-            if getattr(block, f"{way}samplers", None):
+            if _resamples(block, way):
                 level = level * 2 if way == "down" else level // 2
         found.setdefault("mid_block", level)
     return found
+
+
+def _resamples(block: nn.Module, way: str) -> bool:
+    """Whether a U-Net's block goes a level down or up: ControlNet-XS names what does it otherwise than U-Nets."""
+    return any(f"{way}sampler" in name for name, part in block.named_children() if part is not None)
+
+
+def halvings(top: tuple[int, int], grid: tuple[int, int]) -> int:
+    """How many times coarser `grid` is than `top`, both (H, W): 1, 2, 4, ... by as many halvings, rounded up each.
+
+    A grid that no halving gives (a level that a trick has shrunk) counts as what its longer ratio of sides rounds to.
+    """
+    coarser, (height, width) = 1, top
+    while (height, width) != grid and (height > grid[0] or width > grid[1]):
+        coarser, height, width = 2 * coarser, (height + 1) // 2, (width + 1) // 2
+    if (height, width) == grid:
+        return coarser
+    return max(1, round(max(top[0] / grid[0], top[1] / grid[1])))
 
 
 def _layer_type(name: str) -> str:

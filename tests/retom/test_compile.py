@@ -36,8 +36,8 @@ def test_fullgraph_and_no_recompilation_from_step_to_step(options):
         graphs = counter.graphs
         retom.set_seeds(model, [5, 6])
         others = [loop(compiled, text, 9) for text in texts[2:]]
-    # a generation begins, refreshes, reuses; and a random destination's step, which torch treats apart at first
-    assert counter.graphs == graphs <= 4
+    # a generation begins after a reset or after another, refreshes, reuses; and torch treats the first number apart
+    assert counter.graphs == graphs <= (5 if options.get("destination") else 4)
     assert [name.rpartition("_")[2] for name in counter.numbers] == (["number"] if options.get("destination") else [])
     for ours, theirs in zip([*warm, *others], eager, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)

@@ -90,6 +90,8 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="blocks must be pairs"):
         DensePlan.whole(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4), torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"dst_index must be \[B, 3\]"):
-        DensePlan.whole(torch.zeros(2, 3, 4), torch.zeros(2, 4, 3), torch.zeros(2, 4))
+        DensePlan.whole(torch.zeros(2, 3, 4), torch.zeros(2, 4, 3), torch.zeros(2, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"dst_index must be a tensor of torch.int64, got torch.float32"):
+        DensePlan.whole(torch.zeros(2, 3, 4), torch.zeros(2, 4, 3), torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"order must be \[16\]"):
         DensePlan(plan.blocks, plan.dst_index, torch.arange(15))

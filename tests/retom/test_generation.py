@@ -13,7 +13,14 @@ from diffusers import (
 )
 
 import retom
-from retom.generation import LONGEST, Generation
+from retom.generation import Generation
+from retom.steps import LONGEST, Tally, calls
+
+
+def generation_of(due):
+    """A generation that plans at the steps where `due`, as an eager model has it."""
+    start = calls(due)
+    return Generation(start, Tally(start))
 
 
 def draw(pipe, seed, steps=3, batch=1, size=64, **options):
@@ -99,7 +106,7 @@ def test_a_loop_of_ones_own_restarts_when_timesteps_turn_around(tiny_pipe):
     with retom.patched(unet):
         assert torch.equal(loop(), loop())
         computed = retom.report(unet)[0]["plans_computed"]
-    assert computed == 2
+    assert computed == 4  # a number given twice may be another tile: its second call has a plan of its own
 
 
 def test_reset_starts_a_generation_that_nothing_else_tells_of(tiny_pipe):
@@ -114,7 +121,7 @@ def test_reset_starts_a_generation_that_nothing_else_tells_of(tiny_pipe):
 
 @pytest.mark.parametrize("timesteps", [(900, 500, 500, 100), (100, 500, 900), (7,), (7, 7, 7)])
 def test_rising_falling_and_repeated_timesteps_are_one_generation(timesteps):
-    generation, text, sample = Generation(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    generation, text, sample = generation_of(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
     for timestep in timesteps:
         generation.advance(sample, torch.tensor(timestep), text)
     assert generation.step == len(timesteps) - 1
@@ -127,7 +134,7 @@ def test_rising_falling_and_repeated_timesteps_are_one_generation(timesteps):
 @pytest.mark.parametrize("steps", [20, 50])
 def test_timesteps_that_rounding_turns_back_are_one_generation(scheduler, options, steps):
     schedule = scheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **options)
-    generation, text, sample = Generation(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    generation, text, sample = generation_of(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
     begun = []
     for _ in range(2):
         schedule.set_timesteps(steps)
@@ -141,7 +148,7 @@ def test_timesteps_that_rounding_turns_back_are_one_generation(scheduler, option
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
 def test_slow_turns_are_noticed_too(scale):
     """Inversion and back in 500 steps each; Flux counts time from 0 to 1."""
-    generation, text, sample = Generation(lambda step: False), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    generation, text, sample = generation_of(lambda step: False), torch.zeros(1), torch.zeros(2, 4, 8, 8)
     way = [place * scale / 500 for place in range(1, 501)]
     begun = []
     for place, timestep in enumerate(way + way[::-1]):
@@ -154,25 +161,24 @@ def test_slow_turns_are_noticed_too(scale):
 
 def test_another_schedule_is_another_generation():
     """As with timesteps on a GPU, whose values are not read, and embeddings that are the same tensor throughout."""
-    generation, text, sample = Generation(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    generation, text, sample = generation_of(lambda step: step % 20 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
     steps = []
     for schedule in (torch.tensor([900.0, 800.0]), torch.tensor([700.0, 600.0, 500.0])):  # on and on falling
         for timestep in schedule:
             generation.advance(sample, timestep.expand(2), text)
             steps.append(generation.step)
     assert steps == [0, 1, 0, 1, 2]
-    assert generation.counts() == (2, 3)
 
 
 def test_the_longest_generation_is_followed_by_another():
-    generation, text, sample = Generation(lambda step: False), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    generation, text, sample = generation_of(lambda step: False), torch.zeros(1), torch.zeros(2, 4, 8, 8)
     for _ in range(LONGEST + 1):
         generation.advance(sample, 500, text)
     assert (generation.step, generation.refresh) == (0, True)
 
 
 def test_the_period_counts_calls_from_zero():
-    generation, text, sample = Generation(lambda step: step % 3 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
+    generation, text, sample = generation_of(lambda step: step % 3 == 0), torch.zeros(1), torch.zeros(2, 4, 8, 8)
     refreshed = []
     for timestep in range(70, 0, -10):
         generation.advance(sample, timestep, text)

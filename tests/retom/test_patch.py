@@ -176,7 +176,7 @@ def test_a_mask_given_by_position_is_seen(tiny_pipe, targets):
     with retom.patched(tiny_pipe, targets=targets):
         call(tiny_pipe.unet)
         with pytest.raises(ValueError, match="attention_mask is given to the self-attention"):
-            attention(torch.randn(1, 1024, 16), None, torch.zeros(1, 1024))
+            attention(torch.randn(2, 1024, 16), None, torch.zeros(2, 1024))
 
 
 def test_blocks_of_one_transformer_may_share_a_plan():
