@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.devices import check_device
 from eval.downloads.digests import file_sha256
-from eval.downloads.hub import Repository, check_digest, check_files
+from eval.downloads.hub import check_digest, check_files
 from eval.errors import RunError, first_line
-from eval.models.hub_files import SETTINGS, pipeline_folder
+from eval.models.hub_files import SETTINGS, pipeline_folder, repository
 from eval.models.random_pipelines import PIPELINES, random_pipeline
 from eval.models.tiny import tiny_pipeline
 from eval.sampler import SamplerConfig, configure, denoiser
@@ -123,16 +123,6 @@ def local_folder(model: ModelConfig) -> Path | None:
             "give one made by save_pretrained or downloaded from the hub with model.path=FOLDER"
         )
     return folder
-
-
-def repository(model: ModelConfig) -> Repository:
-    """The hub's repository of a model of kind "hub" without a path."""
-    return Repository(
-        model.repo,
-        model.revision,
-        subject=f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub",
-        way_out="copy the pipeline's folder here and give it with model.path=FOLDER",
-    )
 
 
 def _shipped_folder(model: ModelConfig) -> Path:

@@ -22,6 +22,7 @@ from eval.downloads.digests import file_sha256
 from eval.downloads.progress import progress, readable, so_far
 from eval.errors import RunError
 from eval.interrupts import heed
+from eval.silence import silent_downloads
 
 WAITS = (1.0, 5.0)  # seconds before the second and the third try
 TIMEOUT = 30.0  # seconds without a byte
@@ -113,6 +114,21 @@ def require_space(needed: int, folder: Path, what: str, variable: str) -> None:
         )
 
 
+def remote_size(address: str) -> int | None:
+    """Bytes of the file at `address`, asked by HEAD; None if the server does not say. Raises what cause_of explains."""
+    from huggingface_hub import get_session
+
+    with silent_downloads():
+        response = get_session().head(address, follow_redirects=True, timeout=TIMEOUT)
+    if response.status_code in (403, 405):  # an address that is signed for GET alone
+        return None
+    response.raise_for_status()
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise PortalError(f"{address} is a web page")
+    length = response.headers.get("Content-Length")
+    return None if length is None else int(length)
+
+
 def free_space(folder: Path) -> int:
     """Free bytes of the disk that holds `folder`, which need not exist yet."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
@@ -144,7 +160,8 @@ def _go_on(source: Source, partial: Path) -> None:
 
 
 def _open(address: str, headers: Mapping[str, str], arrived: int) -> Any:
-    request = urllib.request.Request(address, headers=dict(headers) | {"Accept-Encoding": "identity"})
+    headers = dict(headers) | {"Accept-Encoding": "identity"}
+    request = urllib.request.Request(address, headers=headers)
     if arrived:
         request.add_header("Range", f"bytes={arrived}-")
     try:

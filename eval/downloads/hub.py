@@ -5,6 +5,7 @@ Large files are fetched by `eval.downloads.fetching` into the hub's own cache, w
 the next process. Everything else of the cache (small files, snapshots, listings) is huggingface_hub's.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -51,7 +52,7 @@ class Repository:
 
         return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
-    def explained(self):
+    def explained(self) -> contextlib.AbstractContextManager[None]:
         """Turn the failures of a download into one sentence about this repository."""
         return explained(self.subject or f"cannot get {self.name}", self.way_out or "give a local copy", self.page)
 

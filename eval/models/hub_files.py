@@ -8,8 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-
-import diffusers
+from typing import Protocol
 
 from eval.downloads import hub
 from eval.downloads.hub import Listing, RemoteFile, Repository
@@ -21,6 +20,27 @@ SETTINGS = (".json", ".txt", ".model")  # files that configure a component, a to
 _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_)?model(?:\.(?P<a>\w+))?(?:-\d{5}-of-\d{5})?(?:\.(?P<b>\w+))?\.safetensors"
 )
+
+
+class HubModel(Protocol):
+    """Of `eval.pipelines.ModelConfig` what names a repository."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def repo(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+
+
+def repository(model: HubModel) -> Repository:
+    """The hub's repository of a model of kind "hub" without a path."""
+    return Repository(
+        model.repo,
+        model.revision,
+        subject=f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub",
+        way_out="copy the pipeline's folder here and give it with model.path=FOLDER",
+    )
 
 
 def pipeline_folder(repository: Repository, variant: str | None) -> Path:
@@ -107,6 +127,8 @@ def _components(folder: Path) -> list[str]:
 def _components_of(listed: Listing) -> list[str]:
     """Those of a pipeline whose index is not here yet: of the class that the hub names, or every folder."""
     folders = sorted({name.partition("/")[0] for name in listed.files if name.count("/") == 1} - set(NEVER_LOADED))
+    import diffusers  # only here: the cache is looked at where nothing may take seconds
+
     kind = getattr(diffusers, listed.pipeline or "", None)
     if kind is None:
         return folders

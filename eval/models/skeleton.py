@@ -8,9 +8,9 @@ from torch import nn
 from eval.errors import RunError, first_line
 from eval.models.architectures import UNETS
 from eval.models.diffusion_transformers import TRANSFORMERS
-from eval.models.hub_files import denoiser_configs
+from eval.models.hub_files import denoiser_configs, repository
 from eval.models.tiny import TINY_UNET
-from eval.pipelines import ModelConfig, local_folder, repository
+from eval.pipelines import ModelConfig, local_folder
 
 DENOISERS = ("unet", "transformer")
 

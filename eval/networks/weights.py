@@ -4,8 +4,10 @@ Folder: `$RETOM_CACHE/weights`, else `$XDG_CACHE_HOME/retom/weights`, else `~/.c
 hub stay in the hub's own cache (`HF_HOME`). `HF_HUB_OFFLINE=1` means: do not try the network for either.
 """
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +16,7 @@ from eval.atomic import clear
 from eval.downloads import hub
 from eval.downloads.causes import explained, offline_variable
 from eval.downloads.digests import file_sha256
-from eval.downloads.fetching import Source, alone, fetch
+from eval.downloads.fetching import Source, alone, fetch, remote_size, tried
 from eval.downloads.hub import Repository
 from eval.errors import RunError
 
@@ -52,15 +54,29 @@ class WeightFile:
                 self._fetch(target)
         return target
 
+    def is_here(self) -> bool:
+        """Whether the file is on this machine, unchecked."""
+        return (weights_folder() / self.name if self.path is None else Path(self.path).expanduser()).is_file()
+
+    def size(self) -> int | None:
+        """Bytes of the download, asked of the server; None if it does not say. RunError: why it cannot be had."""
+        with self._explained(weights_folder() / self.name):
+            return tried(lambda: remote_size(self.url), self.name)
+
     def _fetch(self, target: Path) -> None:
         """Download to a partial file, which the next process resumes; check the hash; rename. RunError: why not."""
+        source = Source(target.name, lambda: (self.url, {}), self.sha256)
+        with self._explained(target):
+            fetch(source, target, target.with_name(f".{target.name}.partial"))
+
+    @contextlib.contextmanager
+    def _explained(self, target: Path) -> Iterator[None]:
         cannot = f"weights {target.name} cannot be had from {self.url}"
         way_out = f"download it elsewhere and put it at {target}"
         if variable := offline_variable():
             raise RunError(f"{cannot} ({variable} is set); unset it where there is a network, or {way_out}")
-        source = Source(target.name, lambda: (self.url, {}), self.sha256)
         with explained(cannot, way_out):
-            fetch(source, target, target.with_name(f".{target.name}.partial"))
+            yield
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ from typing import Any
 from eval.downloads.causes import offline_variable
 from eval.downloads.hub import (
     MAIN,
+    Listing,
     Repository,
+    bytes_missing,
     check_files,
     download,
     lacking_shards,
     listing,
+    missing_files,
     names_in,
     snapshot,
 )
@@ -134,17 +137,33 @@ def validation_files(repository: Repository) -> list[Path]:
     """The parquet files of the validation split, downloaded where they are not cached."""
     if cached := cached_validation(repository):
         return cached
+    listed = _listing(repository)
+    names = _validation_names(repository, listed)
+    folder = download(repository, listed, names)
+    return [folder / name for name in names]
+
+
+def validation_to_come(repository: Repository) -> int:
+    """Bytes that `validation_files` would download. RunError: why they cannot be had."""
+    listed = _listing(repository)
+    names = _validation_names(repository, listed)
+    return bytes_missing(repository, missing_files(repository, listed, names))
+
+
+def _listing(repository: Repository) -> Listing:
     if (variable := offline_variable("HF_DATASETS_OFFLINE")) is not None:
         raise RunError(
             f"{repository.subject} ({variable} is set and not everything is in the cache); unset it where there is a "
             f"network and fetch it once, or {repository.way_out}"
         )
-    listed = listing(repository)
+    return listing(repository)
+
+
+def _validation_names(repository: Repository, listed: Listing) -> list[str]:
     names = sorted(filter(_VALIDATION.fullmatch, listed.files))
     if not names:
         raise RunError(f"{repository.subject} (it holds no data/validation-*.parquet); {repository.way_out}")
-    folder = download(repository, listed, names)
-    return [folder / name for name in names]
+    return names
 
 
 def cached_validation(repository: Repository) -> list[Path]:

@@ -6,6 +6,7 @@ Each function writes one below a root that `tests.hub.server` serves, at the rev
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from eval.clip_score import VIT_B32, VIT_L14, OpenClip
+from eval.downloads.digests import file_sha256
 from eval.models.architectures import SDXL_SCHEDULER, SDXL_UNET
 from eval.models.tiny import TINY_MERGES, TINY_TEXT, TINY_VAE, assemble, clip_tokenizer, text_config, tiny_pipeline
 from eval.prompts import imagenet_classes
@@ -145,3 +147,33 @@ def both_clips(root: Path) -> None:
     """The two CLIPs of the real metrics."""
     for network in (VIT_B32, VIT_L14):
         clip(root, network)
+
+
+class Layers(torch.nn.Module):
+    """As the published TorchScript file is used: `layers` from pixels to 2,048 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pool = torch.nn.AdaptiveAvgPool2d(1)
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 2048, 9, stride=32), pool, torch.nn.Flatten())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def inceptions(root: Path) -> dict[str, str]:
+    """Both Inception files below /plain; sha256 by the name of their constants in eval.features."""
+    from torchvision.models import inception_v3
+
+    from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION
+
+    folder = root / "plain"
+    folder.mkdir()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*torch\.jit\.script")
+        torch.manual_seed(2)
+        torch.jit.script(Layers()).save(folder / CLEAN_INCEPTION.name)
+        state = inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False).state_dict()
+        torch.save(state, folder / PYTORCH_INCEPTION.name)
+    files = {"CLEAN_INCEPTION": CLEAN_INCEPTION.name, "PYTORCH_INCEPTION": PYTORCH_INCEPTION.name}
+    return {constant: file_sha256(folder / name) for constant, name in files.items()}
