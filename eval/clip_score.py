@@ -112,7 +112,8 @@ class OpenClip:
             first = str(error).splitlines()[0]
             raise RunError(f"weights {path} are not those of {self.architecture} ({first})") from error
         model = model.eval().to(device)
-        tokenizer = open_clip.get_tokenizer(self.architecture)
+        with silent_building():
+            tokenizer = open_clip.get_tokenizer(self.architecture)
         return model.encode_image, lambda texts: model.encode_text(tokenizer(texts).to(device))
 
 

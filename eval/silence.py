@@ -48,7 +48,7 @@ def silent_downloads() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silent_building() -> Iterator[None]:
-    """No "initialized randomly" of open_clip, which logs on the root logger, for a model whose weights come next."""
+    """No steps of open_clip's factory, which logs on the root logger, such as that a model begins at random."""
 
     def other(record: logging.LogRecord) -> bool:
         return record.module != "factory" or "open_clip" not in record.pathname
@@ -58,3 +58,18 @@ def silent_building() -> Iterator[None]:
         yield
     finally:
         logging.root.removeFilter(other)
+
+
+@contextlib.contextmanager
+def silent_tables() -> Iterator[None]:
+    """No bar of `datasets` while it converts files."""
+    import datasets
+
+    bars = not datasets.are_progress_bars_disabled()
+    if bars:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if bars:
+            datasets.enable_progress_bars()

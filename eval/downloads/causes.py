@@ -69,7 +69,7 @@ def cause_of(error: BaseException, page: str = "") -> Cause | None:
         return None
     chain = _chain(error)
     for judge in (_disk, _offline, _access, _content, _status, _network):
-        for each in chain:
+        for each in chain if judge is not _network else reversed(chain):  # of a connection the first error says most
             found = judge(each, page)
             if found is not None:
                 return found

@@ -27,6 +27,7 @@ from eval.silence import silent_downloads
 WAITS = (1.0, 5.0)  # seconds before the second and the third try
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
+LARGE = 100 << 20  # bytes of a file of several that has a line of its own
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -183,7 +184,10 @@ def _receive(response: Any, source: Source, partial: Path, arrived: int) -> None
         raise WrongFileError(f"the server announces {total} bytes, expected {source.size}")
     if total is not None:
         require_space(total - arrived, partial.parent, source.name, "HF_HOME or RETOM_CACHE")
-    _log.info("%s: %s %s", source.name, "resuming at" if arrived else "downloading", so_far(arrived, total))
+    if arrived:
+        _log.info("%s: resuming at %s", source.name, so_far(arrived, total))
+    elif source.size is None or source.size >= LARGE:  # known sizes are reported in sum
+        _log.info("%s: downloading%s", source.name, "" if total is None else f" {readable(total)}")
     with partial.open("r+b" if arrived else "wb") as file, progress(source.name, arrived, total) as came:
         file.seek(arrived)
         file.truncate()

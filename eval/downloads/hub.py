@@ -165,7 +165,8 @@ def download(repository: Repository, listed: Listing, names: Iterable[str]) -> P
     require_space(bytes_missing(repository, absent), repository.cache, repository.subject, "HF_HOME")
     if absent:
         size = readable(bytes_missing(repository, absent))
-        _log.info("%s: downloading %d files, %s, to %s", repository.name, len(absent), size, repository.cache)
+        count = f"{len(absent)} file{'s' if len(absent) > 1 else ''}"
+        _log.info("%s: downloading %s, %s, to %s", repository.name, count, size, repository.cache)
     small = [name for name in names if listed.files[name].sha256 is None]
     with repository.explained(), silent_downloads():
         for part in (small, names):

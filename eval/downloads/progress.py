@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from tqdm import tqdm
 
 EVERY = 60.0  # seconds between two lines
-MIB = 1024**2
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +36,8 @@ class _Lines:
 
 
 def so_far(arrived: int, total: int | None) -> str:
-    """Such as "120.0 of 340.0 MiB (35%)"."""
-    if not total:
-        return f"{arrived / MIB:.1f} MiB"
-    return f"{arrived / MIB:.1f} of {total / MIB:.1f} MiB ({arrived / total:.0%})"
+    """Such as "120.0 MiB of 340.0 MiB (35%)"."""
+    return f"{readable(arrived)} of {readable(total)} ({arrived / total:.0%})" if total else readable(arrived)
 
 
 def readable(size: int) -> str:

@@ -44,7 +44,7 @@ class WeightFile:
         if self.path is not None:
             return _own_file(self.path, self.sha256, self.url)
         target = weights_folder() / self.name
-        if _is_intact(target, self.sha256):
+        if target.is_file() and file_sha256(target) == self.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         # Jobs of a sweep start together: the first one fetches, the others wait and find the file.
@@ -173,5 +173,5 @@ def _is_intact(target: Path, sha256: str) -> bool:
         return False
     if file_sha256(target) == sha256:
         return True
-    _log.warning("%s is damaged (wrong sha256): fetching it again", target)
+    _log.warning("%s is damaged (wrong sha256): downloading it again", target)
     return False

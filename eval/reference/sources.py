@@ -29,6 +29,7 @@ from eval.errors import RunError
 from eval.networks.weights import file_sha256
 from eval.pictures import Picture, read_file
 from eval.reference.labels import read_labels
+from eval.silence import silent_tables
 
 _ENDINGS = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 _WNID = re.compile(r"^n\d{8}$")
@@ -118,7 +119,8 @@ def from_hub(repo: str, revision: str | None, wnids: dict[str, int]) -> Pictures
 
     files = validation_files(hub_reference(repo, revision))
     check_files(files)
-    rows = datasets.Dataset.from_parquet([str(file) for file in files])
+    with silent_tables():
+        rows = datasets.Dataset.from_parquet([str(file) for file in files])
     return _from_rows(rows, wnids, repo)
 
 

@@ -181,8 +181,6 @@ def test_the_reference_once_fetched_needs_no_network(machine: Machine, hub: Hub)
     assert not hub.requests
     blob = flip(next((machine.home / "hf" / "hub").glob("datasets--*/snapshots/*/data/*")))
     assert f"delete {blob} and run again" in ask(machine, "reference")
-    blob.unlink()
-    assert "HF_HUB_OFFLINE is set and not everything is in the cache" in ask(machine, "reference", **offline)
 
 
 def flip(path: Path) -> Path:
