@@ -24,7 +24,7 @@ endef
 
 # The tests that touch other packages most, in the environment of constraints-$(1).txt.
 define test_versions
-.venv-$(1)/bin/python -m pytest -n 2 -m 'not slow and not slurm and not faults' tests/retom tests/baselines tests/gpu \
+.venv-$(1)/bin/python -m pytest -n 2 -m 'not slow and not slurm and not faults and not hub' tests/retom tests/baselines tests/gpu \
   tests/eval/test_features.py tests/eval/test_clip_score.py tests/eval/test_metrics.py \
   tests/scripts/jobs/test_job.py::test_a_row_leaves_config_manifest_images_and_record \
   'tests/scripts/test_command_line.py::test_every_experiment_runs_on_the_tiny_model[table2-tables1]'
@@ -40,9 +40,9 @@ endef
 REAL := '[table1,table2]'
 
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
-smoke test test-levels test-slow test-slurm test-oldest test-torch211: export OMP_NUM_THREADS ?= 1
+smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-levels test-slow test-slurm test-oldest test-torch211 faults lint format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
+.PHONY: help install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,13 +67,16 @@ smoke: $(STAMP) ## every row of both tables at 64 px on the trained tiny model; 
 	@$(call run_and_tabulate,smoke,smoke,$(LOOK_INSIDE))
 
 test: $(STAMP) ## all tests that need neither GPU nor network, but the slow ones
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm and not faults'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm and not faults and not hub'
 
 test-levels: $(STAMP) ## the tests in which rounding decides, under the lower instruction levels of this processor
 	@$(BIN)/python -m tests.levels
 
 test-slow: $(STAMP) ## the tests marked slow: simulated coverage, whole commands, the browser, compilation
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+test-hub: $(STAMP) ## real runs rehearsed: downloads from a hub that the test starts here, cut, gated and offline
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m hub
 
 test-slurm: $(STAMP) ## sweeps on a Slurm of one node that the test starts here (apt-get install slurm-wlm munge; as root)
 	$(BIN)/python -m pytest -m slurm

@@ -20,8 +20,9 @@ from PIL import Image
 from eval.errors import RunError
 from eval.features import Embed
 from eval.metric_pass import Prepare, Task, compute
-from eval.networks.weights import HubFile, file_sha256
+from eval.networks.weights import HubFile
 from eval.pictures import ImageSet
+from eval.silence import silent_building
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -81,11 +82,10 @@ class OpenClip:
                 "prepared for or activated otherwise, and its score would silently be another"
             )
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """Package version, architecture and the file's hash, which is taken once: the file has up to 1.7 GB."""
-        digest = file_sha256(self.weights.locate())[:12]
-        return f"open_clip {version('open_clip_torch')} {self.architecture}, sha256 {digest}"
+        """Package version, architecture and the file's hash. RunError: the file is damaged."""
+        return f"open_clip {version('open_clip_torch')} {self.architecture}, sha256 {self.weights.digest[:12]}"
 
     def preflight(self) -> None:
         """Locate (or fetch) the weights. RunError when they cannot be had."""
@@ -104,7 +104,7 @@ class OpenClip:
 
         path = self.weights.locate()
         # The constructor draws initial weights from the global generator, which is not ours to move.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), silent_building():
             model = open_clip.create_model(self.architecture, load_weights=False)
         try:
             open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
@@ -112,7 +112,8 @@ class OpenClip:
             first = str(error).splitlines()[0]
             raise RunError(f"weights {path} are not those of {self.architecture} ({first})") from error
         model = model.eval().to(device)
-        tokenizer = open_clip.get_tokenizer(self.architecture)
+        with silent_building():
+            tokenizer = open_clip.get_tokenizer(self.architecture)
         return model.encode_image, lambda texts: model.encode_text(tokenizer(texts).to(device))
 
 

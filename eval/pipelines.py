@@ -6,17 +6,19 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 
 from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.devices import check_device
+from eval.downloads.digests import file_sha256
+from eval.downloads.hub import check_digest, check_files
 from eval.errors import RunError, first_line
+from eval.models.hub_files import SETTINGS, pipeline_folder, repository
 from eval.models.random_pipelines import PIPELINES, random_pipeline
 from eval.models.tiny import tiny_pipeline
-from eval.networks.weights import file_sha256
 from eval.sampler import SamplerConfig, configure, denoiser
 from eval.silence import silent_loading
 
-SETTINGS = (".json", ".txt", ".model")  # files that configure a component, a tokenizer or a scheduler
 KINDS = ("hub", "shipped", "random", "tiny")
 ARCHITECTURES = tuple(PIPELINES)
 
@@ -87,7 +89,7 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
 
     `weights`: sha256 by file, of weights and of what configures components, for a pipeline read from a folder; by
     component (over the parameters' bytes) for one built in code. `revision`: the commit of a hub snapshot, otherwise
-    None.
+    None. RunError: a file of the hub's cache is damaged, and which to delete.
     """
     folder = Path(pipe.config.get("_name_or_path") or "")
     from_folder = (folder / "model_index.json").is_file()
@@ -105,17 +107,7 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
 
 def _folder(model: ModelConfig) -> Path:
     """The folder that holds the pipeline: shipped, local, or the hub's snapshot, downloaded where needed."""
-    folder = local_folder(model)
-    if folder is not None:
-        return folder
-    try:
-        return Path(
-            DiffusionPipeline.download(
-                model.repo, revision=model.revision, variant=model.variant, use_safetensors=True, safety_checker=None
-            )
-        )
-    except OSError as error:  # what diffusers and huggingface_hub raise for no network, no such repository, no access
-        raise unreachable(model, error) from error
+    return local_folder(model) or pipeline_folder(repository(model), model.variant)
 
 
 def local_folder(model: ModelConfig) -> Path | None:
@@ -131,15 +123,6 @@ def local_folder(model: ModelConfig) -> Path | None:
             "give one made by save_pretrained or downloaded from the hub with model.path=FOLDER"
         )
     return folder
-
-
-def unreachable(model: ModelConfig, error: OSError) -> RunError:
-    """The sentence for a model that neither the hub nor its cache gives."""
-    return RunError(
-        f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub "
-        f"({_cause(error)}); connect this machine, or copy the pipeline's folder here and give it with "
-        "model.path=FOLDER"
-    )
 
 
 def _shipped_folder(model: ModelConfig) -> Path:
@@ -169,7 +152,10 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
                 local_files_only=True,
                 **extra,
             )
-    except OSError as error:
+    except (OSError, SafetensorError, ValueError) as error:
+        check_files(path for path in folder.rglob("*") if path.is_file())
+        if isinstance(error, ValueError):
+            raise
         raise RunError(
             f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
             "the pipeline with weights as safetensors"
@@ -190,7 +176,10 @@ def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:
     weights = [file for name in _networks(pipe) for file in (folder / name).glob("*.safetensors")]
     settings = [file for name in pipe.components for file in (folder / name).glob("*") if file.suffix in SETTINGS]
     files = sorted({*weights, *settings, folder / "model_index.json"})
-    return {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
+    found = {file: file_sha256(file) for file in files}
+    for file, digest in found.items():
+        check_digest(file, digest)
+    return {file.relative_to(folder).as_posix(): digest for file, digest in found.items()}
 
 
 def _parameter_hashes(pipe: DiffusionPipeline) -> dict[str, str]:

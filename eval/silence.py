@@ -1,6 +1,7 @@
-"""Loading without the bars and notes that diffusers and transformers print around it."""
+"""Loading and downloading without the bars and notes that libraries print around it."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 
@@ -22,3 +23,53 @@ def silent_loading() -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bars:
                 library.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def silent_downloads() -> Iterator[None]:
+    """No bar of huggingface_hub and no line for each request of its HTTP client: eval.downloads reports instead."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    bars = not are_progress_bars_disabled()
+    loggers = [logging.getLogger(name) for name in ("httpx", "httpx2", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    if bars:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+        if bars:
+            enable_progress_bars()
+
+
+@contextlib.contextmanager
+def silent_building() -> Iterator[None]:
+    """No steps of open_clip's factory, which logs on the root logger, such as that a model begins at random."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return record.module != "factory" or "open_clip" not in record.pathname
+
+    logging.root.addFilter(other)
+    try:
+        yield
+    finally:
+        logging.root.removeFilter(other)
+
+
+@contextlib.contextmanager
+def silent_tables() -> Iterator[None]:
+    """No bar of `datasets` while it converts files."""
+    import datasets
+
+    bars = not datasets.are_progress_bars_disabled()
+    if bars:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if bars:
+            datasets.enable_progress_bars()

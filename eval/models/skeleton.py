@@ -5,11 +5,12 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import nn
 
-from eval.errors import RunError
+from eval.errors import RunError, first_line
 from eval.models.architectures import UNETS
 from eval.models.diffusion_transformers import TRANSFORMERS
+from eval.models.hub_files import denoiser_configs, repository
 from eval.models.tiny import TINY_UNET
-from eval.pipelines import ModelConfig, local_folder, unreachable
+from eval.pipelines import ModelConfig, local_folder
 
 DENOISERS = ("unet", "transformer")
 
@@ -35,18 +36,19 @@ def _class_and_options(model: ModelConfig) -> tuple[type[nn.Module], dict]:
 
 def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
     """As `model_index.json` and the denoiser's `config.json` say, of a folder or of the hub's repository."""
-    folder = local_folder(model)
-    place = {"revision": model.revision} if folder is None else {"local_files_only": True}
-    source = model.repo if folder is None else str(folder)
+    folder = local_folder(model) or denoiser_configs(repository(model), DENOISERS)
     try:
-        index = DiffusionPipeline.load_config(source, **place)
+        index = DiffusionPipeline.load_config(str(folder), local_files_only=True)
         name = next((name for name in DENOISERS if name in index), None)
         kind = getattr(diffusers, index[name][1], None) if name else None
         if kind is None:
             raise RunError(
-                f"model {model.name}: {source} names no denoiser that diffusers {diffusers.__version__} has"
+                f"model {model.name}: {folder} names no denoiser that diffusers {diffusers.__version__} has"
                 f"{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
             )
-        return kind, kind.load_config(source, subfolder=name, **place)
+        return kind, kind.load_config(str(folder), subfolder=name, local_files_only=True)
     except OSError as error:
-        raise unreachable(model, error) from error
+        raise RunError(
+            f"model {model.name}: the configurations in {folder} cannot be read ({first_line(error).rstrip('.')}); "
+            "give a folder made by save_pretrained with model.path=FOLDER"
+        ) from error

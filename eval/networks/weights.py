@@ -5,21 +5,22 @@ hub stay in the hub's own cache (`HF_HOME`). `HF_HUB_OFFLINE=1` means: do not tr
 """
 
 import contextlib
-import hashlib
 import logging
 import os
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from eval.atomic import clear, replacing
+from eval.atomic import clear
+from eval.downloads import hub
+from eval.downloads.causes import explained, offline_variable
+from eval.downloads.digests import file_sha256
+from eval.downloads.fetching import Source, alone, fetch, remote_size, tried
+from eval.downloads.hub import Repository
 from eval.errors import RunError
 
 _log = logging.getLogger(__name__)
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,46 @@ class WeightFile:
         if self.path is not None:
             return _own_file(self.path, self.sha256, self.url)
         target = weights_folder() / self.name
-        if _is_intact(target, self.sha256):
+        if target.is_file() and file_sha256(target) == self.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         # Jobs of a sweep start together: the first one fetches, the others wait and find the file.
-        with _alone(target):
+        with alone(target.with_name(f".{target.name}.lock"), target.name):
             if not _is_intact(target, self.sha256):
                 clear(target.parent)
-                _log.info("fetching %s from %s", target.name, self.url)
-                _fetch(self.url, self.sha256, target)
+                self._fetch(target)
         return target
+
+    def is_here(self) -> bool:
+        """Whether the file is on this machine, unchecked."""
+        return (weights_folder() / self.name if self.path is None else Path(self.path).expanduser()).is_file()
+
+    def size(self) -> int | None:
+        """Bytes of the download, asked of the server; None if it does not say. RunError: why it cannot be had."""
+        with self._explained(weights_folder() / self.name):
+            return tried(lambda: remote_size(self.url), self.name)
+
+    def _fetch(self, target: Path) -> None:
+        """Download to a partial file, which the next process resumes; check the hash; rename. RunError: why not."""
+        source = Source(target.name, lambda: (self.url, {}), self.sha256)
+        with self._explained(target):
+            fetch(source, target, target.with_name(f".{target.name}.partial"))
+
+    @contextlib.contextmanager
+    def _explained(self, target: Path) -> Iterator[None]:
+        cannot = f"weights {target.name} cannot be had from {self.url}"
+        way_out = f"download it elsewhere and put it at {target}"
+        if variable := offline_variable():
+            raise RunError(f"{cannot} ({variable} is set); unset it where there is a network, or {way_out}")
+        with explained(cannot, way_out):
+            yield
 
 
 @dataclass(frozen=True)
 class HubFile:
     """One safetensors file of a model hub repository.
 
-    revision: commit or branch. sha256: checked if given. path: a file of the user's own instead.
+    revision: commit or branch. sha256: checked by `digest` if given. path: a file of the user's own instead.
     """
 
     repo: str
@@ -75,27 +99,47 @@ class HubFile:
             _check_digest(self.sha256)
 
     def locate(self) -> Path:
-        """The file, fetched by huggingface_hub if it is not there yet. RunError when that fails."""
+        """The file, downloaded if it is not in the hub's cache. RunError: why it cannot be had."""
         if self.path is not None:
             return _own_file(self.path, self.sha256, f"{self.repo}/{self.filename} on the model hub")
-        path = self._from_hub()
-        if self.sha256 is not None and file_sha256(path) != self.sha256:
+        return self._cached() or self._from_hub()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the file, taken once: it has up to 1.7 GB. RunError: it is not the expected one, or damaged."""
+        path = self.locate()
+        found = file_sha256(path)
+        hub.check_digest(path, found)
+        if self.sha256 is not None and found != self.sha256:
             raise RunError(
-                f"{path} is not the expected file (sha256 differs from {self.sha256}); delete it and run again"
+                f"{path} is not the expected file (sha256 {found}, expected {self.sha256}); delete it and run again"
             )
-        return path
+        return found
+
+    @property
+    def repository(self) -> Repository:
+        """Where it comes from."""
+        return Repository(
+            self.repo,
+            self.revision,
+            subject=f"weights {self.filename} of {self.repo} (model hub, revision {self.revision}) are not cached and "
+            "cannot be had",
+            way_out="download that file elsewhere and give its path (the metric's weights.path)",
+        )
+
+    def is_here(self) -> bool:
+        """Whether the file is on this machine."""
+        return Path(self.path).expanduser().is_file() if self.path is not None else self._cached() is not None
+
+    def _cached(self) -> Path | None:
+        folder = hub.snapshot(self.repository)
+        return folder / self.filename if folder is not None and (folder / self.filename).is_file() else None
 
     def _from_hub(self) -> Path:
-        from huggingface_hub import hf_hub_download
-
-        try:
-            return Path(hf_hub_download(self.repo, self.filename, revision=self.revision))
-        except OSError as error:
-            raise RunError(
-                f"weights {self.filename} of {self.repo} (model hub, revision {self.revision}) are not cached and "
-                f"cannot be had ({type(error).__name__}); connect once, or download that file elsewhere and give its "
-                "path (the metric's weights.path)"
-            ) from error
+        listed = hub.listing(self.repository)
+        if self.filename not in listed.files:
+            raise RunError(f"{self.repository.subject} (it is not in the repository); check its name")
+        return hub.download(self.repository, listed, [self.filename]) / self.filename
 
 
 def cache_folder() -> Path:
@@ -108,12 +152,6 @@ def cache_folder() -> Path:
 def weights_folder() -> Path:
     """The folder of fetched network weights."""
     return cache_folder() / "weights"
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_digest(value: str) -> None:
@@ -130,46 +168,10 @@ def _own_file(path: str, sha256: str | None, source: str) -> Path:
     return own
 
 
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Hold the lock of `target`; who has to wait for it is told."""
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.info("%s: another process fetches it: waiting", target.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _is_intact(target: Path, sha256: str) -> bool:
     if not target.is_file():
         return False
     if file_sha256(target) == sha256:
         return True
-    _log.warning("%s is damaged (wrong sha256): fetching it again", target)
+    _log.warning("%s is damaged (wrong sha256): downloading it again", target)
     return False
-
-
-def _fetch(url: str, sha256: str, target: Path) -> None:
-    """Stream `url` to a temporary file, check the hash, rename. RunError when it cannot be had or is not the file."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise RunError(_unreachable(url, target, "HF_HUB_OFFLINE is set"))
-    digest = hashlib.sha256()
-    with replacing(target) as temporary:
-        try:
-            with urllib.request.urlopen(url, timeout=30) as response, temporary.open("wb") as file:
-                while chunk := response.read(_CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
-        except OSError as error:
-            raise RunError(_unreachable(url, target, str(error))) from error
-        if digest.hexdigest() != sha256:
-            raise RunError(_unreachable(url, target, f"what came has sha256 {digest.hexdigest()}, expected {sha256}"))
-
-
-def _unreachable(url: str, target: Path, why: str) -> str:
-    return f"weights {target.name} cannot be had from {url} ({why}); download it elsewhere and put it at {target}"

@@ -11,13 +11,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval.downloads.causes import offline_variable
+from eval.downloads.hub import (
+    MAIN,
+    Listing,
+    Repository,
+    bytes_missing,
+    check_files,
+    download,
+    lacking_shards,
+    listing,
+    missing_files,
+    names_in,
+    snapshot,
+)
 from eval.errors import RunError
 from eval.networks.weights import file_sha256
 from eval.pictures import Picture, read_file
 from eval.reference.labels import read_labels
+from eval.silence import silent_tables
 
 _ENDINGS = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 _WNID = re.compile(r"^n\d{8}$")
+_VALIDATION = re.compile(r"data/validation-.*\.parquet")
 
 Pictures = dict[int, list[Picture]]
 
@@ -94,21 +110,69 @@ def from_parquet(path: Path, wnids: dict[str, int], cache: Path) -> Pictures:
 
 
 def from_hub(repo: str, revision: str | None, wnids: dict[str, int]) -> Pictures:
-    """The validation split of a hub dataset such as the gated ILSVRC/imagenet-1k; the training split is not fetched."""
+    """The validation split of a hub dataset such as the gated ILSVRC/imagenet-1k; the training split is not fetched.
+
+    Once its files are in the hub's cache (HF_HOME) no network is needed. RunError: why they cannot be had, or which of
+    them is damaged.
+    """
     import datasets
 
-    # Asking for split="validation" alone fetches every split (huggingface/datasets#6793); naming the files does not.
-    files = {"validation": "data/validation-*.parquet"}
-    try:
-        rows = datasets.load_dataset(
-            repo, data_files=files, split="validation", revision=revision, verification_mode="no_checks"
-        )
-    except OSError as error:
-        raise RunError(
-            f"reference {repo} cannot be had from the model hub ({type(error).__name__}); accept its terms and log in "
-            "(hf auth login), connect, or use a local copy (reference.kind=folder or parquet with reference.path)"
-        ) from error
+    files = validation_files(hub_reference(repo, revision))
+    check_files(files)
+    with silent_tables():
+        rows = datasets.Dataset.from_parquet([str(file) for file in files])
     return _from_rows(rows, wnids, repo)
+
+
+def hub_reference(repo: str, revision: str | None) -> Repository:
+    """The repository of a hub dataset."""
+    return Repository(
+        repo,
+        revision or MAIN,
+        kind="dataset",
+        subject=f"reference {repo} cannot be had from the model hub",
+        way_out="use a local copy (reference.kind=folder or parquet with reference.path)",
+    )
+
+
+def validation_files(repository: Repository) -> list[Path]:
+    """The parquet files of the validation split, downloaded where they are not cached."""
+    if cached := cached_validation(repository):
+        return cached
+    listed = _listing(repository)
+    names = _validation_names(repository, listed)
+    folder = download(repository, listed, names)
+    return [folder / name for name in names]
+
+
+def validation_to_come(repository: Repository) -> int:
+    """Bytes that `validation_files` would download. RunError: why they cannot be had."""
+    listed = _listing(repository)
+    names = _validation_names(repository, listed)
+    return bytes_missing(repository, missing_files(repository, listed, names))
+
+
+def _listing(repository: Repository) -> Listing:
+    if (variable := offline_variable("HF_DATASETS_OFFLINE")) is not None:
+        raise RunError(
+            f"{repository.subject} ({variable} is set and not everything is in the cache); unset it where there is a "
+            f"network and fetch it once, or {repository.way_out}"
+        )
+    return listing(repository)
+
+
+def _validation_names(repository: Repository, listed: Listing) -> list[str]:
+    names = sorted(filter(_VALIDATION.fullmatch, listed.files))
+    if not names:
+        raise RunError(f"{repository.subject} (it holds no data/validation-*.parquet); {repository.way_out}")
+    return names
+
+
+def cached_validation(repository: Repository) -> list[Path]:
+    """The parquet files of the validation split if all of them are cached, otherwise none."""
+    folder = snapshot(repository)
+    names = sorted(filter(_VALIDATION.fullmatch, names_in(folder))) if folder else []
+    return [] if lacking_shards(names) else [folder / name for name in names]
 
 
 def _from_rows(rows: Any, wnids: dict[str, int], source: str) -> Pictures:

@@ -1,7 +1,8 @@
 """Before a long run: `python -m scripts.run --dry-run ...` tells rows, images, disk, hours, and what is missing.
 
-Nothing is drawn into results/runs and nothing is fetched. Seconds per image come from a few short pipeline calls of
-each row's method on this machine, extended to all steps; scoring, minutes for 2,000 images on a GPU, is not in them.
+Nothing is drawn into results/runs and nothing is downloaded; servers are asked for sizes alone. Seconds per image come
+from a few short pipeline calls of each row's method on this machine, extended to all steps; where the model's weights
+are not here, random ones of its architecture cost the same. Scoring, minutes for 2,000 images on a GPU, is not in them.
 """
 
 import dataclasses
@@ -21,14 +22,15 @@ from eval.images import verify
 from eval.interrupts import heed
 from eval.memory import BatchLimit, fixed_batch, is_out_of_memory
 from eval.prompts import PromptItem
-from eval.records import RunFolder, peek_record
+from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import TimingConfig, peak_memory
 from scripts.command_line.entry import compose_and_call, given_arguments, is_sentence, say, tell
-from scripts.jobs.needs import local_model, missing
+from scripts.jobs.needs import Sizes, faults, is_finished, needs, reference_faults
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.session import Session
+from scripts.jobs.stand_in import CannotMeasureError, model_to_time
 
 FLAG = "--dry-run"
 FEW, MORE = 2, 6  # steps of the short calls; what planning at the first step costs stays outside of the slope
@@ -38,16 +40,23 @@ NOT_GIVEN = "(reference.path is not given)"
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """From the short calls: seconds per image at all steps, the batch size that fits, bytes at the peak."""
+    """From the short calls: seconds per image at all steps, the batch size that fits, bytes at the peak.
+
+    by_random: with random weights of the model's architecture.
+    """
 
     s_per_im: float
     batch_size: int
     peak_bytes: int
+    by_random: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What a row would take. there: images that are made already; bytes: of disk, at most; hours: None if unknown."""
+    """What a row would take. there: images that are made already; bytes: of disk, at most; hours: None if unknown.
+
+    unmeasured: why the hours are not known.
+    """
 
     name: str
     results: Path
@@ -58,11 +67,12 @@ class Forecast:
     measured: Measured | None
     hours: float | None
     missing: tuple[str, ...]
+    unmeasured: str = ""
 
 
 def main() -> int:
     """Forecast every row of the command line. Returns 1 where a row lacks something."""
-    session, forecasts, failed = Session(), [], []
+    session, sizes, forecasts, failed = Session(), Sizes(), [], []
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
@@ -71,7 +81,7 @@ def main() -> int:
             if composed.reference.get("path") is None and composed.reference.get("kind") in ("folder", "parquet"):
                 composed.reference.path = NOT_GIVEN
             row = read_row(composed, choices)
-            forecasts.append(forecast(row, session, Path(scratch) / "cache"))
+            forecasts.append(forecast(row, session, Path(scratch) / "cache", sizes))
         except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
             heed()
             tell(error)
@@ -87,34 +97,43 @@ def main() -> int:
     return status or int(bool(lacking or failed))
 
 
-def forecast(row: Row, session: Session, cache: Path) -> Forecast:
-    """Look at one row: its folder is read, its method measured where everything needed is there."""
+def forecast(row: Row, session: Session, cache: Path, sizes: Sizes | None = None) -> Forecast:
+    """Look at one row: its folder is read, its method measured on its model or on random weights like it."""
     items, folder = row.prompts.items(), RunFolder(row.results / "runs", row.runs, row.name, row.hash)
     name = f"{row.runs}/{row.name}-{row.hash}"
     say(f"{name}: {len(items)} images")
     there = _made_already(row, folder, items)
-    lacking, measured = missing(row, session, cache), None
-    if _is_finished(folder) and there == len(items):
+    done = is_finished(folder) and there == len(items)
+    sizes = sizes or Sizes()
+    lacking = faults(row)
+    lacking += [sentence for sentence in reference_faults(row, session, cache) if sentence not in lacking]
+    lacking += [sizes.sentence(need) for need in needs(row, with_model=not done)]
+    if done:
         return Forecast(name, row.results, len(items), there, True, 0, None, 0.0, tuple(dict.fromkeys(lacking)))
+    measured, why = None, ""
     try:
         measured = measure_shortly(row, session, items)
     except (RunError, ValueError, RuntimeError, MemoryError) as error:
         if not (is_sentence(error) or is_out_of_memory(error)):
             raise
-        lacking.append(str(error) if is_sentence(error) else _too_large(row))
+        why = str(error) if is_sentence(error) else _too_large(row)
+        if not isinstance(error, CannotMeasureError):
+            lacking.append(why)
         session.forget()
     left = len(items) - there
     size = left * row.sampler.height * row.sampler.width * 3  # what the run itself asks for: PNG of noise
     hours = None if measured is None else _hours(row, measured, left, session.team.size)
-    return Forecast(name, row.results, len(items), there, False, size, measured, hours, tuple(dict.fromkeys(lacking)))
+    lacking = tuple(dict.fromkeys(lacking))
+    return Forecast(name, row.results, len(items), there, False, size, measured, hours, lacking, why)
 
 
 def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> Measured:
     """Time a few steps of the row's method at its batch size, and smaller ones until one fits into memory.
 
-    RunError, naming the size that fits, where images depend on the batch.
+    RunError, naming the size that fits, where images depend on the batch. CannotMeasureError: there is nothing to time.
     """
-    pipe, found = session.pipeline(local_model(row.model), row.sampler), {}
+    model = model_to_time(row)
+    pipe, found = session.pipeline(model, row.sampler), {}
     with applied(pipe, row.method, row.backend) as on_pipe:
         sampler = on_pipe.drawing(row.sampler)
         size = min(sampler.batch_size, len(items))
@@ -130,7 +149,8 @@ def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> 
         on_pipe.check(row.name)
     if limit.size < size and sampler.images_depend_on_batch:
         raise RunError(fixed_batch(size, sampler.dtype, limit.size))
-    return Measured(found[max(found)], max(found), next(iter(peak_memory(sampler.device).values())))
+    peak = next(iter(peak_memory(sampler.device).values()))
+    return Measured(found[max(found)], max(found), peak, model.kind == "random" and row.model.kind != "random")
 
 
 def render(forecasts: Sequence[Forecast], lacking: Sequence[str]) -> str:
@@ -139,14 +159,22 @@ def render(forecasts: Sequence[Forecast], lacking: Sequence[str]) -> str:
     for one in forecasts:
         lines.append(f"{_cells(one)}  {one.name}{'  already finished' if one.finished else ''}")
     known = [one.hours for one in forecasts if one.hours is not None]
-    unknown = "" if len(known) == len(forecasts) else f" and {len(forecasts) - len(known)} rows that cannot be told"
+    unknown = f"{len(forecasts) - len(known)} rows that cannot be told"
+    hours = f"{sum(known):.2f} hours" if known else f"hours of {unknown}"
+    if known and len(known) < len(forecasts):
+        hours += f" and {unknown}"
     total = sum(one.bytes for one in forecasts) / GIB
     images = sum(one.images - one.there for one in forecasts)
     lines.append(
-        f"{len(forecasts)} rows, {images} images to make, at most {total:.2f} GiB of disk, {sum(known):.2f} hours"
-        f"{unknown}, without scoring"
+        f"{len(forecasts)} rows, {images} images to make, at most {total:.2f} GiB of disk, {hours}, without scoring"
     )
-    return "\n".join([*lines, *(f"missing: {sentence}" for sentence in lacking)])
+    by_random = sum(one.measured is not None and one.measured.by_random for one in forecasts)
+    if by_random:
+        lines.append(f"timed with random weights, for the model's are not here: {by_random} rows")
+    unmeasured = _counted([[one.unmeasured] for one in forecasts if one.unmeasured], len(forecasts))
+    return "\n".join(
+        [*lines, *(f"not timed: {why}" for why in unmeasured), *(f"missing: {sentence}" for sentence in lacking)]
+    )
 
 
 def _cells(one: Forecast) -> str:
@@ -192,13 +220,6 @@ def _timed_images(timing: TimingConfig) -> int:
     return sum(size * (timing.warmup + math.ceil(timing.images / size)) for size in timing.shapes)
 
 
-def _is_finished(folder: RunFolder) -> bool:
-    try:
-        return peek_record(folder.path / "record.json")["status"] != "failed"
-    except RunError:  # none yet, or unreadable: the run makes it anew
-        return False
-
-
 def _made_already(row: Row, folder: RunFolder, items: list[PromptItem]) -> int:
     if not folder.images.is_dir():
         return 0
@@ -210,11 +231,15 @@ def _too_large(row: Row) -> str:
 
 
 def _lacking(forecasts: Sequence[Forecast]) -> list[str]:
-    """Every sentence once, with the number of rows it stops."""
-    rows: dict[str, int] = {}
-    for sentence in (sentence for one in forecasts for sentence in one.missing):
-        rows[sentence] = rows.get(sentence, 0) + 1
-    return [sentence if len(forecasts) == 1 else f"{sentence} ({number} rows)" for sentence, number in rows.items()]
+    return _counted([one.missing for one in forecasts], len(forecasts))
+
+
+def _counted(told: Sequence[Sequence[str]], rows: int) -> list[str]:
+    """Every sentence once, with the number of rows it stops where there are several."""
+    numbers: dict[str, int] = {}
+    for sentence in (sentence for sentences in told for sentence in sentences):
+        numbers[sentence] = numbers.get(sentence, 0) + 1
+    return [sentence if rows == 1 else f"{sentence} ({number} rows)" for sentence, number in numbers.items()]
 
 
 def _space(forecasts: Sequence[Forecast]) -> list[str]:

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from eval.devices import check_device
 from eval.errors import RunError
 from eval.interrupts import heed
 from eval.metrics import check_reference, score
@@ -19,6 +18,8 @@ from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
 from scripts.command_line.entry import ROOT
 from scripts.jobs.draw import Drawn, code, draw, draw_part, image_facts
+from scripts.jobs.needs import Sizes, faults, needs, reference_faults, require
+from scripts.jobs.needs import is_finished as has_record
 from scripts.jobs.processes import ProcessLostError
 from scripts.jobs.repair import is_damaged, redraw
 from scripts.jobs.row import Row
@@ -67,8 +68,15 @@ def run_job(row: Row, session: Session) -> str:
 
 
 def preflight(row: Row, session: Session) -> Checked:
-    """Everything that can be known to fail before the first image. RunError or ValueError with one sentence."""
-    check_device(row.sampler.device)
+    """Everything that can be known to fail before the first image, what costs least first; then the downloads.
+
+    RunError or ValueError with one sentence, which names all that is missing.
+    """
+    require(faults(row))
+    if row.metrics.profile != "none":
+        require(reference_faults(row, session, row.cache))
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    require(Sizes().obstacles(needs(row, with_model=not has_record(folder))))
     row.metrics.preflight()
     items = row.prompts.items()
     reference = None

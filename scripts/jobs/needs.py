@@ -1,42 +1,139 @@
-"""What a row needs that is not on this machine yet: device, weights, reference pictures. Nothing is fetched."""
+"""What a row needs that is not on this machine yet: device, files, space, downloads. Nothing is fetched."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-from diffusers import DiffusionPipeline
+from urllib.parse import urlsplit
 
 from eval.devices import check_device
+from eval.downloads import hub
+from eval.downloads.causes import cause_of, offline_variable
+from eval.downloads.fetching import require_space
+from eval.downloads.hub import Repository
+from eval.downloads.progress import readable
 from eval.errors import RunError
 from eval.metrics import check_reference
+from eval.models.hub_files import cached_pipeline, files_to_come, repository
 from eval.networks.weights import HubFile, WeightFile, weights_folder
-from eval.pipelines import ModelConfig
+from eval.pipelines import ModelConfig, local_folder
+from eval.records import RunFolder, peek_record
 from eval.reference import load_reference
+from eval.reference.sources import cached_validation, hub_reference, validation_to_come
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 
 
-def missing(row: Row, session: Session, cache: Path) -> list[str]:
-    """A sentence for everything that the row lacks beside its model. cache: where a reference may be unpacked to."""
-    found = []
-    for check in (_device, _networks, lambda row: _reference(row, session, cache)):
-        found += _told(check, row)
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """One download of a row. what: a sentence that says what is not here; server, folder: whence and where to.
+
+    size: asks for the bytes that are to come, None if the server does not say. RunError: why they cannot be had.
+    """
+
+    what: str
+    server: str
+    folder: Path
+    size: Callable[[], int | None]
+
+
+class Sizes:
+    """Sizes of downloads, each asked for once. A server that did not answer is not asked again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int | RunError | None] = {}
+        self._silent: dict[str, str] = {}
+
+    def of(self, need: Need) -> int | None:
+        """Bytes to come; None if the server does not say. RunError: why they cannot be had."""
+        if need.what not in self._known:
+            self._known[need.what] = self._ask(need)
+        known = self._known[need.what]
+        if isinstance(known, RunError):
+            raise known
+        return known
+
+    def sentence(self, need: Need) -> str:
+        """What is missing, with its size or why that is not known. What cannot be had at all says so instead."""
+        if offline_variable() is not None:
+            return f"{need.what} (size not known: offline)"
+        try:
+            size = self.of(need)
+        except RunError as error:
+            why = self._silent.get(need.server)
+            return f"{need.what} (size not known: {why})" if why else str(error)
+        return f"{need.what} ({'size not told by the server' if size is None else readable(size)})"
+
+    def obstacles(self, found: Sequence[Need]) -> list[str]:
+        """A sentence for every download that cannot be had, and for every disk that is too small for them."""
+        sentences, sizes = [], {}
+        for need in found:
+            try:
+                sizes[need.folder] = sizes.get(need.folder, 0) + (self.of(need) or 0)
+            except RunError as error:
+                sentences.append(str(error))
+        for place in sizes.items():
+            sentences += _told(_room, place)
+        return sentences
+
+    def _ask(self, need: Need) -> int | RunError | None:
+        if need.server in self._silent:
+            return RunError(f"{need.what} ({self._silent[need.server]})")
+        try:
+            return need.size()
+        except RunError as error:
+            cause = cause_of(error.__cause__) if error.__cause__ is not None else None
+            if cause is not None and cause.transient:
+                self._silent[need.server] = cause.what
+            return error
+
+
+def faults(row: Row) -> list[str]:
+    """What stops the row and is found at once: device, files of the user's own, space for the images."""
+    checks = (_device, _own_weights, _own_model, _own_reference, _space)
+    return [sentence for check in checks for sentence in _told(check, row)]
+
+
+def require(sentences: Sequence[str]) -> None:
+    """RunError that names all of `sentences`, if there are any."""
+    if len(sentences) == 1:
+        raise RunError(sentences[0])
+    if sentences:
+        listed = " ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences, 1))
+        raise RunError(f"{len(sentences)} things are missing: {listed}")
+
+
+def reference_faults(row: Row, session: Session, cache: Path) -> list[str]:
+    """What is wrong with a reference that is on this machine. cache: where it may be unpacked to."""
+
+    def check(row: Row) -> None:
+        if row.metrics.profile != "none" and not _is_to_fetch(row):
+            check_reference(
+                session.reference(row.reference, row.prompts.selected(), cache, load_reference), row.metrics
+            )
+
+    return _told(check, row)
+
+
+def needs(row: Row, with_model: bool = True) -> list[Need]:
+    """The downloads of the row: metric networks, reference, and the model unless it is not wanted."""
+    found = [_of_weights(file) for file in dict.fromkeys(weight_files(row.metrics)) if not file.is_here()]
+    if row.metrics.profile != "none" and _is_to_fetch(row):
+        dataset = hub_reference(row.reference.repo, row.reference.revision)
+        what = f"the reference {row.reference.repo} is not on this machine: the run fetches it from the hub"
+        found.append(Need(what, _hub_server(), dataset.cache, lambda: validation_to_come(dataset)))
+    if with_model and not model_is_here(row.model):
+        found.append(_of_model(row.model))
     return found
 
 
 def local_model(model: ModelConfig) -> ModelConfig:
-    """`model` as it lies on this machine. RunError when its weights would have to be fetched first."""
+    """`model` as it is on this machine. RunError when its weights would have to be downloaded first."""
     if model.kind != "hub" or model.path:
         return model
-    options = {"variant": model.variant, "use_safetensors": True, "safety_checker": None}
-    try:
-        folder = DiffusionPipeline.download(model.repo, revision=model.revision, local_files_only=True, **options)
-    except OSError as error:
-        raise RunError(
-            f"the weights of model {model.name} are not on this machine: the run fetches {model.repo} at revision "
-            f"{model.revision} from the model hub, or give a copy with model.path=FOLDER"
-        ) from error
+    folder = cached_pipeline(repository(model), model.variant)
+    if folder is None:
+        raise RunError(_of_model(model).what)
     return dataclasses.replace(model, path=str(folder), variant=model.variant)
 
 
@@ -49,54 +146,102 @@ def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
             yield from weight_files(getattr(value, field.name))
 
 
-def is_here(file: WeightFile | HubFile) -> bool:
-    """Whether a weight file is on this machine, unchecked: its hash is compared when it is used."""
-    if file.path is not None:
-        return Path(file.path).expanduser().is_file()
-    if isinstance(file, WeightFile):
-        return (weights_folder() / file.name).is_file()
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(file.repo, file.filename, revision=file.revision), str)
+def is_finished(folder: RunFolder) -> bool:
+    """Whether the run has a record of no failure."""
+    try:
+        return peek_record(folder.path / "record.json")["status"] != "failed"
+    except RunError:  # none yet, or unreadable: the run makes it anew
+        return False
 
 
 def _device(row: Row) -> None:
     check_device(row.sampler.device)
 
 
-def _networks(row: Row) -> list[str]:
+def _own_weights(row: Row) -> list[str]:
     files = list(dict.fromkeys(weight_files(row.metrics)))
     if not files:
         row.metrics.preflight()  # the networks that need no file, or ship with this project
-    return [_absent(file) for file in files if not is_here(file)]
+    own = [file.path for file in files if file.path is not None and not file.is_here()]
+    return [f"the weights {path} that are given for a metric are not there" for path in own]
 
 
-def _absent(file: WeightFile | HubFile) -> str:
-    if file.path is not None:
-        return f"the weights {file.path} that are given for a metric are not there"
-    if isinstance(file, HubFile):
-        return f"the weights {file.filename} of {file.repo} are not on this machine: the run fetches them from the hub"
-    return f"the weights {weights_folder() / file.name} are not there: the run fetches them from {file.url}"
+def _own_model(row: Row) -> None:
+    local_folder(row.model)
 
 
-def _reference(row: Row, session: Session, cache: Path) -> list[str]:
+def _own_reference(row: Row) -> list[str]:
+    chosen, found = row.reference, []
     if row.metrics.profile == "none":
-        return []
-    if row.reference.kind == "hub" and not _hub_reference_is_here(row.reference.repo):
-        return [f"the reference {row.reference.repo} is not on this machine: the run fetches it from the hub"]
-    reference = session.reference(row.reference, row.prompts.selected(), cache, load_reference)
-    check_reference(reference, row.metrics)
-    return []
+        return found
+    if chosen.kind == "folder" and not Path(chosen.path).expanduser().is_dir():
+        found.append(f"reference folder {chosen.path} does not exist or is no folder; give the folder of real pictures")
+    if chosen.kind == "parquet" and not Path(chosen.path).expanduser().exists():
+        found.append(f"reference {chosen.path} is neither a parquet file nor a folder with parquet files")
+    for name in ("labels", "synsets"):
+        value = getattr(chosen, name)
+        if value is not None and not Path(value).expanduser().is_file():
+            found.append(f"reference.{name}={value} is no file; give the one of the ImageNet devkit")
+    return found
 
 
-def _hub_reference_is_here(repo: str) -> bool:
-    from datasets import config
+def _space(row: Row) -> None:
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    if not is_finished(folder):
+        absent = sum(not (folder.images / item.file).exists() for item in row.prompts.items())
+        folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
 
-    return any(Path(config.HF_DATASETS_CACHE).glob(f"{repo.replace('/', '___')}*"))
+
+def _room(place: tuple[Path, int]) -> None:
+    folder, size = place
+    require_space(size, folder, "the downloads", "RETOM_CACHE" if folder == weights_folder() else "HF_HOME")
 
 
-def _told(check: Callable[[Row], list[str] | None], row: Row) -> list[str]:
+def _of_weights(file: WeightFile | HubFile) -> Need:
+    if isinstance(file, HubFile):
+        what = f"the weights {file.filename} of {file.repo} are not on this machine: the run fetches them from the hub"
+        return Need(what, _hub_server(), file.repository.cache, lambda: _bytes_of(file.repository, file.filename))
+    place = weights_folder() / file.name
+    what = f"the weights {place} are not there: the run fetches them from {file.url}"
+    return Need(what, urlsplit(file.url).netloc, weights_folder(), file.size)
+
+
+def _hub_server() -> str:
+    from huggingface_hub import constants
+
+    return urlsplit(constants.ENDPOINT).netloc
+
+
+def _bytes_of(repository: Repository, name: str) -> int:
+    listed = hub.listing(repository)
+    if name not in listed.files:
+        raise RunError(f"{repository.subject} ({name} is not in the repository); check its name")
+    return hub.bytes_missing(repository, [listed.files[name]])
+
+
+def _of_model(model: ModelConfig) -> Need:
+    source = repository(model)
+    return Need(
+        f"the weights of model {model.name} are not on this machine: the run fetches {model.repo} at revision "
+        f"{model.revision} from the model hub, or give a copy with model.path=FOLDER",
+        _hub_server(),
+        source.cache,
+        lambda: hub.bytes_missing(source, files_to_come(source, model.variant)),
+    )
+
+
+def model_is_here(model: ModelConfig) -> bool:
+    """Whether the model needs no download; a folder of the user's own may still be wrong."""
+    return model.kind != "hub" or bool(model.path) or cached_pipeline(repository(model), model.variant) is not None
+
+
+def _is_to_fetch(row: Row) -> bool:
+    chosen = row.reference
+    return chosen.kind == "hub" and not cached_validation(hub_reference(chosen.repo, chosen.revision))
+
+
+def _told(check: Callable[[Any], list[str] | None], subject: Any) -> list[str]:
     try:
-        return check(row) or []
+        return check(subject) or []
     except (RunError, ValueError) as error:
         return [str(error)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.workshop import LONG, ONE, ROOT, RUN, TABLES, copy, hold_until, temporary
+from tests.faults.workshop import LONG, ONE, ROOT, RUN, TABLES, copy, hold_until
 
 pytestmark = pytest.mark.faults
 WEIGHTS = os.urandom(1 << 16) * 48  # 3 MiB: three reads
@@ -82,6 +82,11 @@ def test_one_table(trial, server, whole, tmp_path: Path) -> None:
         one.recover(folder, says="written: ")
 
 
+def partial(folder: Path) -> list[Path]:
+    """What has come of files that are being downloaded."""
+    return sorted(folder.rglob("*.partial"))
+
+
 def fetch(server, source, folder: Path):
     """Start the fetch of the weights into `folder`."""
     url = f"http://127.0.0.1:{source.server_port}/net.pt"
@@ -94,7 +99,7 @@ def test_one_first_download(trial, server, source, tmp_path: Path) -> None:
     with trial("two processes", "on one first download") as one:
         began = time.monotonic()
         first = fetch(server, source, tmp_path)
-        hold_until(lambda: bool(temporary(tmp_path)), first)
+        hold_until(lambda: bool(partial(tmp_path)), first)
         second = fetch(server, source, tmp_path)
         hold_until(lambda: "another process fetches it: waiting" in second.told, second)
         source.rest.set()
@@ -108,7 +113,7 @@ def test_one_first_download(trial, server, source, tmp_path: Path) -> None:
 def test_a_first_download_whose_process_is_killed(trial, server, source, tmp_path: Path) -> None:
     with trial("two processes", "on one first download, one killed") as one:
         first = fetch(server, source, tmp_path)
-        hold_until(lambda: any(path.stat().st_size for path in temporary(tmp_path)), first)
+        hold_until(lambda: any(path.stat().st_size for path in partial(tmp_path)), first)
         second = fetch(server, source, tmp_path)
         hold_until(lambda: "another process fetches it: waiting" in second.told, second)
         first.signal(signal.SIGKILL)
@@ -118,9 +123,9 @@ def test_a_first_download_whose_process_is_killed(trial, server, source, tmp_pat
         assert second.wait() == 0, second.told
         one.seconds = time.monotonic() - began
         assert source.requests == 2
-        assert "fetching" in second.told
+        assert "net.pt: downloading" in second.told
         assert (tmp_path / "weights" / "net.pt").read_bytes() == WEIGHTS
-        assert temporary(tmp_path) == []
+        assert partial(tmp_path) == []
 
 
 def children(pid: int) -> list[int]:

@@ -1,13 +1,11 @@
 import hashlib
-import http.server
 import multiprocessing
-import threading
-import time
 
 import pytest
 
 from eval.errors import RunError
 from eval.networks.weights import HubFile, WeightFile, cache_folder, file_sha256
+from tests.hub.server import Fault, serving
 
 CONTENT = b"weights" * 5000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -19,30 +17,17 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests += 1
-        time.sleep(0.3)
-        self.send_response(200)
-        body = CONTENT[:-7] if "short" in self.path else CONTENT
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.requests = 0
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        server.url = f"http://127.0.0.1:{server.server_port}"
+def server(tmp_path):
+    """A server of the weights that takes its time, and of another file under the path `short`."""
+    folder = tmp_path / "root" / "plain"
+    folder.mkdir(parents=True)
+    (folder / "net.pt").write_bytes(CONTENT)
+    (folder / "short").write_bytes(CONTENT[:-7])
+    with serving(tmp_path / "root") as server:
+        server.fault = Fault(wait=0.3)
+        server.url = f"{server.address}/plain"
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_fetched_once_and_found_again(server, tmp_path):
@@ -51,7 +36,7 @@ def test_fetched_once_and_found_again(server, tmp_path):
     assert path == tmp_path / "cache" / "weights" / "net.pt"
     assert path.read_bytes() == CONTENT
     assert weights.locate() == path
-    assert server.requests == 1
+    assert server.requests.total() == 1
 
 
 def test_two_processes_fetch_once(server):
@@ -62,7 +47,7 @@ def test_two_processes_fetch_once(server):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    assert server.requests == 1
+    assert server.requests.total() == 1
 
 
 def test_a_damaged_cached_file_is_fetched_again_and_said(server, tmp_path, caplog):
@@ -90,7 +75,7 @@ def test_offline_does_not_try(server, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(RunError, match="HF_HUB_OFFLINE is set"):
         WeightFile("net.pt", f"{server.url}/net.pt", DIGEST).locate()
-    assert server.requests == 0
+    assert server.requests.total() == 0
 
 
 def test_a_file_of_ones_own(tmp_path):

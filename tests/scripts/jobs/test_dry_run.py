@@ -44,6 +44,7 @@ def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
     command, monkeypatch, tmp_path: Path, capsys
 ) -> None:
     monkeypatch.setenv("RETOM_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("it fetched something"))
     arguments = ["--dry-run", "method=none", "model.path=/nowhere", "sampler=cpu", "prompts.classes=2"]
     assert command(scripts.run, *arguments) == 1
@@ -51,7 +52,9 @@ def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
     missing = [line.removeprefix("missing: ") for line in told.splitlines() if line.startswith("missing: ")]
     for what in ("inception-2015-12-05.pt are not there", "reference.path is not given", "model sd15: /nowhere is not"):
         assert len([sentence for sentence in missing if what in sentence]) == 1, told
-    assert "1 rows that cannot be told" in told
+    assert len([sentence for sentence in missing if sentence.endswith("(size not known: offline)")]) == 4
+    assert "GiB of disk, hours of 1 rows that cannot be told" in told
+    assert "not timed: model sd15: /nowhere is not a diffusers pipeline folder" in told
 
 
 # The scheduler hands torch tensors to numpy the old way.

@@ -1,0 +1,1 @@
+"""Downloads of models, metric networks and references: resumed, checked by hash, explained where they fail."""
