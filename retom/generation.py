@@ -46,8 +46,11 @@ class Generation:
     pipelines make new ones in every call), or when `retom.reset` is called. Where the timesteps tell nothing (a tensor
     of its own on a GPU), other text embeddings or latents of another shape end it. Nothing is read from a GPU.
 
-    In a compiled model the schedule is told by the tensor that timesteps are views of, and every further call of one
-    step makes plans.
+    A model compiled as a whole cannot look at places and values of timesteps: a graph may be guarded by which tensors
+    are the very same ones, and by shapes. There a generation also ends with other text embeddings or latents of another
+    shape, so steps begin again where prompts travel or guidance is cut off; and calls with the very same timestep
+    tensor are calls of one step, each of which makes plans. In all of these cases plans are made again, none is taken
+    from elsewhere.
     """
 
     def __init__(self, start: Call, tally: Tally, home: "Generation | None" = None):
@@ -87,8 +90,7 @@ class Generation:
         self.size: tuple[int, ...] | None = None
         self.rows: Rows | None = None
         self.top: tuple[int, int] | None = None  # the grid of the top level, where a model has levels
-        self.schedule: Tensor | None = None  # of a compiled model, as `timestep` and `mixed`
-        self.timestep: Any = None
+        self.timestep: Any = None  # of a compiled model, as `mixed`: whether a step has had several calls
         self.mixed = False
         self._row_seeds: tuple[Rows, Tensor] | None = None
 
@@ -142,13 +144,7 @@ class Generation:
     def _advance_compiled(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None) -> bool:
         """As `advance`, of what a graph can be guarded by: which tensors are the very same ones, and shapes."""
         now, other_text, size = self.now, text is not self.sequence.text, tuple(sample.shape)
-        schedule = timestep._base if isinstance(timestep, Tensor) else None
-        if ids is not None or self.ids is not None:
-            begins = ids is not self.ids
-        elif schedule is not None or self.schedule is not None:
-            begins = schedule is not self.schedule
-        else:
-            begins = other_text or size != self.size
+        begins = ids is not self.ids or (ids is None and (other_text or size != self.size))
         again = not begins and isinstance(timestep, Tensor) and timestep is self.timestep
         if begins:
             now = self.start
@@ -161,7 +157,7 @@ class Generation:
         self.tally.count()
         self.refresh = self.now.refresh or other_text or self.mixed
         self.sequence.text, self.ids, self.size = text, ids, size
-        self.schedule, self.timestep = schedule, timestep
+        self.timestep = timestep
         return begins
 
     def row_seeds(self, rows: Rows, device: torch.device) -> Tensor:

@@ -1,0 +1,322 @@
+"""Plans are used on the grid, batch and call sequence they were made for; steps go on whatever is exchanged in them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionSAGPipeline, UNet2DConditionModel
+from diffusers.callbacks import SDCFGCutoffCallback
+
+import retom
+from baselines.dynamic import Dynamic
+from baselines.ibtm import IBTM
+from baselines.toma import ToMA
+from eval.models.tiny import SD_SCHEDULER
+from retom.generation import MOST_SEQUENCES
+from tests.baselines.compiling import Counter
+from tests.retom.tiny_unet import TINY
+
+SCHEDULE = torch.linspace(950, 50, 6)
+
+
+@pytest.fixture
+def unet():
+    torch.manual_seed(0)
+    return UNet2DConditionModel(**TINY).eval()
+
+
+def text(seed=0, rows=1):
+    return torch.randn(rows, 7, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def latents(seed=0, rows=1, size=16):
+    return torch.randn(rows, 4, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def step(unet, x, timestep, embeddings):
+    with torch.no_grad():
+        return x - 0.1 * unet(x, timestep, encoder_hidden_states=embeddings).sample
+
+
+def side_by_side(unet, tiles, texts, schedule=SCHEDULE):
+    """Each tile after all steps, where every step takes them in turn."""
+    for timestep in schedule:
+        tiles = [step(unet, tile, timestep, embeddings) for tile, embeddings in zip(tiles, texts, strict=True)]
+    return tiles
+
+
+METHODS = {
+    "period": retom.ReToM(ratio=0.5, period=3),
+    "random": retom.ReToM(ratio=0.5, period=2, destination="random"),
+    "memory": ToMA(side=4, destination_period=4, weight_period=2),
+    "output": IBTM(),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [2, 5])
+def test_tiles_taken_in_turn_are_as_each_alone(unet, method, count):
+    embeddings, tiles = text(), [latents(seed) for seed in range(count)]
+    with retom.patched(unet, METHODS[method]):
+        together = side_by_side(unet, tiles, [embeddings] * count)
+        rows = retom.report(unet)
+    with retom.patched(unet, METHODS[method]):
+        for tile, expected in zip(tiles, together, strict=True):
+            retom.reset(unet)
+            assert torch.equal(side_by_side(unet, [tile], [embeddings])[0], expected)
+    planned = sum(METHODS[method].due(place) for place in range(len(SCHEDULE)))
+    found = {(row["plans_computed"], row["plans_reused"]) for row in rows if row["merged"] < row["tokens"]}
+    assert found == {(count * planned, count * (len(SCHEDULE) - planned))}
+
+
+def test_two_texts_in_turn_have_a_plan_each_also_where_one_is_left_out(unet):
+    """The second text alone is called in the last steps, as where guidance ends: it keeps its own plan."""
+    texts, tiles = [text(1), text(2)], [latents(1), latents(2)]
+    with retom.patched(unet, ratio=0.5, period=20):
+        both = side_by_side(unet, tiles, texts, SCHEDULE[:3])
+        (last,) = side_by_side(unet, both[1:], texts[1:], SCHEDULE[3:])
+        assert {row["plans_computed"] for row in retom.report(unet)} == {2}
+    with retom.patched(unet, ratio=0.5, period=20):
+        assert torch.equal(side_by_side(unet, tiles[1:], texts[1:])[0], last)
+
+
+def test_more_calls_than_are_kept_always_plan(unet):
+    count, embeddings = MOST_SEQUENCES + 2, text()
+    tiles = [latents(seed) for seed in range(count)]
+    with retom.patched(unet, ratio=0.5, period=20):
+        together = side_by_side(unet, tiles, [embeddings] * count, SCHEDULE[:2])
+        computed = retom.report(unet)[0]["plans_computed"]
+    assert computed == count + 3  # the first of each, and again those from the last one that is kept on
+    with retom.patched(unet, ratio=0.5, period=20):
+        assert torch.equal(side_by_side(unet, tiles[:1], [embeddings], SCHEDULE[:2])[0], together[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_that_shrinks_amid_a_generation_is_planned_again(unet, method):
+    """As where guidance is cut off: two rows, then one."""
+    both, one = text(rows=2), text(rows=1)
+    with retom.patched(unet, METHODS[method]):
+        x = latents(rows=2)
+        for place, timestep in enumerate(SCHEDULE):
+            x = step(unet, x if place < 3 else x[:1], timestep, both if place < 3 else one)
+        (row,) = [row for row in retom.report(unet) if row["site"].startswith("down_blocks.0")]
+    due = {place for place in range(len(SCHEDULE)) if METHODS[method].due(place)}
+    assert row["plans_computed"] == len(due | {3})
+    assert row["merged"] < row["tokens"]
+
+
+class Shrinking(torch.nn.Module):
+    """A trick that halves a level's feature map in the first steps and enlarges its output again."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention, self.on = attention, True
+
+    def forward(self, hidden_states, *args, **kwargs):
+        if not self.on:
+            return self.attention(hidden_states, *args, **kwargs)
+        small = torch.nn.functional.avg_pool2d(hidden_states, 2)
+        out = self.attention(small, *args, **kwargs)[0]
+        return (torch.nn.functional.interpolate(out, scale_factor=2),)
+
+
+def test_a_grid_that_changes_inside_a_generation_is_planned_again(unet):
+    """Its coarser grid is no top level either, so that max_downsample=1 leaves it alone."""
+    level = unet.down_blocks[0]
+    level.attentions[0] = Shrinking(level.attentions[0])
+    seen = []
+    # The block's parent is named one module deeper; sites are found all the same.
+    with retom.patched(unet, ratio=0.5, period=20, max_downsample=1):
+        x, embeddings = latents(), text()
+        for place, timestep in enumerate(SCHEDULE):
+            level.attentions[0].on = place < 3
+            x = step(unet, x, timestep, embeddings)
+            seen.append(retom.report(unet)[0])
+    assert [row["grid"] for row in seen] == [[8, 8]] * 3 + [[16, 16]] * 3
+    assert [row["merged"] for row in seen] == [64] * 3 + [128] * 3
+    assert seen[-1]["plans_computed"] == 2
+
+
+def test_another_dtype_is_planned_again(unet):
+    embeddings = {dtype: text().to(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    with retom.patched(unet, ratio=0.5, period=20):
+        for place, timestep in enumerate(SCHEDULE):
+            dtype = torch.float32 if place < 3 else torch.bfloat16
+            step(unet.to(dtype), latents().to(dtype), timestep, embeddings[dtype])
+        assert retom.report(unet)[0]["plans_computed"] == 2
+
+
+def schedules(pipe, callback=None, **extra):
+    """The step at every plan, and the tokens left by the last one, of a schedule over eight steps."""
+    seen = []
+
+    class Spy(Dynamic):
+        def plan(self, metric, grid, context):
+            plan = super().plan(metric, grid, context)
+            if context.layer == 0:
+                seen.append((context.step, plan.num_merged))
+            return plan
+
+    method = Spy(start=retom.ReToM(ratio=0.75), end=retom.ReToM(ratio=0.25), levels=4, steps=8)
+    options = {"num_inference_steps": 8, "height": 64, "width": 64, "output_type": "latent", **extra}
+    with retom.patched(pipe, method):
+        pipe("a cat", callback_on_step_end=callback, **options)
+    return seen
+
+
+def ddim(pipe):
+    options = {key: value for key, value in SD_SCHEDULER.items() if key != "skip_prk_steps"}
+    pipe.scheduler = DDIMScheduler(clip_sample=False, **options)
+    return pipe
+
+
+def test_a_schedule_goes_on_when_guidance_is_cut_off_or_prompts_travel(tiny_pipe):
+    pipe = ddim(tiny_pipe)
+    texts = [torch.randn(2, 77, 32) for _ in range(8)]
+
+    def travel(_, index, timestep, tensors):
+        return {**tensors, "prompt_embeds": texts[index]}
+
+    def rescale(_, index, timestep, tensors):
+        return {**tensors, "latents": tensors["latents"] * 1.0}
+
+    expected = [(0, 256), (2, 512), (4, 768), (6, 768)]
+    assert schedules(pipe) == expected
+    assert schedules(pipe, rescale) == expected
+    kept = {"callback_on_step_end_tensor_inputs": ["latents", "prompt_embeds"]}
+    for callback, extra in ((SDCFGCutoffCallback(cutoff_step_ratio=0.5), {}), (travel, kept)):
+        found = schedules(pipe, callback, **extra)
+        assert set(expected) <= set(found)
+        assert [at for at, _ in found] == sorted({at for at, _ in found})
+        assert all(left == dict(expected)[at // 2 * 2] for at, left in found)
+
+
+def test_a_schedule_goes_on_through_inversion_and_back(unet):
+    """Falling and then rising places of one schedule are two generations."""
+    steps = []
+
+    class Spy(retom.ReToM):
+        def plan(self, metric, grid, context):
+            steps.append(context.step)
+            return super().plan(metric, grid, context)
+
+    embeddings = text()
+    with retom.patched(unet, Spy(ratio=0.5, period=1, max_downsample=1)):
+        x = latents()
+        for place in (*range(5, -1, -1), *range(1, 6)):
+            x = step(unet, x, SCHEDULE[place], embeddings)
+    sites = len(steps) // 11
+    assert steps[::sites] == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4]
+
+
+def test_self_attention_guidance_calls_twice_per_step_on_one_schedule(tiny_pipe):
+    parts = {name: part for name, part in tiny_pipe.components.items() if name != "image_encoder"}
+    pipe = ddim(StableDiffusionSAGPipeline(**parts, requires_safety_checker=False))
+    pipe.set_progress_bar_config(disable=True)
+    steps = []
+
+    class Spy(Dynamic):
+        def plan(self, metric, grid, context):
+            plan = super().plan(metric, grid, context)
+            if context.layer == 0:
+                steps.append((context.step, context.rows.count, plan.num_merged))
+            return plan
+
+    method = Spy(start=retom.ReToM(ratio=0.75), end=retom.ReToM(ratio=0.25), levels=4, steps=8)
+    with retom.patched(pipe, method):
+        with pytest.warns(UserWarning, match="mid_block.* is left whole"):
+            pipe("a cat", num_inference_steps=8, height=64, width=64, output_type="latent")
+        report = {row["layer_type"]: row for row in retom.report(pipe)}
+    guided = [(at, left) for at, rows, left in steps if rows == 2]
+    assert guided == [(0, 256), (2, 512), (4, 768), (6, 768)]
+    assert [at for at, rows, _ in steps if rows == 1] == list(range(8))  # its embeddings are others every time
+    assert report["mid"]["merged"] == report["mid"]["tokens"]
+    assert report["down"]["merged"] < report["down"]["tokens"]
+
+
+def test_a_compiled_model_plans_again_when_embeddings_are_exchanged(unet):
+    """Its graphs cannot tell other embeddings from another generation."""
+    torch.compiler.reset()
+
+    def travel(model, seed):
+        x = latents(seed)
+        for place, timestep in enumerate(SCHEDULE.clone()):
+            x = step(model, x, timestep, text(place))
+        return x
+
+    with retom.patched(unet, ratio=0.5, period=20):
+        eager = [travel(unet, seed) for seed in range(2)]
+        compiled = torch.compile(unet, fullgraph=True, backend=Counter())
+        ours = [travel(compiled, seed) for seed in range(2)]
+    for mine, other in zip(ours, eager, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+def test_tiles_of_a_compiled_model_are_as_each_alone(unet):
+    torch.compiler.reset()
+    embeddings, tiles = text(), [latents(seed) for seed in range(2)]
+    with retom.patched(unet, ratio=0.5, period=1):
+        eager = side_by_side(unet, tiles, [embeddings] * 2)
+    with retom.patched(unet, ratio=0.5, period=20):
+        compiled = torch.compile(unet, fullgraph=True, backend=Counter())
+        ours = side_by_side(compiled, tiles, [embeddings] * 2)  # it plans at every call, as in a period of 1
+    for mine, other in zip(ours, eager, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("widths", [(64, 64), (64, 128)], ids=["one size", "two sizes"])
+def test_threads_share_a_model_with_seeds_and_schedules_of_their_own(tiny_pipe, widths):
+    def work(job):
+        prompt, width, seed = job
+        pipe = ddim(StableDiffusionPipeline(**tiny_pipe.components, requires_safety_checker=False))
+        pipe.set_progress_bar_config(disable=True)
+        retom.set_seeds(pipe, [seed])
+        generator = torch.Generator().manual_seed(seed)
+        options = {"width": width, "height": 64, "num_inference_steps": 6, "output_type": "np"}
+        return pipe(prompt, generator=generator, **options).images
+
+    jobs = [(prompt, widths[place % 2], place) for place, prompt in enumerate(("a cat", "a car", "a dog", "a house"))]
+    ddim(tiny_pipe)
+    with retom.patched(tiny_pipe, ratio=0.5, period=4, destination="random"):
+        alone = [work(job) for job in jobs]
+        counted = retom.report(tiny_pipe)[0]
+        with ThreadPoolExecutor(2) as pool:
+            together = list(pool.map(work, jobs))
+        after = retom.report(tiny_pipe)[0]
+    for mine, other in zip(together, alone, strict=True):
+        assert np.array_equal(mine, other)
+    assert (after["plans_computed"], after["plans_reused"]) == (16, 32)  # 8 generations of 6 calls, planned at 0 and 4
+    assert (counted["plans_computed"], counted["plans_reused"]) == (8, 16)
+
+
+def test_a_thread_without_seeds_uses_those_of_the_thread_that_patched(unet):
+    def call():
+        return step(unet, latents(), torch.tensor(500), text())
+
+    with retom.patched(unet, ratio=0.5, destination="random"), ThreadPoolExecutor(1) as pool:
+        retom.set_seeds(unet, [7])
+        mine, other = call(), pool.submit(call).result()
+        pool.submit(retom.set_seeds, unet, [8]).result()
+        moved, kept = pool.submit(call).result(), call()
+    assert torch.equal(mine, other)
+    assert torch.equal(mine, kept)
+    assert not torch.equal(mine, moved)
+
+
+def test_activations_are_computed_again_in_autograds_thread_by_the_plans_of_the_call(unet):
+    """On a GPU autograd runs blocks again in a thread of its own, in which the model was never called."""
+    unet.enable_gradient_checkpointing()
+    unet.train()
+    x, embeddings = latents(), text()
+    with retom.patched(unet, ratio=0.5, period=20), ThreadPoolExecutor(1) as pool:
+        gradients = []
+        for backward in (lambda loss: loss.backward(), lambda loss: pool.submit(loss.backward).result()):
+            retom.reset(unet)
+            unet.zero_grad()
+            for timestep in SCHEDULE[:2]:
+                out = unet(x, timestep, encoder_hidden_states=embeddings).sample
+            backward(out.square().sum())
+            gradients.append([weight.grad.clone() for weight in unet.parameters() if weight.grad is not None])
+    for mine, other in zip(*gradients, strict=True):
+        assert torch.equal(mine, other)
