@@ -2,21 +2,25 @@
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from huggingface_hub import hf_hub_download
 
 from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.devices import check_device
 from eval.errors import RunError, first_line
 from eval.models.random_pipelines import PIPELINES, random_pipeline
+from eval.models.text_to_image import check_text_to_image
 from eval.models.tiny import tiny_pipeline
 from eval.networks.weights import file_sha256
 from eval.sampler import SamplerConfig, configure, denoiser
 from eval.silence import silent_loading
 
 SETTINGS = (".json", ".txt", ".model")  # files that configure a component, a tokenizer or a scheduler
+DENOISERS = ("unet", "transformer")
 KINDS = ("hub", "shipped", "random", "tiny")
 ARCHITECTURES = tuple(PIPELINES)
 
@@ -76,6 +80,7 @@ def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeli
     elif model.kind == "random":
         pipe = random_pipeline(model.architecture, sampler.torch_dtype, model.seed)
     else:
+        read_index(model)
         pipe = _from_folder(model, _folder(model), sampler.torch_dtype)
     pipe = pipe.to(sampler.device)
     configure(pipe, sampler)
@@ -133,7 +138,29 @@ def local_folder(model: ModelConfig) -> Path | None:
     return folder
 
 
-def unreachable(model: ModelConfig, error: OSError) -> RunError:
+def read_index(model: ModelConfig) -> dict:
+    """`model_index.json` of the folder or of the hub's repository.
+
+    RunError where it cannot be had or names no text-to-image pipeline (eval.models.text_to_image). No weight is read.
+    """
+    index = read_settings(model, "model_index.json")
+    name = next((name for name in DENOISERS if name in index), "")
+    where = f"model {model.name}: {model.path or model.repo}"
+    check_text_to_image(index, where, lambda: read_settings(model, f"{name}/config.json"))
+    return index
+
+
+def read_settings(model: ModelConfig, file: str) -> dict:
+    """A JSON file of the pipeline of `model`, from its folder or from the hub. RunError where it cannot be had."""
+    folder = local_folder(model)
+    try:
+        found = folder / file if folder else Path(hf_hub_download(model.repo, file, revision=model.revision))
+        return json.loads(found.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise (unreachable(model, error) if folder is None else _not_loaded(model, folder, error)) from error
+
+
+def unreachable(model: ModelConfig, error: Exception) -> RunError:
     """The sentence for a model that neither the hub nor its cache gives."""
     return RunError(
         f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub "
@@ -170,10 +197,14 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
                 **extra,
             )
     except OSError as error:
-        raise RunError(
-            f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
-            "the pipeline with weights as safetensors"
-        ) from error
+        raise _not_loaded(model, folder, error) from error
+
+
+def _not_loaded(model: ModelConfig, folder: Path, error: Exception) -> RunError:
+    return RunError(
+        f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
+        "the pipeline with weights as safetensors"
+    )
 
 
 def _networks(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:

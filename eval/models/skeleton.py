@@ -2,16 +2,14 @@
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import nn
 
 from eval.errors import RunError
 from eval.models.architectures import UNETS
 from eval.models.diffusion_transformers import TRANSFORMERS
 from eval.models.tiny import TINY_UNET
-from eval.pipelines import ModelConfig, local_folder, unreachable
-
-DENOISERS = ("unet", "transformer")
+from eval.pipelines import DENOISERS, ModelConfig, read_index, read_settings
 
 
 def denoiser_skeleton(model: ModelConfig) -> nn.Module:
@@ -35,18 +33,12 @@ def _class_and_options(model: ModelConfig) -> tuple[type[nn.Module], dict]:
 
 def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
     """As `model_index.json` and the denoiser's `config.json` say, of a folder or of the hub's repository."""
-    folder = local_folder(model)
-    place = {"revision": model.revision} if folder is None else {"local_files_only": True}
-    source = model.repo if folder is None else str(folder)
-    try:
-        index = DiffusionPipeline.load_config(source, **place)
-        name = next((name for name in DENOISERS if name in index), None)
-        kind = getattr(diffusers, index[name][1], None) if name else None
-        if kind is None:
-            raise RunError(
-                f"model {model.name}: {source} names no denoiser that diffusers {diffusers.__version__} has"
-                f"{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
-            )
-        return kind, kind.load_config(source, subfolder=name, **place)
-    except OSError as error:
-        raise unreachable(model, error) from error
+    index = read_index(model)
+    name = next((name for name in DENOISERS if name in index), None)
+    kind = getattr(diffusers, str(index[name][1]), None) if name else None
+    if kind is None:
+        raise RunError(
+            f"model {model.name}: {model.path or model.repo} names no denoiser that diffusers {diffusers.__version__} "
+            f"has{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
+        )
+    return kind, read_settings(model, f"{name}/config.json")

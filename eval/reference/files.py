@@ -1,7 +1,7 @@
 """Which files of a folder are images, and one line on what was passed over.
 
 An image is a regular file, not hidden, with an ending that the installed Pillow registers for a format that it decodes
-to pixels. That leaves out PostScript (EPS, PS), video (MPEG), formats that Pillow only recognises (BUFR, GRIB, HDF5, WMF)
+to pixels. That leaves out PostScript (EPS, PS), video (MPEG), formats that are only recognised (BUFR, GRIB, HDF5, WMF)
 and those it only writes (PDF, PALM). Upper and lower case are the same. Folders are not searched.
 """
 
