@@ -48,6 +48,8 @@ class ModelConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"model.name must be a text, got {self.name!r}")
         if self.kind not in KINDS:
             raise ValueError(f"model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.kind == "hub" and not self.path and not (self.repo and self.revision):

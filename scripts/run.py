@@ -19,7 +19,7 @@ from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, inte
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
-from scripts.jobs.row import Row, build, read_row
+from scripts.jobs.row import Row, build, device_of, read_row
 from scripts.jobs.session import Session
 from scripts.jobs.track import track
 
@@ -67,11 +67,11 @@ def _planned() -> Plan | None:
 def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Outcome:
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
-    overrides, name = tuple(hydra.overrides.task), choices["method"]
+    overrides, name = tuple(hydra.overrides.task), choices.get("method", "?")
     try:
         if hydra.mode == RunMode.RUN and hydra.runtime.choices["hydra/launcher"] == "slurm":
             raise RunError("hydra/launcher=slurm submits the jobs of a sweep; add --multirun, also for a single job")
-        session.join(composed.sampler.device)
+        session.join(device_of(composed))
         with session.team.phase():
             row = read_row(composed, choices)
         name = f"{row.runs}/{row.name}-{row.hash}"
@@ -95,7 +95,7 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
 
 def _aside(group: str, composed: DictConfig) -> Any:
     """What is chosen beside the row itself; None where nothing is."""
-    options = composed[group]
+    options = composed.get(group)
     if OmegaConf.is_config(options):
         options = OmegaConf.to_container(options, resolve=True)
     return None if options is None else build(group, options, list(composed.trusted))

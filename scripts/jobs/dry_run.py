@@ -27,7 +27,7 @@ from eval.timing import TimingConfig, peak_memory
 from scripts.command_line.entry import compose_and_call, given_arguments, is_sentence, say, tell
 from scripts.jobs.needs import local_model, missing
 from scripts.jobs.patching import Applied, applied
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.row import Row, device_of, read_row
 from scripts.jobs.session import Session
 
 FLAG = "--dry-run"
@@ -66,7 +66,7 @@ def main() -> int:
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
-            session.join(composed.sampler.device)
+            session.join(device_of(composed))
             # So that the other things the row needs are looked at as well; other kinds need no path.
             if composed.reference.get("path") is None and composed.reference.get("kind") in ("folder", "parquet"):
                 composed.reference.path = NOT_GIVEN

@@ -1,4 +1,4 @@
-"""A folder of a pipeline that needs an image: one line from the command, also with --dry-run and from other commands."""
+"""A folder of a pipeline that needs an image: one line from the run, the dry run and other commands."""
 
 from pathlib import Path
 
