@@ -18,6 +18,7 @@ from eval.errors import RunError, first_line
 from eval.interrupts import heed, pressed, remembering
 from eval.records.schema import check_name
 from scripts.command_line.arguments import check_arguments
+from scripts.command_line.encoding import check_encoding, undecodable
 from scripts.command_line.nearest import explain
 from scripts.command_line.trust import check_composed, named_on_command_line, vetting
 
@@ -54,6 +55,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
+        check_encoding(sys.argv[1:])
         check_arguments(sys.argv[1:], CONF, config)
         trusted = named_on_command_line(sys.argv[1:])
         with remembering(), _errors_as_raised(), vetting(trusted):
@@ -65,6 +67,8 @@ def compose_and_call(job: Job, config: str = "config") -> int:
             return interrupted()
         if isinstance(error, HydraException | OmegaConfBaseException):
             say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
+        elif isinstance(error, UnicodeDecodeError):
+            say(f"error: {undecodable(CONF, error)}")
         else:
             tell(error)
         return 1

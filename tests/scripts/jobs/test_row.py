@@ -1,6 +1,7 @@
 """What a row's identity and its seconds belong to."""
 
 import pytest
+from omegaconf import open_dict
 
 from eval.prompts import PromptSet
 from eval.records import RunFolder, protocol_hash
@@ -36,12 +37,13 @@ def test_classes_in_another_order_are_the_same_run(smallest_row) -> None:
 
 def test_a_choice_that_lacks_a_key_says_which() -> None:
     """As a file of a user's own may: Hydra composes it, and the class has no default."""
-    with pytest.raises(ValueError, match="model lacks name, which has no default; give model.name=VALUE"):
+    with pytest.raises(ValueError, match=r"model lacks name, which has no default; give model\.name=VALUE"):
         build("model", {"_target_": "eval.pipelines.ModelConfig", "kind": "tiny"})
     assert build("prompts", {"_target_": "eval.prompts.PromptSet"}).template == PromptSet().template
 
 
 def test_the_device_of_a_sampler_that_names_none() -> None:
     config, _ = composed(*SMALLEST)
-    del config.sampler["device"]
+    with open_dict(config):
+        del config.sampler["device"]
     assert device_of(config) == SamplerConfig.device
