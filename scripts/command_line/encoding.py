@@ -19,8 +19,8 @@ def check_encoding(arguments: Sequence[str]) -> None:
         if codecs.lookup(name).name != "utf-8":
             also = ", and unset PYTHONIOENCODING" if "PYTHONIOENCODING" in os.environ else ""
             raise RunError(
-                f"text is encoded as {name} here, and prompts, configurations and records are UTF-8; set LC_ALL=C.UTF-8 "
-                f"or PYTHONUTF8=1{also}"
+                f"text is encoded as {name} here, and prompts, configurations and records are UTF-8; set "
+                f"LC_ALL=C.UTF-8 or PYTHONUTF8=1{also}"
             )
     for argument in arguments:
         try:
