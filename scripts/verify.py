@@ -37,7 +37,7 @@ def main() -> int:
 def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
     if OmegaConf.is_missing(composed, "run") or not composed.run:
         raise RunError(
-            "run must be given: the run_id of a table's row, as run=table1/retom-0123456789ab "
+            "run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab "
             "(make verify RUN=table1/retom-0123456789ab)"
         )
     config = OmegaConf.to_container(composed, resolve=True)
