@@ -1,5 +1,6 @@
 """The main job: `python -m scripts.run model=sd15 method=retom`, and with --multirun one job per row of a table."""
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from eval.errors import RunError
 from eval.interrupts import heed
 from eval.judging.objective import Objective
 from eval.records import RunFolder
-from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, interrupted, is_sentence, say, tell
+from scripts.command_line.entry import CONF, INTERRUPTED, ToldOnce, compose_and_call, interrupted, is_sentence, say
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
@@ -31,27 +32,29 @@ def main() -> int:
     """
     if dry_run.FLAG in sys.argv[1:]:
         return dry_run.main()
-    session, outcomes = Session(), Outcomes()
+    session, outcomes, told = Session(), Outcomes(), ToldOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float | None:
-        outcome = _run(composed, choices, session)
+        outcome = _run(composed, choices, session, told)
         outcomes.add(outcome, Path(composed.results) / "runs" / composed.runs)
         return outcome.loss
 
     status = compose_and_call(job)
     try:
-        return _summed_up(status, outcomes, session)
+        return _summed_up(status, outcomes, session, told)
     except KeyboardInterrupt:
         return interrupted()
 
 
-def _summed_up(status: int, outcomes: Outcomes, session: Session) -> int:
+def _summed_up(status: int, outcomes: Outcomes, session: Session, told: ToldOnce) -> int:
     """Tell how every job ended; the exit status, `status` being that of the jobs' command."""
     # With nothing told, a status of 1 is a mistake in the command line: no job was begun.
     plan = _planned() if outcomes.collect() or status in (0, INTERRUPTED) else None
     ended = outcomes.collect(plan)
     if plan is not None:
         outcomes.forget(plan)
+    if len(ended) == 1 and told.has(ended[0].sentence):
+        ended = [dataclasses.replace(ended[0], sentence="")]
     if ended and session.speaks:
         say(f"\n{summary(ended)}")
     return status or int(any(outcome.status in BAD for outcome in ended))
@@ -64,7 +67,7 @@ def _planned() -> Plan | None:
         return None
 
 
-def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Outcome:
+def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: ToldOnce) -> Outcome:
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     overrides, name = tuple(hydra.overrides.task), choices.get("method", "?")
@@ -87,7 +90,7 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
         if not is_sentence(error):
             session.forget()  # nobody knows in what state a bug left the pipeline
         if session.speaks or not is_sentence(error):
-            tell(error)
+            told.tell(error, name)
         lines = str(error).splitlines() or [""]
         sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
         return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)

@@ -116,6 +116,26 @@ def tell(error: Exception) -> None:
         traceback.print_exception(error)
 
 
+class ToldOnce:
+    """The errors of several jobs: a sentence is printed once, and named where another job meets it again."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def tell(self, error: Exception, name: str) -> None:
+        """Print `error` of the job `name` as `tell` does, or which job had the same."""
+        first = self._first.get(str(error)) if is_sentence(error) else None
+        if first is not None:
+            say(f"error: {name}: the same error as {first}")
+            return
+        self._first[str(error)] = name
+        tell(error)
+
+    def has(self, sentence: str) -> bool:
+        """Whether it was printed."""
+        return sentence in self._first
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         place = f" at {error.filename}" if error.filename else ""

@@ -24,7 +24,7 @@ from eval.prompts import PromptItem
 from eval.records import RunFolder, peek_record
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import TimingConfig, peak_memory
-from scripts.command_line.entry import compose_and_call, given_arguments, is_sentence, say, tell
+from scripts.command_line.entry import ToldOnce, compose_and_call, given_arguments, is_sentence, say
 from scripts.jobs.needs import local_model, missing
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row, device_of, read_row
@@ -62,7 +62,7 @@ class Forecast:
 
 def main() -> int:
     """Forecast every row of the command line. Returns 1 where a row lacks something."""
-    session, forecasts, failed = Session(), [], []
+    session, forecasts, failed, told = Session(), [], [], ToldOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
@@ -74,7 +74,7 @@ def main() -> int:
             forecasts.append(forecast(row, session, Path(scratch) / "cache"))
         except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
             heed()
-            tell(error)
+            told.tell(error, choices.get("method", "?"))
             failed.append(error)
         return math.inf  # what a search would get: it then proposes rows without having learnt anything
 

@@ -117,13 +117,20 @@ def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Pla
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """One line for each job: status, run, what sets it apart from the other jobs, and why it failed."""
+    """One line for each job: status, run, what sets it apart from the other jobs, and why it failed.
+
+    A reason that several have is given with the first of them.
+    """
     shared = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
-    lines = []
+    lines: list[str] = []
+    given: dict[str, str] = {}
     for outcome in outcomes:
         own = " ".join(override for override in outcome.overrides if override not in shared)
         head = f"{outcome.status:<17} {outcome.name}".rstrip() if outcome.name else f"{outcome.status:<17}"
-        lines.append("  ".join(part for part in (head, own, outcome.sentence) if part))
+        first = given.setdefault(outcome.sentence, outcome.name)
+        again = outcome.status == FAILED and outcome.sentence and first != outcome.name
+        why = f"the same error as {first}" if again else outcome.sentence
+        lines.append("  ".join(part for part in (head, own, why) if part))
     judged = [index for index, outcome in enumerate(outcomes) if outcome.loss not in (None, math.inf)]
     if judged and len(outcomes) > 1:
         best = min(judged, key=lambda index: outcomes[index].loss)

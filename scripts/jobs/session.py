@@ -1,5 +1,6 @@
 """What the jobs of one call share: the processes, the last pipeline and the last reference."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Session:
         """Meet the other processes of this launch; `device` is the first job's."""
         if self._team is None:
             self._team = Team(device)
+            if not self.speaks:  # every process reads the whole reference: what there is to say of it is said once
+                logging.getLogger("eval.reference").setLevel(logging.ERROR)
 
     @property
     def team(self) -> Team:
