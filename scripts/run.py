@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +22,7 @@ from eval.records import RunFolder
 from scripts.command_line.entry import CONF, INTERRUPTED, ToldOnce, compose_and_call, interrupted, is_sentence, say
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
-from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
+from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
 from scripts.jobs.row import Row, build, device_of, read_row
 from scripts.jobs.session import Session
 from scripts.jobs.track import track
@@ -81,7 +84,8 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: 
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
         objective, tracker = _aside("objective", composed), _aside("tracker", composed)
-        status = run_job(row, session)
+        with session.progress.row(number + 1, _rows(hydra), name, alone=_is_submitted(hydra)):
+            status = run_job(row, session)
         if session.speaks and not row.shard.is_part:
             track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))
@@ -94,6 +98,21 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: 
         lines = str(error).splitlines() or [""]
         sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
         return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)
+
+
+def _rows(hydra: HydraConf) -> int | None:
+    """How many rows the command has; None where a search or another machine's command decides that."""
+    if hydra.mode == RunMode.RUN:
+        return 1
+    if _is_submitted(hydra):  # the command line is that of the job
+        return None
+    given = get_args_parser().parse_args(sys.argv[1:]).overrides
+    jobs = jobs_of(hydra.sweeper, OverridesParser.create().parse_overrides(given))
+    return None if jobs is None else len(jobs)
+
+
+def _is_submitted(hydra: HydraConf) -> bool:
+    return hydra.runtime.choices["hydra/launcher"] != "basic"
 
 
 def _aside(group: str, composed: DictConfig) -> Any:

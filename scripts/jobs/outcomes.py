@@ -15,6 +15,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from eval.atomic import write_json
@@ -105,7 +106,12 @@ def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Pla
     with initialize_config_dir(str(conf), version_base="1.3"):
         fixed = [override.input_line for override in given if not override.is_sweep_override()]
         composed = compose(config, overrides=fixed, return_hydra_config=True)
-    sweeper: DictConfig = composed.hydra.sweeper
+    jobs = jobs_of(composed.hydra.sweeper, given)
+    return None if jobs is None else Plan(jobs, Path(composed.results) / "runs" / composed.runs)
+
+
+def jobs_of(sweeper: DictConfig, given: Sequence[Override]) -> tuple[tuple[str, ...], ...] | None:
+    """The overrides of each job that Hydra's own sweeper makes of those `given`; None under another sweeper."""
     if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
         return None
     swept = OverridesParser.create().parse_overrides(
@@ -113,7 +119,7 @@ def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Pla
     )
     tasks = [override for override in (*swept, *given) if not override.is_hydra_override()]
     (jobs,) = BasicSweeper.split_arguments(tasks, None)
-    return Plan(tuple(tuple(job) for job in jobs), Path(composed.results) / "runs" / composed.runs)
+    return tuple(tuple(job) for job in jobs)
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
