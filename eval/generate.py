@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from tqdm import tqdm
 
 from eval.image_writer import ImageWriter
 from eval.images import NAN, ImageCheck, is_whole, read_flag, verify
 from eval.memory import BatchLimit
+from eval.progress import Progress
 from eval.prompts import PromptItem
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
 
@@ -47,7 +47,7 @@ def generate(
     *,
     before_batch: BeforeBatch | None = None,
     after_batch: Callable[[], None] | None = None,
-    progress: bool = True,
+    progress: Progress | None = None,
 ) -> GenerateReport:
     """Write the missing, the broken and the NaN files of `items` into `folder`, while the next batch is generated.
 
@@ -56,9 +56,9 @@ def generate(
     Where memory runs out, batches are halved from there on: said, and told by the report's `batch_size`. They are not
     where images depend on the batch: RunError.
     before_batch: called with the seeds of a batch's images before its pipeline call. after_batch: called when a batch
-    is generated and queued for writing. progress: a bar with images/s and time left on a terminal, nothing elsewhere;
-    it counts files on disk. RunError when the disk is full (at most two batches later), or when memory runs out with a
-    single image. An error or Ctrl-C leaves only after the images generated so far are written.
+    is generated and queued for writing. progress: of the rows that this one belongs to; it counts files on disk.
+    RunError when the disk is full (at most two batches later), or when memory runs out with a single image. An error
+    or Ctrl-C leaves only after the images generated so far are written.
     """
     folder, started = Path(folder), time.perf_counter()
     limit = BatchLimit(sampler.batch_size, sampler.dtype if sampler.images_depend_on_batch else None)
@@ -73,10 +73,10 @@ def generate(
 
     def written(name: str, flag: str | None) -> None:
         flags[name] = flag
-        bar.update()
+        stage.update()
 
-    bar = tqdm(total=len(items), initial=len(whole), unit="image", disable=None if progress else True)
-    with bar, ImageWriter(2 * sampler.batch_size, written) as writer:
+    generating = (progress or Progress()).stage("generating", len(items), len(whole))
+    with generating as stage, ImageWriter(2 * sampler.batch_size, written) as writer:
 
         def fill(piece: Sequence[PromptItem]) -> None:
             gaps = {item.file for item in piece} - whole

@@ -16,6 +16,7 @@ from eval.fid import Moments, check_features, extrapolate, fid_derivatives, mome
 from eval.kid import kid_derivatives
 from eval.metric_pass import Task, compute
 from eval.pictures import ImageSet
+from eval.progress import Progress
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
 from eval.ssim import PROTOCOL as SSIM
@@ -27,16 +28,17 @@ FORMULAS = "formulas 1"  # counted up when what is computed from features change
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how measures are taken: cache folder, device, pictures per batch, bootstrap."""
+    """Where and how measures are taken: cache folder, device, pictures per batch, bootstrap, what is told of it."""
 
     cache: Path
     device: str | torch.device
     batch_size: int
     bootstrap: Bootstrap
+    progress: Progress | None = None
 
     def arrays(self, tasks: Sequence[Task]) -> dict[tuple[str, ...], np.ndarray]:
         """Those of `tasks` by their keys: cached, or computed together."""
-        return compute(tasks, cache=self.cache, device=self.device, batch_size=self.batch_size)
+        return compute(tasks, cache=self.cache, device=self.device, batch_size=self.batch_size, progress=self.progress)
 
     def array(self, task: Task) -> np.ndarray:
         """That of one task."""

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from eval.feature_cache import load_array, store_array
 from eval.pictures import Picture, read_rgb
+from eval.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,12 @@ class Task:
 
 
 def compute(
-    tasks: Sequence[Task], *, cache: Path, device: str | torch.device = "cpu", batch_size: int = 32
+    tasks: Sequence[Task],
+    *,
+    cache: Path,
+    device: str | torch.device = "cpu",
+    batch_size: int = 32,
+    progress: Progress | None = None,
 ) -> dict[tuple[str, ...], np.ndarray]:
     """The array of every task by its key, from `cache`, or else computed together and stored.
 
@@ -76,27 +81,29 @@ def compute(
     unique = {task.key: task for task in tasks}
     found = {key: load_array(cache, key) for key in unique}
     absent = [task for key, task in unique.items() if found[key] is None]
-    for task, values in zip(absent, _walk(absent, device, batch_size), strict=True):
+    for task, values in zip(absent, _walk(absent, device, batch_size, progress or Progress()), strict=True):
         store_array(cache, task.key, values)
         found[task.key] = values
     return found
 
 
-def _walk(tasks: Sequence[Task], device: str | torch.device, batch_size: int) -> list[np.ndarray]:
+def _walk(tasks: Sequence[Task], device: str | torch.device, batch_size: int, progress: Progress) -> list[np.ndarray]:
     """The arrays of `tasks`, which take their batches in turn."""
     for name in dict.fromkeys(task.name for task in tasks):
         _log.info("scoring %d images: %s", sum(len(task) for task in tasks if task.name == name), name)
     loaded = _once_a_network(tasks, lambda network: network.load(device))
     found: list[list[torch.Tensor]] = [[] for _ in tasks]
-    bar = tqdm(total=sum(map(len, tasks)), unit="image", disable=None, leave=False)
+    if not tasks:
+        return []
+    scoring = progress.stage("scoring", sum(map(len, tasks)))
     # closed at once where a network raises: the threads of a generator live as long as the traceback otherwise
-    with bar, contextlib.closing(_batches(tasks, batch_size)) as batches, torch.inference_mode():
+    with scoring as stage, contextlib.closing(_batches(tasks, batch_size)) as batches, torch.inference_mode():
         for start, batch in batches:
             for task, network, columns, parts in zip(tasks, loaded, batch, found, strict=True):
                 if columns[0]:
-                    bar.set_description(", ".join(task.name.split(", ")[:2]))  # hashes are for the log
+                    stage.describe(f"scoring {', '.join(task.name.split(', ')[:2])}")  # hashes are for the log
                     parts.append(task.work(network, device, start, *columns))
-                    bar.update(len(columns[0]))
+                    stage.update(len(columns[0]))
     return [torch.cat(parts).numpy() for parts in found]
 
 

@@ -16,6 +16,7 @@ from eval.measures import Distance, Estimate, Likeness, Measure, Setting, TextAg
 from eval.networks.smoke import SmokeClip, SmokeFeatures
 from eval.networks.weights import WeightFile
 from eval.pictures import ImageSet, ScoredImage
+from eval.progress import Progress
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
 from eval.stats import Bootstrap, difference, interval
@@ -147,6 +148,7 @@ def score(
     device: str | torch.device = "cpu",
     bootstrap: Bootstrap | None = None,
     against: Mapping[str, ImageSet] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict]:
     """Every metric of the profile for `images`, as docs/architecture.md says.
 
@@ -158,7 +160,7 @@ def score(
         return {}
     against = dict(against or {})
     _check_inputs(images, reference, against)
-    setting = Setting(Path(cache), device, metrics.batch_size, bootstrap or Bootstrap())
+    setting = Setting(Path(cache), device, metrics.batch_size, bootstrap or Bootstrap(), progress)
     measures = _measures(metrics, reference, against, setting)
     _compute_arrays(list(measures.values()), images, reference, against, setting)
     return {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}

@@ -1,11 +1,18 @@
 """Pictures as bytes, and the one way in which every picture becomes RGB.
 
 What is done to a file, in this order, whatever its kind:
-1. it is decoded to its last byte (a truncated file is an error, not a picture with a grey foot);
+1. it is decoded to its last byte (a truncated file is an error, not a picture with a grey foot); of several frames or
+   pages (GIF, WebP, APNG, TIFF, MPO) the first is read;
 2. it is turned upright by its EXIF orientation, as any viewer shows it. clean-fid's own reader ignores that tag, so the
    few ImageNet pictures that carry one are seen upright here and lying there;
-3. 16-bit grey is scaled to 8 bits; what is transparent is laid on white; everything else (grey, palette, CMYK) goes
-   through Pillow's `convert("RGB")`, as in clean-fid.
+3. it becomes 8-bit RGB by its mode in Pillow:
+   * RGB, RGBX, L, 1, P, HSV, YCbCr, CMYK: Pillow's `convert("RGB")`, as in clean-fid. Colour profiles and PNG's gamma
+     are not applied. A CMYK JPEG is inverted if it has Adobe's marker, and only then.
+   * RGBA, LA, PA, La, RGBa, and a transparent colour or palette entry: laid on white.
+   * LAB: to sRGB by LittleCMS.
+   * 16 bits a channel: the upper 8. TIFF of 12 bits: the upper 8 of 12. Grey TIFF whose 0 is white is inverted.
+   * I: PNG and PNM alone, which hold 16 bits in it. Other 32-bit integers, and F (floats), are refused: the file does
+     not say which values are black and white. So is every other mode, and RGB of 16 bits with a transparent colour.
 No picture is cropped or padded; tiny ones are enlarged by the resize of the network that reads them.
 """
 
@@ -19,16 +26,25 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from eval.errors import RunError
 
+TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+OPAQUE = ("RGB", "RGBX", "L", "1", "P", "HSV", "YCbCr", "CMYK", "LAB")
+_REPLACE = "replace or remove the file"
+_CONVERT = "convert it to 8 bits a channel"
+
 
 class Picture(Protocol):
-    """Anything that has a name and yields the bytes of an encoded picture."""
+    """Anything that has a name, says where it is, and yields the bytes of an encoded picture."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def place(self) -> str: ...
 
     def read(self) -> bytes: ...
 
@@ -45,6 +61,10 @@ class ScoredImage:
     @property
     def name(self) -> str:
         return str(self.path)
+
+    @property
+    def place(self) -> str:
+        return self.name
 
     def read(self) -> bytes:
         """The file's bytes. RunError when it cannot be read."""
@@ -89,25 +109,76 @@ def decode(data: bytes, name: str) -> Image.Image:
     """An RGB picture from encoded bytes, by the rules at the top of this file. RunError naming the file if it fails."""
     try:
         with Image.open(BytesIO(data)) as opened:
+            stored = _Stored.of(opened)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
+    except UnidentifiedImageError as error:
+        raise RunError(f"picture {name} does not decode (no image format is recognised); {_REPLACE}") from error
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise RunError(f"picture {name} does not decode ({error}); replace or remove the file") from error
-    return _to_rgb(upright)
+        raise RunError(f"picture {name} does not decode ({error}); {_REPLACE}") from error
+    return _to_rgb(upright, stored, name)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+@dataclass(frozen=True)
+class _Stored:
+    """What Pillow forgets once a file is decoded: how its samples are stored."""
+
+    format: str
+    raw: str  # Pillow's raw mode, such as "RGB;16B"
+    bits: int
+    inverted: bool
+
+    @classmethod
+    def of(cls, opened: Image.Image) -> "_Stored":
+        arguments = opened.tile[0].args if getattr(opened, "tile", None) else ""
+        raw = arguments if isinstance(arguments, str) else next((a for a in arguments or () if isinstance(a, str)), "")
+        tags = opened.tag_v2 if opened.format == "TIFF" else {}
+        bits = tags.get(BITSPERSAMPLE, (16,))[0]
+        white_is_zero = tags.get(PHOTOMETRIC_INTERPRETATION) == 0 and opened.mode.startswith("I;16")
+        no_adobe = opened.format == "JPEG" and opened.mode == "CMYK" and "adobe" not in opened.info
+        return cls(opened.format or "", raw, bits, white_is_zero or no_adobe)
+
+
+def _to_rgb(image: Image.Image, stored: _Stored, name: str) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and stored.format in ("PNG", "PPM")):
+        return _from_sixteen_bits(image, stored)
+    if image.mode == "CMYK" and stored.inverted:  # Pillow takes every CMYK JPEG for one of Adobe's
+        image = ImageChops.invert(image)
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        if image.mode == "RGB" and ";16" in stored.raw:
+            raise RunError(f"picture {name} has 16 bits a channel and a transparent colour; {_CONVERT}")
+        return _on_white(_with_alpha(image, stored))
+    if image.mode not in OPAQUE:
+        kind = {"F": "floats", "I": "32-bit integers"}.get(image.mode, f"mode {image.mode}")
+        raise RunError(f"picture {name} holds {kind}, whose black and white are not known; {_CONVERT}")
     return image.convert("RGB")
+
+
+def _from_sixteen_bits(image: Image.Image, stored: _Stored) -> Image.Image:
+    levels = np.asarray(image).astype(np.int64)  # [H, W]
+    grey = (levels >> (stored.bits - 8)).clip(0, 255).astype(np.uint8)
+    grey = 255 - grey if stored.inverted else grey
+    if "transparency" in image.info:
+        grey[levels == image.info["transparency"]] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _with_alpha(image: Image.Image, stored: _Stored) -> Image.Image:
+    """RGBA; the transparent level of a grey PNG of 2 or 4 bits is scaled as its pixels are."""
+    key = image.info.get("transparency")
+    if image.mode == "L" and isinstance(key, int) and stored.raw in ("L;2", "L;4"):
+        image = image.copy()
+        image.info["transparency"] = key * (85 if stored.raw == "L;2" else 17)
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+
+
+def _on_white(layer: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def read_rgb(picture: Picture) -> Image.Image:
     """Read and decode one picture."""
-    return decode(picture.read(), picture.name)
+    return decode(picture.read(), picture.place)
 
 
 def contents_hash(labels: Iterable[str], pictures: Iterable[Picture]) -> str:

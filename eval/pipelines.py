@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -13,12 +14,14 @@ from eval.devices import check_device
 from eval.downloads.digests import file_sha256
 from eval.downloads.hub import check_digest, check_files
 from eval.errors import RunError, first_line
-from eval.models.hub_files import SETTINGS, pipeline_folder, repository
+from eval.models.hub_files import SETTINGS, denoiser_configs, pipeline_folder, repository
 from eval.models.random_pipelines import PIPELINES, random_pipeline
+from eval.models.text_to_image import check_text_to_image
 from eval.models.tiny import tiny_pipeline
 from eval.sampler import SamplerConfig, configure, denoiser
 from eval.silence import silent_loading
 
+DENOISERS = ("unet", "transformer")
 KINDS = ("hub", "shipped", "random", "tiny")
 ARCHITECTURES = tuple(PIPELINES)
 
@@ -46,6 +49,8 @@ class ModelConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"model.name must be a text, got {self.name!r}")
         if self.kind not in KINDS:
             raise ValueError(f"model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.kind == "hub" and not self.path and not (self.repo and self.revision):
@@ -78,6 +83,7 @@ def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeli
     elif model.kind == "random":
         pipe = random_pipeline(model.architecture, sampler.torch_dtype, model.seed)
     else:
+        read_index(model)
         pipe = _from_folder(model, _folder(model), sampler.torch_dtype)
     pipe = pipe.to(sampler.device)
     configure(pipe, sampler)
@@ -125,6 +131,28 @@ def local_folder(model: ModelConfig) -> Path | None:
     return folder
 
 
+def read_index(model: ModelConfig) -> dict:
+    """`model_index.json` of the folder or of the hub's repository.
+
+    RunError where it cannot be had or names no text-to-image pipeline (eval.models.text_to_image). No weight is read.
+    """
+    index = read_settings(model, "model_index.json")
+    name = next((name for name in DENOISERS if name in index), "")
+    where = f"model {model.name}: {model.path or model.repo}"
+    check_text_to_image(index, where, lambda: read_settings(model, f"{name}/config.json"))
+    return index
+
+
+def read_settings(model: ModelConfig, file: str) -> dict:
+    """A JSON file of the pipeline of `model`, from its folder or from the hub. RunError where it cannot be had."""
+    folder = local_folder(model) or denoiser_configs(repository(model), DENOISERS)
+    try:
+        return json.loads((folder / file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        check_files([folder / file])
+        raise _not_loaded(model, folder, error) from error
+
+
 def _shipped_folder(model: ModelConfig) -> Path:
     folder = ASSETS / model.path
     found = folder_sha256(folder)
@@ -156,10 +184,14 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
         check_files(path for path in folder.rglob("*") if path.is_file())
         if isinstance(error, ValueError):
             raise
-        raise RunError(
-            f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
-            "the pipeline with weights as safetensors"
-        ) from error
+        raise _not_loaded(model, folder, error) from error
+
+
+def _not_loaded(model: ModelConfig, folder: Path, error: Exception) -> RunError:
+    return RunError(
+        f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
+        "the pipeline with weights as safetensors"
+    )
 
 
 def _networks(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:

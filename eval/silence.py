@@ -1,7 +1,10 @@
-"""Loading and downloading without the bars and notes that libraries print around it."""
+"""Work without what libraries print around it: bars and notes of loading and downloading, lines of native code."""
 
 import contextlib
 import logging
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
 
 
@@ -73,3 +76,25 @@ def silent_tables() -> Iterator[None]:
     finally:
         if bars:
             datasets.enable_progress_bars()
+
+
+@contextlib.contextmanager
+def without_lines(marker: str) -> Iterator[None]:
+    """Lines with `marker` that native code writes to the error stream within are dropped; others come after it.
+
+    For notes of C++ that no setting silences once torch is imported.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as written:
+        stream = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stream, 2)
+            os.close(stream)
+            written.seek(0)
+            for line in written:
+                if marker.encode() not in line:
+                    os.write(2, line)

@@ -12,7 +12,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from diffusers import DiffusionPipeline
 from eval.checks import check_integer
 from eval.errors import RunError
 from eval.memory import fits
+from eval.progress import Progress
 from eval.quiet import Watch, wait_until_quiet
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
 
@@ -65,6 +66,11 @@ class TimingConfig:
         """The batch sizes measured, 1 first, each once."""
         return tuple(sorted({1, *self.batch_sizes}))
 
+    @property
+    def calls(self) -> int:
+        """Pipeline calls of one measurement, those of the warm-up among them."""
+        return sum(self.warmup + math.ceil(self.images / size) for size in self.shapes)
+
 
 def measure(
     pipe: DiffusionPipeline,
@@ -73,6 +79,7 @@ def measure(
     *,
     prompts: Sequence[str],
     before_batch: BeforeBatch | None = None,
+    progress: Progress | None = None,
 ) -> dict:
     """Time `pipe` at every batch size of `timing`; image i uses prompt i (round and round) and seed i.
 
@@ -87,9 +94,14 @@ def measure(
     if timing.wait:
         wait_until_quiet(sampler.device, timing.wait)
     watch, rows, too_large = Watch(sampler.device), [], []
-    for size in timing.shapes:
-        if not fits(lambda size: rows.append(_measure_batch(pipe, sampler, timing, size, prompts, before_batch)), size):
-            too_large.append(size)
+    with (progress or Progress()).stage("timing", timing.calls, unit="call") as stage:
+
+        def timed(size: int) -> None:
+            rows.append(_measure_batch(pipe, sampler, timing, size, prompts, before_batch, stage.update))
+
+        for size in timing.shapes:
+            if not fits(timed, size):
+                too_large.append(size)
     if 1 in too_large:
         raise RunError("memory runs out with one image per pipeline call, so that nothing can be timed; set timing=off")
     seen = watch.so_far()
@@ -120,6 +132,7 @@ def _measure_batch(
     size: int,
     prompts: Sequence[str],
     before_batch: BeforeBatch | None,
+    after_call: Callable[[], None],
 ) -> dict:
     calls = math.ceil(timing.images / size)
     if sampler.device != "cpu":
@@ -127,7 +140,11 @@ def _measure_batch(
         torch.cuda.reset_peak_memory_stats(sampler.device)
     for call in range(timing.warmup):
         _timed_call(pipe, sampler, size, call, prompts, before_batch)
-    seconds = [_timed_call(pipe, sampler, size, call, prompts, before_batch) for call in range(calls)]
+        after_call()
+    seconds = []
+    for call in range(calls):
+        seconds.append(_timed_call(pipe, sampler, size, call, prompts, before_batch))
+        after_call()
     summary = summarise(seconds)
     return {
         "batch_size": size,

@@ -16,20 +16,22 @@ from eval.records import load_records, run_id
 from eval.records.canonical import canonical_json
 from eval.tables.selection import assign, choose, refuse_mixed
 from eval.tables.spec import TableSpec
-from scripts.command_line.entry import say, work_on_each
+from scripts.command_line.entry import say
+from scripts.command_line.sweeps import Part, work_on_sweep
+from scripts.jobs.fitting import fitting
 from scripts.jobs.recorded import recorded
 from scripts.jobs.row import resolve
-from scripts.tables import fitting, table_folder, table_options, table_specs
+from scripts.tables import table_folder, table_options, table_specs
 
 TITLE = "The paper's claims, held against these runs"
 
 
 def main() -> int:
     """Write claims.json and claims.md beside the tables. Returns 1 where a row is missing or a gate failed."""
-    return work_on_each(lambda composed, choices: _judge_all(composed))
+    return work_on_sweep(_judge_all)
 
 
-def _judge_all(composed: DictConfig) -> int:
+def _judge_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
     config = {**resolve(composed), "seeds": []}  # a claim is about one seed of the prompts, the composed one
     options, specs = table_options(config), table_specs(config)
     loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=say)
@@ -39,7 +41,7 @@ def _judge_all(composed: DictConfig) -> int:
     profile = records[0]["protocol"]["metrics"]["profile"]
     gates = check_gates(list(rows.values()), options["references"])
     found = judge(specs, rows, gates, profile, _comparing(rows, config))
-    folder = table_folder(config, profile)
+    folder = table_folder(config, profile) / part.folder
     facts = [
         f"Protocol {records[0]['protocol_hash']}: {records[0]['protocol']['n']} images, "
         f"{records[0]['protocol']['device_name']}; gates: {verdict(gates)}.",

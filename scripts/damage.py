@@ -19,9 +19,9 @@ from eval.metrics import score
 from eval.records import load_records, run_id
 from eval.reference import ReferenceSet, load_reference
 from scripts.command_line.entry import say, work_on_each
+from scripts.jobs.fitting import fitting
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.siblings import sibling_images
-from scripts.tables import fitting
 
 DESTINATIONS = ("retom", ("retom_random", "retom_least"))
 

@@ -26,8 +26,9 @@ from eval.report.recording import ALONE, DESTINATION, MERGED, Panel, Recording, 
 from eval.report.similarity import draw_recording
 from eval.sampler import call_pipeline
 from retom.windows import tile
-from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.command_line.entry import ROOT, say
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
+from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.session import Session
 
@@ -70,10 +71,10 @@ def _point(point: Any) -> tuple[float, float]:
 def main() -> int:
     """Draw, record, tell. Returns the exit status."""
     with as_hydra_reads_it():
-        return work_on_each(_work, "figure3")
+        return work_on_sweep(_work, "figure3", one_method=True)
 
 
-def _work(composed: DictConfig, choices: dict[str, str]) -> None:
+def _work(composed: DictConfig, choices: dict[str, str], part: Part) -> None:
     row, session = read_row(composed, choices), Session()
     look, prompt, seed = (
         Look(**row.config["figure3"]),

@@ -13,8 +13,8 @@ from eval.errors import RunError
 from eval.judging.gates import BASELINE, read_references, reference_entry
 from eval.records import load_records
 from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.jobs.fitting import fitting
 from scripts.jobs.row import resolve
-from scripts.tables import fitting
 
 
 def main() -> int:

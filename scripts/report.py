@@ -11,9 +11,11 @@ from eval.records import load_records
 from eval.report.gather import Gathered, gather
 from eval.report.page import folder_of, write_report
 from eval.report.studies import Studies, find_studies
-from scripts.command_line.entry import say, work_on_each
+from scripts.command_line.entry import say
+from scripts.command_line.sweeps import Part, work_on_sweep
+from scripts.jobs.fitting import fitting
 from scripts.jobs.row import resolve
-from scripts.tables import fitting, table_options, table_specs
+from scripts.tables import table_options, table_specs
 
 TITLE = "Token merging: the report"
 
@@ -21,15 +23,15 @@ TITLE = "Token merging: the report"
 def main() -> int:
     """Write the page. Returns 1 where records could not be read or a table not be built; the page then says why."""
 
-    def work(composed: DictConfig, choices: dict[str, str]) -> int:
+    def work(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
         # Hydra prints what libraries log, and fontTools logs every glyph that goes into a PDF.
         logging.getLogger("fontTools").setLevel(logging.WARNING)
-        return _report(resolve(composed))
+        return _report(resolve(composed), part)
 
-    return work_on_each(work)
+    return work_on_sweep(work)
 
 
-def _report(config: dict) -> int:
+def _report(config: dict, part: Part) -> int:
     results = Path(config["results"])
     runs = results / "runs"
     specs = table_specs(config)
@@ -45,7 +47,7 @@ def _report(config: dict) -> int:
     profile = specs[0].profile if gathered.overview is None else gathered.profile
     folder = folder_of(results, profile)
     studies = find_studies(folder, config)
-    path = write_report(gathered, folder, title=TITLE, studies=studies)
+    path = write_report(gathered, folder / part.folder, title=TITLE, studies=studies)
     say(f"written: {path}")
     return _complain(gathered, studies)
 

@@ -1,11 +1,15 @@
 """The main job: `python -m scripts.run model=sd15 method=retom`, and with --multirun one job per row of a table."""
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -15,11 +19,11 @@ from eval.errors import RunError
 from eval.interrupts import heed
 from eval.judging.objective import Objective
 from eval.records import RunFolder
-from scripts.command_line.entry import CONF, INTERRUPTED, compose_and_call, interrupted, is_sentence, say, tell
+from scripts.command_line.entry import CONF, INTERRUPTED, ToldOnce, compose_and_call, interrupted, is_sentence, say
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
-from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, planned, summary
-from scripts.jobs.row import Row, build, read_row
+from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
+from scripts.jobs.row import Row, build, device_of, read_row
 from scripts.jobs.session import Session
 from scripts.jobs.track import track
 
@@ -31,27 +35,29 @@ def main() -> int:
     """
     if dry_run.FLAG in sys.argv[1:]:
         return dry_run.main()
-    session, outcomes = Session(), Outcomes()
+    session, outcomes, told = Session(), Outcomes(), ToldOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float | None:
-        outcome = _run(composed, choices, session)
+        outcome = _run(composed, choices, session, told)
         outcomes.add(outcome, Path(composed.results) / "runs" / composed.runs)
         return outcome.loss
 
     status = compose_and_call(job)
     try:
-        return _summed_up(status, outcomes, session)
+        return _summed_up(status, outcomes, session, told)
     except KeyboardInterrupt:
         return interrupted()
 
 
-def _summed_up(status: int, outcomes: Outcomes, session: Session) -> int:
+def _summed_up(status: int, outcomes: Outcomes, session: Session, told: ToldOnce) -> int:
     """Tell how every job ended; the exit status, `status` being that of the jobs' command."""
     # With nothing told, a status of 1 is a mistake in the command line: no job was begun.
     plan = _planned() if outcomes.collect() or status in (0, INTERRUPTED) else None
     ended = outcomes.collect(plan)
     if plan is not None:
         outcomes.forget(plan)
+    if len(ended) == 1 and told.has(ended[0].sentence):
+        ended = [dataclasses.replace(ended[0], sentence="")]
     if ended and session.speaks:
         say(f"\n{summary(ended)}")
     return status or int(any(outcome.status in BAD for outcome in ended))
@@ -64,21 +70,22 @@ def _planned() -> Plan | None:
         return None
 
 
-def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Outcome:
+def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: ToldOnce) -> Outcome:
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
-    overrides, name = tuple(hydra.overrides.task), choices["method"]
+    overrides, name = tuple(hydra.overrides.task), choices.get("method", "?")
     try:
         if hydra.mode == RunMode.RUN and hydra.runtime.choices["hydra/launcher"] == "slurm":
             raise RunError("hydra/launcher=slurm submits the jobs of a sweep; add --multirun, also for a single job")
-        session.join(composed.sampler.device)
+        session.join(device_of(composed))
         with session.team.phase():
             row = read_row(composed, choices)
         name = f"{row.runs}/{row.name}-{row.hash}"
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
         objective, tracker = _aside("objective", composed), _aside("tracker", composed)
-        status = run_job(row, session)
+        with session.progress.row(number + 1, _rows(hydra), name, alone=_is_submitted(hydra)):
+            status = run_job(row, session)
         if session.speaks and not row.shard.is_part:
             track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))
@@ -87,15 +94,30 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session) -> Out
         if not is_sentence(error):
             session.forget()  # nobody knows in what state a bug left the pipeline
         if session.speaks or not is_sentence(error):
-            tell(error)
+            told.tell(error, name)
         lines = str(error).splitlines() or [""]
         sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
         return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)
 
 
+def _rows(hydra: HydraConf) -> int | None:
+    """How many rows the command has; None where a search or another machine's command decides that."""
+    if hydra.mode == RunMode.RUN:
+        return 1
+    if _is_submitted(hydra):  # the command line is that of the job
+        return None
+    given = get_args_parser().parse_args(sys.argv[1:]).overrides
+    jobs = jobs_of(hydra.sweeper, OverridesParser.create().parse_overrides(given))
+    return None if jobs is None else len(jobs)
+
+
+def _is_submitted(hydra: HydraConf) -> bool:
+    return hydra.runtime.choices["hydra/launcher"] != "basic"
+
+
 def _aside(group: str, composed: DictConfig) -> Any:
     """What is chosen beside the row itself; None where nothing is."""
-    options = composed[group]
+    options = composed.get(group)
     if OmegaConf.is_config(options):
         options = OmegaConf.to_container(options, resolve=True)
     return None if options is None else build(group, options, list(composed.trusted))

@@ -30,7 +30,7 @@ from scripts.command_line.entry import CONF, say, work_on_each
 from scripts.command_line.nearest import nearest_to
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
 from scripts.jobs.patching import applied
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.row import Row, device_of, read_row
 from scripts.jobs.session import Session
 
 BASELINE = "none"
@@ -59,7 +59,7 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     prompt, seeds = check_prompt(composed.prompt), check_seeds(OmegaConf.to_container(composed)["seeds"])
     names, others = split(HydraConfig.get().overrides.task, choices.get("method"))
     session = Session()
-    session.join(composed.sampler.device)
+    session.join(device_of(composed))
     if composed.ui:
         from scripts.show_page import open_page  # gradio is an extra, and slow to import
 

@@ -20,7 +20,8 @@ from eval.report.page import folder_of
 from eval.report.staleness import Staleness, write_staleness
 from eval.sampler import call_pipeline
 from retom.windows import tile
-from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.command_line.entry import ROOT, say
+from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.session import Session
 
@@ -30,7 +31,7 @@ GROUP = ["period", "step", "age", "site", "layer_type"]
 def main() -> int:
     """Measure, write, tell. Returns the exit status."""
 
-    def work(composed: DictConfig, choices: dict[str, str]) -> None:
+    def work(composed: DictConfig, choices: dict[str, str], part: Part) -> None:
         row, session = read_row(composed, choices), Session()
         session.join(row.sampler.device)
         table = staleness(row, session)
@@ -42,7 +43,7 @@ def main() -> int:
         print(table.groupby(["age", "layer_type"])["share"].mean().unstack().to_string(), flush=True)
         say(f"written: {', '.join(map(str, paths))}")
 
-    return work_on_each(work)
+    return work_on_sweep(work, one_method=True)
 
 
 def staleness(row: Row, session: Session) -> pandas.DataFrame:

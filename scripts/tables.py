@@ -16,29 +16,29 @@ from omegaconf import DictConfig
 from eval.errors import RunError
 from eval.judging.gates import FAILED, read_references
 from eval.records import load_records
-from eval.records.canonical import canonical_json, pixel_options
-from eval.tables import Table, build_table, write_table
+from eval.records.canonical import canonical_json
+from eval.tables import Line, Table, build_table, write_table
 from eval.tables.markdown import render
-from eval.tables.spec import TableSpec
+from eval.tables.spec import TableRow, TableSpec
 from eval.tables.tidy import tidy, unfinished_runs, write_tidy
-from scripts.command_line.entry import CONF, ROOT, say, work_on_each
+from scripts.command_line.entry import CONF, ROOT, say
+from scripts.command_line.sweeps import Part, work_on_sweep
+from scripts.jobs.fitting import fitting, no_record
 from scripts.jobs.measured import with_measured_share
 from scripts.jobs.outcomes import planned
 from scripts.jobs.row import build, resolve
 from scripts.jobs.shipped import shipped_options
 
-# What the command line chooses among the records of one folder; what is left mixed after that is refused.
-CHOSEN_BY = ("model", "sampler", "prompts")
-GOOD = ("ok",)
+GOOD, MISSING = ("ok",), "missing"
 SWEPT = ("method.", "sampler.", "prompts.")  # options that records hold as they were given
 
 
 def main() -> int:
-    """Build and print every table of the experiment. Returns 1 where a row is not whole or a gate failed."""
-    return work_on_each(lambda composed, choices: _build_all(composed, sys.argv[1:]))
+    """Build and print every table of the experiment. Returns 1 where a chosen row is not whole or a gate failed."""
+    return work_on_sweep(_build_all)
 
 
-def _build_all(composed: DictConfig, arguments: Sequence[str] = ()) -> int:
+def _build_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
     config = resolve(composed)
     unread: list[str] = []
     loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=unread.append)
@@ -50,11 +50,11 @@ def _build_all(composed: DictConfig, arguments: Sequence[str] = ()) -> int:
         specs, records = table_specs(config, loaded), fitting(loaded, config)
         for spec in specs:
             table = build_table(spec, records, **table_options(config))
-            paths = write_table(table, table_folder(config, "real" if spec.kept else table.profile))
+            paths = write_table(table, table_folder(config, "real" if spec.kept else table.profile) / part.folder)
             print(render(table), flush=True)
             say(f"written: {', '.join(map(str, paths))}")
-            bad += _complain(table)
-        bad += _complain_of_sweep(arguments, records)
+            bad += _complain(table, part.methods)
+        bad += _complain_of_sweep(part.jobs, records)
     return int(bad > 0)
 
 
@@ -80,7 +80,7 @@ def _write_runs(records: list[dict], config: dict) -> None:
     """`runs_<folder>.csv` of every profile that the folder's runs have."""
     waiting = unfinished_runs(Path(config["results"]) / "runs", config["runs"], records)
     if not records and not waiting:
-        raise _nothing(config)
+        raise no_record(config)
     groups: dict[str, list[dict]] = {}
     for record in records:
         groups.setdefault(record["protocol"]["metrics"]["profile"], []).append(record)
@@ -116,44 +116,6 @@ def table_specs(config: dict, records: Sequence[dict] | None = None) -> list[Tab
     if records is not None:
         wanted = {row.method for spec in read({}) for row in spec.rows} | {record["method"] for record in records}
     return read(shipped_methods(config, wanted))
-
-
-def fitting(records: list[dict], config: dict) -> list[dict]:
-    """The records of the composed model, sampler and prompts; all of them where `select` chooses instead.
-
-    With `seeds`, prompts of any seed fit.
-    RunError: there is none, which would turn a table that stands into an empty one.
-    """
-    where = Path(config["results"]) / "runs" / config["runs"]
-    if not records:
-        raise _nothing(config)
-    if config["select"]:
-        return records
-    several = bool(config["seeds"])
-    fitting = [record for record in records if _choice(record["config"], several) == _choice(config, several)]
-    if not fitting:
-        kept = sorted({record["config"]["model"]["name"] for record in records})
-        raise RunError(
-            f"none of the {len(records)} records in {where} (model {', '.join(kept)}) is of these choices "
-            f"(model {config['model']['name']}); repeat those of the run, or take select={{model:NAME}}"
-        )
-    return fitting
-
-
-def _nothing(config: dict) -> RunError:
-    where = Path(config["results"]) / "runs" / config["runs"]
-    return RunError(
-        f"there is no record in {where}; run the rows first, by python -m scripts.run --multirun with the same choices "
-        "(its own method=none before, where the table compares with it)"
-    )
-
-
-def _choice(config: dict, several_seeds: bool) -> dict:
-    chosen = {key: config[key] for key in CHOSEN_BY}
-    if several_seeds:
-        chosen["prompts"] = {key: value for key, value in config["prompts"].items() if key != "seed"}
-    chosen["sampler"] = pixel_options(config["sampler"])
-    return chosen
 
 
 def shipped_methods(config: dict, wanted: Collection[str] | None = None) -> dict[str, dict]:
@@ -209,9 +171,17 @@ def _text(value: object) -> str:
     return canonical_json(value.text if isinstance(value, QuotedString) else value)
 
 
-def _complain(table: Table) -> int:
-    """Say which rows hold no good number, which seeds are missing and which gates failed; their count."""
-    bad = [line for line in table.lines if line.status not in GOOD]
+def _complain(table: Table, chosen: Sequence[str]) -> int:
+    """Say which rows hold no good number, which seeds are missing and which gates failed; their count.
+
+    chosen: the methods that the command line names. Rows of others that have no record are said and not counted.
+    """
+    left = [] if not chosen else _not_chosen(table, chosen)
+    if left:
+        names = ", ".join(row.method for row, _ in left)
+        say(f"{table.spec.name}: a partial table; method={','.join(chosen)} leaves out {len(left)} rows ({names})")
+    absent = [line for _, line in left]
+    bad = [line for line in table.lines if line.status not in GOOD and not any(line is other for other in absent)]
     for line in bad:
         error = (line.record or {}).get("error") or {}
         why = f": {error['sentence']}" if error else ""
@@ -220,9 +190,16 @@ def _complain(table: Table) -> int:
     for gate in failed:
         say(f"{table.spec.name}: gate {gate.name} failed: {gate.sentence}; no row of this table may be quoted")
     fewer = [line for line in table.lines if line.cells.get("seeds", len(table.seeds)) < len(table.seeds)]
+    fewer = [] if chosen else fewer  # which runs of a chosen sweep have no record is said once, run by run
     for line in fewer:
         say(f"{table.spec.name}: {line.cells['model']} has {line.cells['seeds']} of {len(table.seeds)} seeds")
     return len(bad) + len(failed) + len(fewer)
+
+
+def _not_chosen(table: Table, chosen: Sequence[str]) -> list[tuple[TableRow, Line]]:
+    """The rows of the paper that are of none of the methods `chosen` and have no record."""
+    rows = zip(table.spec.rows, table.lines, strict=False)
+    return [(row, line) for row, line in rows if row.method not in chosen and line.status == MISSING]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
 from eval.images import verify
@@ -31,10 +31,16 @@ PICTURES = "pictures"
 
 def main() -> int:
     """Print one line for each thing looked at. Returns 1 where one of them is different."""
-    return work_on_each(lambda composed, choices: _verify(OmegaConf.to_container(composed, resolve=True)), "verify")
+    return work_on_each(_verify, "verify")
 
 
-def _verify(config: dict) -> int:
+def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
+    if OmegaConf.is_missing(composed, "run") or not composed.run:
+        raise RunError(
+            "run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab "
+            "(make verify RUN=table1/retom-0123456789ab)"
+        )
+    config = OmegaConf.to_container(composed, resolve=True)
     results = Path(config["results"])
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(config["run"])):
         raise RunError(

@@ -2,17 +2,14 @@
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import nn
 
-from eval.errors import RunError, first_line
+from eval.errors import RunError
 from eval.models.architectures import UNETS
 from eval.models.diffusion_transformers import TRANSFORMERS
-from eval.models.hub_files import denoiser_configs, repository
 from eval.models.tiny import TINY_UNET
-from eval.pipelines import ModelConfig, local_folder
-
-DENOISERS = ("unet", "transformer")
+from eval.pipelines import DENOISERS, ModelConfig, read_index, read_settings
 
 
 def denoiser_skeleton(model: ModelConfig) -> nn.Module:
@@ -36,19 +33,12 @@ def _class_and_options(model: ModelConfig) -> tuple[type[nn.Module], dict]:
 
 def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
     """As `model_index.json` and the denoiser's `config.json` say, of a folder or of the hub's repository."""
-    folder = local_folder(model) or denoiser_configs(repository(model), DENOISERS)
-    try:
-        index = DiffusionPipeline.load_config(str(folder), local_files_only=True)
-        name = next((name for name in DENOISERS if name in index), None)
-        kind = getattr(diffusers, index[name][1], None) if name else None
-        if kind is None:
-            raise RunError(
-                f"model {model.name}: {folder} names no denoiser that diffusers {diffusers.__version__} has"
-                f"{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
-            )
-        return kind, kind.load_config(str(folder), subfolder=name, local_files_only=True)
-    except OSError as error:
+    index = read_index(model)
+    name = next((name for name in DENOISERS if name in index), None)
+    kind = getattr(diffusers, str(index[name][1]), None) if name else None
+    if kind is None:
         raise RunError(
-            f"model {model.name}: the configurations in {folder} cannot be read ({first_line(error).rstrip('.')}); "
-            "give a folder made by save_pretrained with model.path=FOLDER"
-        ) from error
+            f"model {model.name}: {model.path or model.repo} names no denoiser that diffusers {diffusers.__version__} "
+            f"has{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
+        )
+    return kind, read_settings(model, f"{name}/config.json")

@@ -106,11 +106,11 @@ def held_classes(config: ReferenceConfig, classes: Sequence[ClassLike], cache: P
         return list(classes)
     if config.kind == "moments":
         raise RunError("a reference of kind moments holds no pictures, so it cannot name classes; list their wnids")
-    found = _find(config, classes, Path(cache))
+    found = _find(config, classes, Path(cache), report=False)
     return [item for item in classes if len(found.get(item.index, ())) >= config.per_class]
 
 
-def _find(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path) -> Pictures:
+def _find(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path, *, report: bool = True) -> Pictures:
     wnids = {item.wnid: item.index for item in classes}
     if config.kind == "parquet":
         return from_parquet(_path(config.path), wnids, cache)
@@ -121,7 +121,7 @@ def _find(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path) ->
         write_synthetic(folder, wnids.items(), config.per_class, size=config.size, seed=config.seed)
         return from_folder(folder, None, None, wnids)
     labels, synsets = (_path(value) if value else None for value in (config.labels, config.synsets))
-    return from_folder(_path(config.path), labels, synsets, wnids)
+    return from_folder(_path(config.path), labels, synsets, wnids, report=report)
 
 
 def _path(value: str) -> Path:

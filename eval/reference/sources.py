@@ -27,53 +27,62 @@ from eval.downloads.hub import (
 )
 from eval.errors import RunError
 from eval.networks.weights import file_sha256
-from eval.pictures import Picture, read_file
+from eval.pictures import Picture
+from eval.reference.files import Passed, has_image_ending, holds_images, image_files
+from eval.reference.label_column import WNID, classes_of_rows
 from eval.reference.labels import read_labels
 from eval.silence import silent_tables
 
-_ENDINGS = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-_WNID = re.compile(r"^n\d{8}$")
 _VALIDATION = re.compile(r"data/validation-.*\.parquet")
 
 Pictures = dict[int, list[Picture]]
 
 
 @dataclass(frozen=True)
-class FilePicture:
-    """A picture file; `name` is its original file name."""
-
-    name: str
-    path: Path
-
-    def read(self) -> bytes:
-        """The file's bytes. RunError when it cannot be read."""
-        return read_file(self.path)
-
-
-@dataclass(frozen=True)
 class RowPicture:
-    """A row of a `datasets` table (memory-mapped: bytes are read when asked for)."""
+    """A row of the `datasets` table `source` (memory-mapped: bytes are read when asked for)."""
 
     name: str
     row: int
     rows: Any = field(repr=False, compare=False)
+    source: str = ""
+
+    @property
+    def place(self) -> str:
+        """Name, row and table, for messages."""
+        return f"{self.name} (row {self.row} of {self.source})"
 
     def read(self) -> bytes:
         """The encoded bytes of the row's `image` column. RunError when the row holds none."""
-        data = self.rows[self.row]["image"]["bytes"]
+        data = (self.rows[self.row]["image"] or {}).get("bytes")
         if not data:
-            raise RunError(f"picture {self.name} (row {self.row}) has no bytes in the table; only a path is stored")
+            raise RunError(f"picture {self.place} has no bytes in the table; store the encoded image in its column")
         return data
 
 
-def from_folder(path: Path, labels: Path | None, synsets: Path | None, wnids: dict[str, int]) -> Pictures:
-    """Class folders named by wnid, or pictures flat in one folder with `labels` (see eval.reference.labels)."""
+def from_folder(
+    path: Path, labels: Path | None, synsets: Path | None, wnids: dict[str, int], *, report: bool = True
+) -> Pictures:
+    """Class folders named by wnid, or pictures flat in one folder with `labels` (see eval.reference.labels).
+
+    What is passed over (eval.reference.files) is reported in one line, unless `report` is off.
+    """
     if not path.is_dir():
         raise RunError(f"reference folder {path} does not exist or is no folder; give the folder of real pictures")
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and _WNID.match(entry.name))
-    if folders:
-        return {wnids[name]: _files(path / name) for name in folders if name in wnids}
-    files = _files(path)
+    passed = Passed()
+    try:
+        folders = sorted(entry for entry in path.iterdir() if WNID.match(entry.name) and entry.is_dir())
+        if not folders:
+            return _flat(path, labels, synsets, wnids, passed)
+        _pass_over_others(path, wnids, passed)
+        return {wnids[folder.name]: image_files(folder, passed) for folder in folders if folder.name in wnids}
+    finally:
+        if report:
+            passed.report(path)
+
+
+def _flat(path: Path, labels: Path | None, synsets: Path | None, wnids: dict[str, int], passed: Passed) -> Pictures:
+    files = image_files(path, passed)
     if not files:
         raise RunError(f"reference folder {path} holds neither class folders (such as n01440764) nor pictures")
     if labels is None:
@@ -86,13 +95,22 @@ def from_folder(path: Path, labels: Path | None, synsets: Path | None, wnids: di
     return found
 
 
-def _files(folder: Path) -> list[Picture]:
-    files = (file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and not file.name.startswith("."))
-    return [FilePicture(file.name, file) for file in sorted(files, key=lambda file: file.name)]
+def _pass_over_others(path: Path, wnids: dict[str, int], passed: Passed) -> None:
+    """Of a folder with class folders: classes not asked for, links to nothing, and images that are in no class."""
+    for entry in path.iterdir():
+        if WNID.match(entry.name) and entry.is_dir():
+            if entry.name not in wnids:
+                passed.add("class folders that no prompt asks for", entry)
+        elif entry.is_symlink() and not entry.exists():
+            passed.add("links to nothing", entry)
+        elif not entry.is_dir() and has_image_ending(entry):
+            passed.add("images in no class folder", entry)
+        elif entry.is_dir() and not entry.name.startswith(".") and holds_images(entry):
+            passed.add("folders with images whose name is no WordNet id", entry)
 
 
 def from_parquet(path: Path, wnids: dict[str, int], cache: Path) -> Pictures:
-    """A parquet file, or a folder of them, with columns image and wnid or label (the ImageNet-1k index)."""
+    """A parquet file, or a folder of them, with columns image and wnid or label (eval.reference.label_column)."""
     import datasets
 
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
@@ -176,13 +194,12 @@ def cached_validation(repository: Repository) -> list[Path]:
 
 
 def _from_rows(rows: Any, wnids: dict[str, int], source: str) -> Pictures:
-    import datasets
-
     if "image" not in rows.column_names or not {"wnid", "label"} & set(rows.column_names):
         raise RunError(f"reference {source} must have columns image and wnid or label, got {rows.column_names}")
-    rows = rows.cast_column("image", datasets.Image(decode=False))
-    classes = _classes_of_rows(rows, wnids)
-    names = _names_of_rows(rows)
+    rows = _undecoded(rows, source)
+    paths = _paths_of_rows(rows)
+    classes = classes_of_rows(rows, paths, wnids, source)
+    names = [Path(path).name if path else None for path in paths]
     # Without original names the order of the rows is all there is.
     order: Sequence[int] = range(len(rows))
     if all(names):
@@ -191,20 +208,26 @@ def _from_rows(rows: Any, wnids: dict[str, int], source: str) -> Pictures:
     for row in order:
         if classes[row] is not None:
             name = names[row] or f"row{row:08d}"
-            found.setdefault(classes[row], []).append(RowPicture(name, row, rows))
+            found.setdefault(classes[row], []).append(RowPicture(name, row, rows, source))
     return found
 
 
-def _classes_of_rows(rows: Any, wnids: dict[str, int]) -> list[int | None]:
-    if "wnid" in rows.column_names:
-        return [wnids.get(wnid) for wnid in rows.data.column("wnid").to_pylist()]
-    wanted = set(wnids.values())
-    return [label if label in wanted else None for label in rows.data.column("label").to_pylist()]
+def _undecoded(rows: Any, source: str) -> Any:
+    """`rows` with the encoded bytes of the column image. RunError where it holds no encoded images, such as arrays."""
+    import datasets
+
+    kind = rows.features["image"]
+    bytes_alone = isinstance(kind, datasets.Value) and kind.dtype in ("binary", "large_binary")
+    if not (isinstance(kind, datasets.Image) or bytes_alone or (isinstance(kind, dict) and "bytes" in kind)):
+        raise RunError(
+            f"reference {source}: column image holds {kind}, which is no encoded image; write it as datasets.Image, or "
+            "as the bytes of image files"
+        )
+    return rows.cast_column("image", datasets.Image(decode=False))
 
 
-def _names_of_rows(rows: Any) -> list[str | None]:
+def _paths_of_rows(rows: Any) -> list[str | None]:
     # The struct's field is taken in Arrow, so that no picture is read to learn its name.
     import pyarrow.compute
 
-    paths = pyarrow.compute.struct_field(rows.data.column("image"), "path").to_pylist()
-    return [Path(path).name if path else None for path in paths]
+    return pyarrow.compute.struct_field(rows.data.column("image"), "path").to_pylist()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from eval import atomic
+from eval.report.letters import fit_letters
 from eval.report.thumbnails import data_uri
 
 STYLE = {"svg.hashsalt": "report", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
@@ -66,6 +67,7 @@ def plain(text: str) -> str:
 
 def keep(figure: Figure, name: str, folder: Path) -> tuple[Path, ...]:
     """Write `<name>.png` and `<name>.pdf` into `folder`, without dates in them; their paths."""
+    fit_letters(figure)
     files = tuple(Path(folder) / f"{name}.{kind}" for kind in ("png", "pdf"))
     dates: Mapping[str, dict] = {"png": {}, "pdf": {"CreationDate": None}}
     for path in files:
@@ -77,6 +79,7 @@ def keep(figure: Figure, name: str, folder: Path) -> tuple[Path, ...]:
 
 def svg_uri(figure: Figure) -> str:
     """The figure as SVG inside a data URI, for lines and text."""
+    fit_letters(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -84,6 +87,7 @@ def svg_uri(figure: Figure) -> str:
 
 def raster_uri(figure: Figure, dpi: int) -> str:
     """The figure as WebP inside a data URI, for photographs: as SVG every one of them would be there uncompressed."""
+    fit_letters(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return data_uri(Image.open(buffer).convert("RGB"))

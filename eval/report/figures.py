@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from eval.report.drawing import MARKERS, STYLE, Drawing, keep, legend, panels, plain, svg_uri
 from eval.report.gather import QUALITY, Entry, Gathered
+from eval.report.limits import CURVES, NAMED, spread
 from eval.report.points import LOWER_IS_BETTER, Point, front, interval, points
 from eval.report.sweeps import Curve, curves
 from eval.tables.spec import SECONDS, metric_name
@@ -30,16 +31,20 @@ def _quality_speed(gathered: Gathered, over_ratio: Sequence[Curve], folder: Path
     if not shown:
         return None
     figure, axes = panels(len(shown))
-    said = []
+    said, nameless = [], 0
     for axis, (metric, found) in zip(axes, shown.items(), strict=True):
         best = front(found, metric)
-        _draw_points(axis, found, gathered.entries)
+        named = _named(found, best)
+        _draw_points(axis, [point for point in found if point in named], gathered.entries)
+        nameless = max(nameless, _draw_others(axis, [point for point in found if point not in named]))
         axis.plot([p.x for p in best], [p.y for p in best], color="0.35", linestyle="--", linewidth=1, label="_front")
         _connect(axis, found, over_ratio)
         axis.set(xlabel=_HEADINGS[SECONDS], ylabel=_axis(metric, gathered.profile))
-        said.append(f"{_heading(metric, gathered.profile)}: {', '.join(p.entry.name for p in best)}")
+        said.append(f"{_heading(metric, gathered.profile)}: {_listed([p.entry.name for p in best])}")
     legend(figure, axes)
     alt = f"One point per row with 95% intervals. On the Pareto front, the fastest first: {'; '.join(said)}."
+    if nameless:
+        alt += f" {nameless} rows are grey dots without a name and without intervals."
     return _drawing(figure, "quality_speed", "Quality against speed", alt, folder)
 
 
@@ -60,10 +65,30 @@ def _draw_points(axis: Axes, found: Sequence[Point], entries: Sequence[Entry]) -
         )
 
 
+def _named(found: Sequence[Point], best: Sequence[Point]) -> set[Point]:
+    """The points with a mark of their own: all of them, or the first rows and some of the front."""
+    if len(found) <= NAMED:
+        return set(found)
+    return {*found[: NAMED // 2], *spread(best, NAMED // 2)}
+
+
+def _draw_others(axis: Axes, found: Sequence[Point]) -> int:
+    """Points without names, as one picture inside the figure: thousands of marks would be megabytes. Their count."""
+    if found:
+        places = ([point.x for point in found], [point.y for point in found])
+        axis.plot(*places, ".", color="0.75", markersize=3, zorder=0, rasterized=True, label="other rows")
+    return len(found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def _connect(axis: Axes, found: Sequence[Point], over_ratio: Sequence[Curve]) -> None:
     """A thin line through the rows of one method over ratio."""
     by_name = {point.entry.name: point for point in found}
-    for curve in over_ratio:
+    for curve in _longest(over_ratio):
         line = [by_name[entry.name] for entry in curve.entries if entry.name in by_name]
         axis.plot([p.x for p in line], [p.y for p in line], color="0.6", linewidth=0.8, label="_ratio")
 
@@ -78,6 +103,7 @@ def _sweep(gathered: Gathered, option: str, found: Sequence[Curve], folder: Path
     if not shown:
         return None
     figure, axes = panels(len(shown))
+    total, found = len(found), _longest(found)
     for axis, metric in zip(axes, shown, strict=True):
         for index, curve in enumerate(found):
             _draw_curve(axis, curve, names[metric], index)
@@ -85,7 +111,15 @@ def _sweep(gathered: Gathered, option: str, found: Sequence[Curve], folder: Path
     legend(figure, axes)
     rows = "; ".join(f"{curve.name} at {', '.join(f'{value:g}' for value in curve.values)}" for curve in found)
     alt = f"{', '.join(_axis(metric, gathered.profile) for metric in shown)} over {option}, 95% intervals: {rows}."
+    if len(found) < total:
+        alt += f" The {len(found)} curves with the most values are shown, of {total}."
     return _drawing(figure, f"sweep_{option.replace('.', '_')}", f"Sweep over {option}", alt, folder)
+
+
+def _longest(found: Sequence[Curve]) -> list[Curve]:
+    """The `CURVES` curves with the most values, in their order."""
+    kept = sorted(range(len(found)), key=lambda index: -len(found[index].entries))[:CURVES]
+    return [found[index] for index in sorted(kept)]
 
 
 def _draw_curve(axis: Axes, curve: Curve, name: str, index: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.errors import RunError
 from eval.records.contents import check_files
 from eval.report.gather import Entry, Gathered
+from eval.report.limits import COLUMNS, PICTURES, few, spread
 from eval.report.thumbnails import data_uri, likeness, thumbnail
 
 BASELINE = "none"
@@ -16,7 +17,6 @@ PROMPTS = 48
 # minute): a real run has 2,000 of 512 pixels.
 COMPARED_SIDE = 128
 COMPARED_PICTURES = 2700
-BUDGET = 11_000_000  # characters of all data URIs; the page is to stay under 15 MB
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Gallery:
-    """`columns`: the rows of the tables that have pictures; `rows`: prompts, lowest SSIM first.
+    """`columns`: rows of the tables that have pictures; `rows`: prompts, lowest SSIM first.
 
     compared, total: prompts looked at, prompts of the runs; problems: sentences.
     """
@@ -54,12 +54,15 @@ class Gallery:
     problems: tuple[str, ...]
 
 
-def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = BUDGET) -> Gallery:
-    """Pictures of at most `prompts` prompts, as many as `budget` characters hold. Never fails for want of a picture."""
+def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURES) -> Gallery:
+    """Pictures of at most `prompts` prompts, as many as `budget` characters hold. Never fails for want of a picture.
+
+    Of more than `COLUMNS` rows some are shown: the first of the tables, and of the others a few spread evenly.
+    """
     problems: list[str] = []
     manifests = {}
-    for entry in gathered.entries:
-        items = None if entry.run is None else _manifest(gathered.runs / entry.run, problems)
+    for entry in _columns(gathered.entries, problems):
+        items = _manifest(gathered.runs / entry.run, problems)
         if items:
             manifests[entry] = items
     columns = tuple(manifests)
@@ -80,11 +83,18 @@ def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = BUDGET)
     return Gallery(columns, tuple(rows), len(looked), len(keys), tuple(problems))
 
 
-def spread(items: Sequence, count: int) -> list:
-    """At most `count` of `items`, evenly over them, in their order."""
-    if len(items) <= count:
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
+def _columns(entries: Sequence[Entry], problems: list[str]) -> list[Entry]:
+    """The rows whose pictures are looked at; the unmerged one is always among them."""
+    runs = [entry for entry in entries if entry.run is not None]
+    chosen = few(runs, COLUMNS)
+    base = next((entry for entry in runs if entry.line.record["method"] == BASELINE), None)
+    if base is not None and base not in chosen:
+        chosen[0] = base
+    if len(chosen) < len(runs):
+        problems.append(
+            f"Pictures of {len(chosen)} of {len(runs)} rows are shown: of the first, and of others spread evenly."
+        )
+    return chosen
 
 
 Key = tuple[str, str, int]

@@ -1,14 +1,17 @@
 """The page itself: everything into one file that needs nothing beside it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from eval import atomic
 from eval.report.figures import draw_all
-from eval.report.gallery import gallery
+from eval.report.gallery import Gallery, gallery
 from eval.report.gather import Gathered
+from eval.report.limits import LEAST, PAGE, PICTURES
 from eval.report.provenance import origins, study_origins
 from eval.report.studies import Studies, draw_studies
 from eval.report.tables_view import view
@@ -30,26 +33,36 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
     """
     folder, studies = Path(folder), studies or Studies()
     views = [*(view(table) for table in gathered.tables), *studies.speeds]
-    page = _template().render(
-        title=title,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        gathered=gathered,
-        views=views,
-        mark=MARK if any(MARK in cell.text for shown in views for row in shown.rows for cell in row.cells) else "",
-        exports={shown.name: {"header": shown.csv_header, "rows": [row.csv for row in shown.rows]} for shown in views},
-        drawings=[*draw_all(gathered, folder / FIGURES), *draw_studies(studies, folder / FIGURES)],
-        problems=(*gathered.problems, *studies.problems),
-        notes=(*gathered.notes, *studies.notes),
-        figures=FIGURES,
-        gallery=gallery(gathered),
-        origins=[*origins(gathered), *study_origins(studies)],
-        style=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=(HERE / "report.js").read_text(encoding="utf-8"),
-    )
+    parts = {
+        "title": title,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "gathered": gathered,
+        "views": views,
+        "mark": MARK if any(MARK in cell.text for shown in views for row in shown.rows for cell in row.cells) else "",
+        "exports": {
+            shown.name: {"header": shown.csv_header, "rows": [row.csv for row in shown.rows]} for shown in views
+        },
+        "drawings": [*draw_all(gathered, folder / FIGURES), *draw_studies(studies, folder / FIGURES)],
+        "problems": (*gathered.problems, *studies.problems),
+        "notes": (*gathered.notes, *studies.notes),
+        "figures": FIGURES,
+        "origins": [*origins(gathered), *study_origins(studies)],
+        "style": (HERE / "report.css").read_text(encoding="utf-8"),
+        "script": (HERE / "report.js").read_text(encoding="utf-8"),
+    }
+    page = _filled(parts, gathered)
     path = folder / "report.html"
     atomic.clear(folder)
     atomic.write_text(path, page)
     return path
+
+
+def _filled(parts: Mapping[str, Any], gathered: Gathered) -> str:
+    """The page, with as many pictures as fit beside everything else."""
+    template = _template()
+    without = template.render(**parts, gallery=Gallery((), (), 0, 0, ()))
+    left = PAGE - len(without.encode())
+    return template.render(**parts, gallery=gallery(gathered, budget=max(LEAST, min(PICTURES, left))))
 
 
 def _template() -> jinja2.Template:

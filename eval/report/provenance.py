@@ -1,19 +1,26 @@
 """Where the numbers of one run come from, as headed lists of name and value."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import escape
+
 from eval.judging.gates import attention_of
 from eval.report import recording, staleness
 from eval.report.gather import Entry, Gathered
+from eval.report.limits import RECORDS
 from eval.report.studies import Studies
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One run: `facts` in short, `parts` of its record as indented JSON, `invalid` pictures (key, why)."""
+    """One run: `facts` in short, `parts` of its record as indented JSON, `invalid` pictures (key, why).
+
+    left_out: the file that holds the parts where the page does not, below the folder of runs.
+    """
 
     run: str
     label: str
@@ -23,12 +30,24 @@ class Origin:
     metrics: tuple[tuple[str, str], ...]
     invalid: tuple[tuple[str, str], ...]
     parts: tuple[tuple[str, str], ...]
+    left_out: str | None = None
 
 
-def origins(gathered: Gathered) -> list[Origin]:
-    """One for each row that has a record, in the order of the rows; those that are in the curves alone come last."""
+def origins(gathered: Gathered, budget: int = RECORDS) -> list[Origin]:
+    """One for each row that has a record, in the order of the rows; those that are in the curves alone come last.
+
+    The first have their whole records, as many as `budget` characters of the page hold.
+    """
     entries = dict.fromkeys([*gathered.entries, *gathered.swept])
-    return [_origin(entry) for entry in entries if entry.line.record is not None]
+    found = []
+    for origin in (_origin(entry) for entry in entries if entry.line.record is not None):
+        budget -= sum(len(escape(text)) for _, text in origin.parts)
+        found.append(origin if budget >= 0 else _without_parts(origin))
+    return found
+
+
+def _without_parts(origin: Origin) -> Origin:
+    return dataclasses.replace(origin, parts=(), left_out=f"{origin.run}/record.json")
 
 
 def study_origins(studies: Studies) -> list[Origin]:

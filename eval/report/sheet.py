@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from eval import atomic
 from eval.report.drawing import plain
+from eval.report.letters import fit_letters
 
 _CELL = 2.2  # inches
 _DPI = 160
@@ -29,6 +30,7 @@ def write_sheet(columns: Sequence[Column], seeds: Sequence[int], prompt: str, pa
     """Write the sheet as PNG, atomically; its path. Small pictures are enlarged pixel by pixel."""
     with matplotlib.rc_context({"font.size": 9}):
         figure = _figure(columns, seeds, prompt)
+        fit_letters(figure)
         with atomic.replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=_DPI)
     return path

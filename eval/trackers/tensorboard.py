@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from eval.report.letters import fit_letters
 from eval.trackers import Tracked
 from eval.trackers.curves import Curve
 
@@ -56,6 +57,7 @@ def drawn(curve: Curve) -> np.ndarray:
     axes = figure.add_subplot()
     axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], marker="o")
     axes.set(xlabel=curve.x, ylabel=curve.y, title=curve.title)
+    fit_letters(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return np.asarray(Image.open(buffer).convert("RGB"))

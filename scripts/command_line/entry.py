@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from eval.errors import RunError, first_line
 from eval.interrupts import heed, pressed, remembering
 from eval.records.schema import check_name
+from scripts.command_line.arguments import check_arguments
+from scripts.command_line.encoding import check_encoding, undecodable
 from scripts.command_line.nearest import explain
 from scripts.command_line.trust import check_composed, named_on_command_line, vetting
 
@@ -53,6 +55,8 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
+        check_encoding(sys.argv[1:])
+        check_arguments(sys.argv[1:], CONF, config)
         trusted = named_on_command_line(sys.argv[1:])
         with remembering(), _errors_as_raised(), vetting(trusted):
             main()
@@ -63,6 +67,8 @@ def compose_and_call(job: Job, config: str = "config") -> int:
             return interrupted()
         if isinstance(error, HydraException | OmegaConfBaseException):
             say(f"error: {explain(error, sys.argv[1:], CONF, config)}")
+        elif isinstance(error, UnicodeDecodeError):
+            say(f"error: {undecodable(CONF, error)}")
         else:
             tell(error)
         return 1
@@ -108,6 +114,26 @@ def tell(error: Exception) -> None:
         say(f"error: {_sentence(error)}")
     else:
         traceback.print_exception(error)
+
+
+class ToldOnce:
+    """The errors of several jobs: a sentence is printed once, and named where another job meets it again."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def tell(self, error: Exception, name: str) -> None:
+        """Print `error` of the job `name` as `tell` does, or which job had the same."""
+        first = self._first.get(str(error)) if is_sentence(error) else None
+        if first is not None:
+            say(f"error: {name}: the same error as {first}")
+            return
+        self._first[str(error)] = name
+        tell(error)
+
+    def has(self, sentence: str) -> bool:
+        """Whether it was printed."""
+        return sentence in self._first
 
 
 def _sentence(error: Exception) -> str:

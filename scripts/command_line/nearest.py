@@ -25,7 +25,14 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str 
         known = sorted(path.stem for path in (conf / group).glob("*.yaml"))
         return f"unknown {group} {choice!r}{nearest_to(choice, known)}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: {first_line(error)}"
+        why = first_line(error)
+        return f"cannot read the override {error.override!r}: {why}; write name=value, and quotation marks around text"
+    several = re.search(r"Ambiguous value for argument '(.+)'", str(error))
+    if several:
+        key, _, values = several.group(1).partition("=")
+        return (
+            f"{key} has the values {values}; sweep over them with --multirun, or quote one text: {key}=\"'{values}'\""
+        )
     key = _key_of(str(error), arguments)
     if key is not None:
         return _unknown_key(key, arguments, conf, config)
@@ -54,7 +61,7 @@ def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) ->
         node = node[names[0]]
         where.append(names.pop(0))
     known = [".".join([*where, str(name)]) for name in node if name != "_target_"]
-    if not where:
+    if not where and "experiment" in top_level(conf, config):
         known += ["experiment"]
     return f"unknown key {key!r}{nearest_to('.'.join([*where, names[0]]), known)}"
 
@@ -101,6 +108,19 @@ def _composing(conf: Path) -> contextlib.AbstractContextManager[None]:
 
 def _key(argument: str) -> str:
     return argument.split("=")[0].lstrip("+~").split("@")[0]
+
+
+def top_level(conf: Path, config: str) -> set[str]:
+    """The keys that conf/`config`.yaml has at its top: its own, its groups, and those of the files it starts from."""
+    data = OmegaConf.load(conf / f"{config}.yaml")
+    names = {str(key) for key in data if key not in ("defaults", "hydra")}
+    for entry in data.get("defaults") or []:
+        if isinstance(entry, str):
+            names |= top_level(conf, entry) if entry != "_self_" else set()
+        else:
+            group, _, package = str(next(iter(entry))).removeprefix("override ").partition("@")
+            names |= {package or group} if not group.startswith("hydra/") else set()
+    return names
 
 
 def nearest_to(name: str, known: Sequence[str]) -> str:

@@ -54,7 +54,8 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
             else:
                 drawn_in, made = _generate(row, session, folder, items, pipe, on_pipe)
         with team.phase():
-            timing = _time(row, items, pipe, on_pipe, resumed) if team.is_main and row.timing.enabled else None
+            timed = team.is_main and row.timing.enabled
+            timing = _time(row, session, items, pipe, on_pipe, resumed) if timed else None
             if not _has_worked(on_pipe):
                 _probe(pipe, row.sampler, items[0], on_pipe)
             on_pipe.check(row.name)
@@ -131,7 +132,7 @@ def _generate(
         sampler,
         before_batch=on_pipe.set_seeds,
         after_batch=_checking_first(row.name, on_pipe),
-        progress=session.team.is_main,
+        progress=session.progress,
     )
     return report.batch_size, len(report.made) + len(report.remade)
 
@@ -156,10 +157,15 @@ def _checking_first(name: str, on_pipe: Applied) -> Callable[[], None]:
     return after_batch
 
 
-def _time(row: Row, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied, resumed: bool) -> dict:
-    prompts = [item.prompt for item in items]
+def _time(
+    row: Row, session: Session, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied, resumed: bool
+) -> dict:
+    prompts, setting = (
+        [item.prompt for item in items],
+        {"before_batch": on_pipe.set_seeds, "progress": session.progress},
+    )
     return {
-        **measure(pipe, row.sampler, row.timing, prompts=prompts, before_batch=on_pipe.set_seeds),
+        **measure(pipe, row.sampler, row.timing, prompts=prompts, **setting),
         "resumed": resumed,
         "by": code(),
     }

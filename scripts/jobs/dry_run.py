@@ -25,10 +25,10 @@ from eval.prompts import PromptItem
 from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import TimingConfig, peak_memory
-from scripts.command_line.entry import compose_and_call, given_arguments, is_sentence, say, tell
+from scripts.command_line.entry import ToldOnce, compose_and_call, given_arguments, is_sentence, say
 from scripts.jobs.needs import Sizes, faults, is_finished, needs, reference_faults
 from scripts.jobs.patching import Applied, applied
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.row import Row, device_of, read_row
 from scripts.jobs.session import Session
 from scripts.jobs.stand_in import CannotMeasureError, model_to_time
 
@@ -72,11 +72,11 @@ class Forecast:
 
 def main() -> int:
     """Forecast every row of the command line. Returns 1 where a row lacks something."""
-    session, sizes, forecasts, failed = Session(), Sizes(), [], []
+    session, sizes, forecasts, failed, told = Session(), Sizes(), [], [], ToldOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
-            session.join(composed.sampler.device)
+            session.join(device_of(composed))
             # So that the other things the row needs are looked at as well; other kinds need no path.
             if composed.reference.get("path") is None and composed.reference.get("kind") in ("folder", "parquet"):
                 composed.reference.path = NOT_GIVEN
@@ -84,7 +84,7 @@ def main() -> int:
             forecasts.append(forecast(row, session, Path(scratch) / "cache", sizes))
         except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
             heed()
-            tell(error)
+            told.tell(error, choices.get("method", "?"))
             failed.append(error)
         return math.inf  # what a search would get: it then proposes rows without having learnt anything
 

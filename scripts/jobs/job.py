@@ -146,7 +146,7 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
     with session.team.phase():
         if session.team.is_main:
             images = image_set(folder, checked.items)
-            metrics = _score(row, images, checked, against) if scoring else finished["metrics"]
+            metrics = _score(row, session, images, checked, against) if scoring else finished["metrics"]
             scored_by = code() if scoring else finished.get("scored_by")
             facts = image_facts(checked.items, folder, images, row.sampler)
             folder.write_record(_record(row, checked, drawn, facts, metrics, against) | {"scored_by": scored_by})
@@ -196,7 +196,7 @@ def _drawn_before(finished: dict) -> Drawn:
     return Drawn(finished["merges"], None, finished["provenance"])
 
 
-def _score(row: Row, own: ImageSet, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
+def _score(row: Row, session: Session, own: ImageSet, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
     if checked.reference is None:
         return {}
     others = {name: sibling_images(row, record, checked.items) for name, record in against.items()}
@@ -208,6 +208,7 @@ def _score(row: Row, own: ImageSet, checked: Checked, against: dict[str, dict]) 
         device=row.sampler.device,
         bootstrap=row.bootstrap,
         against=compared_with(row.name, own, others),
+        progress=session.progress,
     )
 
 

@@ -15,6 +15,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from eval.atomic import write_json
@@ -105,7 +106,12 @@ def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Pla
     with initialize_config_dir(str(conf), version_base="1.3"):
         fixed = [override.input_line for override in given if not override.is_sweep_override()]
         composed = compose(config, overrides=fixed, return_hydra_config=True)
-    sweeper: DictConfig = composed.hydra.sweeper
+    jobs = jobs_of(composed.hydra.sweeper, given)
+    return None if jobs is None else Plan(jobs, Path(composed.results) / "runs" / composed.runs)
+
+
+def jobs_of(sweeper: DictConfig, given: Sequence[Override]) -> tuple[tuple[str, ...], ...] | None:
+    """The overrides of each job that Hydra's own sweeper makes of those `given`; None under another sweeper."""
     if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
         return None
     swept = OverridesParser.create().parse_overrides(
@@ -113,17 +119,24 @@ def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Pla
     )
     tasks = [override for override in (*swept, *given) if not override.is_hydra_override()]
     (jobs,) = BasicSweeper.split_arguments(tasks, None)
-    return Plan(tuple(tuple(job) for job in jobs), Path(composed.results) / "runs" / composed.runs)
+    return tuple(tuple(job) for job in jobs)
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """One line for each job: status, run, what sets it apart from the other jobs, and why it failed."""
+    """One line for each job: status, run, what sets it apart from the other jobs, and why it failed.
+
+    A reason that several have is given with the first of them.
+    """
     shared = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
-    lines = []
+    lines: list[str] = []
+    given: dict[str, str] = {}
     for outcome in outcomes:
         own = " ".join(override for override in outcome.overrides if override not in shared)
         head = f"{outcome.status:<17} {outcome.name}".rstrip() if outcome.name else f"{outcome.status:<17}"
-        lines.append("  ".join(part for part in (head, own, outcome.sentence) if part))
+        first = given.setdefault(outcome.sentence, outcome.name)
+        again = outcome.status == FAILED and outcome.sentence and first != outcome.name
+        why = f"the same error as {first}" if again else outcome.sentence
+        lines.append("  ".join(part for part in (head, own, why) if part))
     judged = [index for index, outcome in enumerate(outcomes) if outcome.loss not in (None, math.inf)]
     if judged and len(outcomes) > 1:
         best = min(judged, key=lambda index: outcomes[index].loss)

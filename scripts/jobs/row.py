@@ -64,6 +64,10 @@ class Row:
 def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
     """Build everything a row needs; `choices` is Hydra's choice of each group. ValueError, RunError: a bad value."""
     config = resolve(composed)
+    if "method" not in choices:  # Hydra composes a list of choices into one, and names none of them
+        raise RunError(
+            "method must be one choice, as method=retom; several are a sweep, as --multirun method=none,retom"
+        )
     return Row(
         name=choices["method"],
         runs=config["runs"],
@@ -91,6 +95,11 @@ def resolve(composed: DictConfig) -> dict:
     return config
 
 
+def device_of(composed: DictConfig) -> str:
+    """The sampler's device in a composed configuration, that of `SamplerConfig` where it names none."""
+    return str(OmegaConf.select(composed, "sampler.device", default=SamplerConfig.device))
+
+
 def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
     """The object of one group's choice, of a class of this project or of a `trusted` package.
 
@@ -106,6 +115,10 @@ def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
             hint = f", the nearest is {group}.{nearest[0]}" if nearest else f"; {target.__name__} has no options"
             raise ValueError(f"unknown key {group}.{key}{hint}")
+    needed = [field.name for field in dataclasses.fields(target) if field.init and not _has_default(field)]
+    absent = [name for name in needed if name not in options]
+    if absent:
+        raise ValueError(f"{group} lacks {absent[0]}, which has no default; give {group}.{absent[0]}=VALUE")
     try:
         return hydra.utils.instantiate(options, _convert_="all")
     except InstantiationException as error:
@@ -113,6 +126,10 @@ def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
             sentence = str(error.__cause__)
             raise type(error.__cause__)(sentence if group in sentence else f"{group}: {sentence}") from error
         raise
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | None:

@@ -1,11 +1,13 @@
 """What the jobs of one call share: the processes, the last pipeline and the last reference."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
 from eval.pipelines import ModelConfig, load_pipeline
+from eval.progress import Progress
 from eval.prompts import ImageClass
 from eval.reference import ReferenceConfig, ReferenceSet
 from eval.sampler import SamplerConfig
@@ -16,6 +18,7 @@ class Session:
     """Keeps one pipeline and one reference, those of the last job: a sweep over methods loads each once."""
 
     def __init__(self) -> None:
+        self._progress: Progress | None = None
         self._team: Team | None = None
         self._pipeline: tuple[tuple, DiffusionPipeline] | None = None
         self._reference: tuple[tuple, ReferenceSet] | None = None
@@ -28,6 +31,9 @@ class Session:
         """Meet the other processes of this launch; `device` is the first job's."""
         if self._team is None:
             self._team = Team(device)
+            self._progress = Progress(enabled=self.speaks)
+            if not self.speaks:  # every process reads the whole reference: what there is to say of it is said once
+                logging.getLogger("eval.reference").setLevel(logging.ERROR)
 
     @property
     def team(self) -> Team:
@@ -40,6 +46,13 @@ class Session:
     def speaks(self) -> bool:
         """Whether this process tells the user how it goes: the main one alone."""
         return self._team is None or self._team.is_main
+
+    @property
+    def progress(self) -> Progress:
+        """That of all jobs of this process. RuntimeError before `join`."""
+        if self._progress is None:
+            raise RuntimeError("Session.join was not called")
+        return self._progress
 
     def pipeline(self, model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeline:
         """The pipeline of `model`, loaded anew only when model or sampler changed."""

@@ -1,7 +1,14 @@
 """What a row's identity and its seconds belong to."""
 
+import pytest
+from omegaconf import open_dict
+
+from eval.prompts import PromptSet
 from eval.records import RunFolder, protocol_hash
+from eval.sampler import SamplerConfig
 from scripts.jobs.job import run_job
+from scripts.jobs.row import build, device_of
+from tests.scripts.conftest import SMALLEST, composed
 
 TIMED = ("timing=smoke", "timing.warmup=0", "timing.images=1")
 
@@ -26,3 +33,17 @@ def test_classes_in_another_order_are_the_same_run(smallest_row) -> None:
     orders = ("n02119789,n01440764", "n01440764,n02119789")
     one, other = (smallest_row(f"prompts.classes=[{order}]") for order in orders)
     assert one.hash == other.hash
+
+
+def test_a_choice_that_lacks_a_key_says_which() -> None:
+    """As a file of a user's own may: Hydra composes it, and the class has no default."""
+    with pytest.raises(ValueError, match=r"model lacks name, which has no default; give model\.name=VALUE"):
+        build("model", {"_target_": "eval.pipelines.ModelConfig", "kind": "tiny"})
+    assert build("prompts", {"_target_": "eval.prompts.PromptSet"}).template == PromptSet().template
+
+
+def test_the_device_of_a_sampler_that_names_none() -> None:
+    config, _ = composed(*SMALLEST)
+    with open_dict(config):
+        del config.sampler["device"]
+    assert device_of(config) == SamplerConfig.device
