@@ -1,0 +1,148 @@
+"""`retom.testing.check_method` passes a method that holds the laws, and names the law that another one breaks."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import retom
+from retom.plan import MergePlan
+from retom.testing import check_method
+
+
+@dataclass(frozen=True)
+class Pairs(retom.TokenMerger):
+    """Neighbours in pairs, a method of a dozen lines."""
+
+    ratio: float = 0.5
+
+    def plan(self, metric, grid, context):
+        batch, tokens, _ = metric.shape
+        removed = min(int(self.ratio * tokens), tokens // 2)
+        slot = (torch.arange(tokens) // 2).where(torch.arange(tokens) < 2 * removed, torch.arange(tokens) - removed)
+        kept = torch.cat([torch.arange(0, 2 * removed, 2), torch.arange(2 * removed, tokens)])
+        return MergePlan.from_clusters(slot.expand(batch, -1), None, kept.expand(batch, -1))
+
+
+class Global(Pairs):
+    def plan(self, metric, grid, context):
+        torch.rand(1)
+        return super().plan(metric, grid, context)
+
+
+class InPlace(Pairs):
+    def plan(self, metric, grid, context):
+        metric.mul_(2)
+        return super().plan(metric, grid, context)
+
+
+class Unrepeatable(Pairs):
+    """Takes the pairs of a call from how often it was called."""
+
+    def plan(self, metric, grid, context):
+        plan = super().plan(metric, grid, context)
+        object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
+        return plan if self.calls % 2 else MergePlan.identity(*metric.shape[:2])
+
+
+class Neighbours(Pairs):
+    """Looks at the whole batch: merges the last half where its mean is positive."""
+
+    def plan(self, metric, grid, context):
+        if metric.float().mean() > 0 or metric.shape[1] < 4:
+            return super().plan(metric, grid, context)
+        return MergePlan.identity(*metric.shape[:2])
+
+
+class Stateful(Pairs):
+    """Keeps its plan on itself: the next generation sees the last one's."""
+
+    def plan(self, metric, grid, context):
+        kept = vars(self).setdefault("kept", {})
+        key = (tuple(metric.shape), tuple(context.seeds.tolist()))
+        if key not in kept:
+            similar = metric.float().norm(dim=2).argsort(dim=1)
+            slot = torch.empty_like(similar).scatter_(1, similar, torch.arange(metric.shape[1]).expand_as(similar) // 2)
+            first = similar[:, ::2]
+            kept[key] = MergePlan.from_clusters(slot, None, first) if metric.shape[1] > 1 else None
+        return kept[key]
+
+
+class NeverZero(Pairs):
+    def plan(self, metric, grid, context):
+        return dataclasses.replace(Pairs(ratio=0.5)).plan(metric, grid, context)
+
+
+class Scaled(MergePlan):
+    """Unmerges twice what its slots hold."""
+
+    def unmerge(self, y):
+        return 2 * super().unmerge(y)
+
+
+class Doubling(Pairs):
+    def plan(self, metric, grid, context):
+        plan = super().plan(metric, grid, context)
+        return Scaled(*plan.parts())
+
+
+class Idle(Pairs):
+    """Says that it merges, and never does."""
+
+    def plan(self, metric, grid, context):
+        return None
+
+
+class Tensors(Pairs):
+    def plan(self, metric, grid, context):
+        return metric
+
+
+BROKEN = {
+    Global: "plan draws nothing from the global generator",
+    InPlace: "plan changes none of its tokens",
+    Unrepeatable: "same input, same bits",
+    Neighbours: "images of a batch are independent",
+    NeverZero: "ratio 0 is the identity, bit for bit",
+    Doubling: "unmerge gives every token the output of its slot|a plan is the same on every backend",
+    Idle: "a method that says it merges does so",
+    Tensors: "plan returns a retom.Plan or None",
+    Stateful: "a generation never sees|images of a batch are independent",
+}
+
+
+@pytest.mark.parametrize("method", [Pairs(), Pairs(ratio=0.25), retom.ReToM(), retom.ReToM(ratio=0.0)])
+def test_a_method_that_holds_the_laws_passes(method):
+    check_method(method)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_law_is_named_with_its_case(kind):
+    with pytest.raises(AssertionError, match=BROKEN[kind]):
+        check_method(kind())
+
+
+def test_what_is_no_frozen_dataclass_is_refused():
+    @dataclass
+    class Loose(retom.TokenMerger):
+        ratio: float = 0.5
+
+        def plan(self, metric, grid, context):
+            return None
+
+    with pytest.raises(AssertionError, match="a method is a frozen dataclass: not so for Loose"):
+        check_method(Loose())
+    with pytest.raises(ValueError, match=r"method must be a retom\.TokenMerger, got str"):
+        check_method("retom")
+
+
+def test_a_plan_that_cannot_be_right_is_refused_with_its_reason():
+    class Empty(Pairs):
+        def plan(self, metric, grid, context):
+            plan = super().plan(metric, grid, context)
+            object.__setattr__(plan, "dst_index", torch.zeros_like(plan.dst_index))
+            return plan
+
+    with pytest.raises(ValueError, match="dst_index must hold a token of each slot"):
+        check_method(Empty())
