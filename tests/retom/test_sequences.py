@@ -1,49 +1,23 @@
 """Plans are used on the grid, batch and call sequence they were made for; steps go on whatever is exchanged in them."""
 
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionSAGPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionSAGPipeline, UNet2DConditionModel
 from diffusers.callbacks import SDCFGCutoffCallback
 
 import retom
 from baselines.dynamic import Dynamic
 from baselines.ibtm import IBTM
 from baselines.toma import ToMA
-from eval.models.tiny import SD_SCHEDULER
 from retom.generation import MOST_SEQUENCES
-from tests.baselines.compiling import Counter
+from tests.retom.denoising import SCHEDULE, ddim, latents, side_by_side, step, text
 from tests.retom.tiny_unet import TINY
-
-SCHEDULE = torch.linspace(950, 50, 6)
 
 
 @pytest.fixture
 def unet():
     torch.manual_seed(0)
     return UNet2DConditionModel(**TINY).eval()
-
-
-def text(seed=0, rows=1):
-    return torch.randn(rows, 7, 32, generator=torch.Generator().manual_seed(seed))
-
-
-def latents(seed=0, rows=1, size=16):
-    return torch.randn(rows, 4, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def step(unet, x, timestep, embeddings):
-    with torch.no_grad():
-        return x - 0.1 * unet(x, timestep, encoder_hidden_states=embeddings).sample
-
-
-def side_by_side(unet, tiles, texts, schedule=SCHEDULE):
-    """Each tile after all steps, where every step takes them in turn."""
-    for timestep in schedule:
-        tiles = [step(unet, tile, timestep, embeddings) for tile, embeddings in zip(tiles, texts, strict=True)]
-    return tiles
 
 
 METHODS = {
@@ -165,12 +139,6 @@ def schedules(pipe, callback=None, **extra):
     return seen
 
 
-def ddim(pipe):
-    options = {key: value for key, value in SD_SCHEDULER.items() if key != "skip_prk_steps"}
-    pipe.scheduler = DDIMScheduler(clip_sample=False, **options)
-    return pipe
-
-
 def test_a_schedule_goes_on_when_guidance_is_cut_off_or_prompts_travel(tiny_pipe):
     pipe = ddim(tiny_pipe)
     texts = [torch.randn(2, 77, 32) for _ in range(8)]
@@ -233,90 +201,3 @@ def test_self_attention_guidance_calls_twice_per_step_on_one_schedule(tiny_pipe)
     assert [at for at, rows, _ in steps if rows == 1] == list(range(8))  # its embeddings are others every time
     assert report["mid"]["merged"] == report["mid"]["tokens"]
     assert report["down"]["merged"] < report["down"]["tokens"]
-
-
-def test_a_compiled_model_plans_again_when_embeddings_are_exchanged(unet):
-    """Its graphs cannot tell other embeddings from another generation."""
-    torch.compiler.reset()
-
-    def travel(model, seed):
-        x = latents(seed)
-        for place, timestep in enumerate(SCHEDULE.clone()):
-            x = step(model, x, timestep, text(place))
-        return x
-
-    with retom.patched(unet, ratio=0.5, period=20):
-        eager = [travel(unet, seed) for seed in range(2)]
-        compiled = torch.compile(unet, fullgraph=True, backend=Counter())
-        ours = [travel(compiled, seed) for seed in range(2)]
-    for mine, other in zip(ours, eager, strict=True):
-        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
-
-
-def test_tiles_of_a_compiled_model_are_as_each_alone(unet):
-    torch.compiler.reset()
-    embeddings, tiles = text(), [latents(seed) for seed in range(2)]
-    with retom.patched(unet, ratio=0.5, period=1):
-        eager = side_by_side(unet, tiles, [embeddings] * 2)
-    with retom.patched(unet, ratio=0.5, period=20):
-        compiled = torch.compile(unet, fullgraph=True, backend=Counter())
-        ours = side_by_side(compiled, tiles, [embeddings] * 2)  # it plans at every call, as in a period of 1
-    for mine, other in zip(ours, eager, strict=True):
-        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("widths", [(64, 64), (64, 128)], ids=["one size", "two sizes"])
-def test_threads_share_a_model_with_seeds_and_schedules_of_their_own(tiny_pipe, widths):
-    def work(job):
-        prompt, width, seed = job
-        pipe = ddim(StableDiffusionPipeline(**tiny_pipe.components, requires_safety_checker=False))
-        pipe.set_progress_bar_config(disable=True)
-        retom.set_seeds(pipe, [seed])
-        generator = torch.Generator().manual_seed(seed)
-        options = {"width": width, "height": 64, "num_inference_steps": 6, "output_type": "np"}
-        return pipe(prompt, generator=generator, **options).images
-
-    jobs = [(prompt, widths[place % 2], place) for place, prompt in enumerate(("a cat", "a car", "a dog", "a house"))]
-    ddim(tiny_pipe)
-    with retom.patched(tiny_pipe, ratio=0.5, period=4, destination="random"):
-        alone = [work(job) for job in jobs]
-        counted = retom.report(tiny_pipe)[0]
-        with ThreadPoolExecutor(2) as pool:
-            together = list(pool.map(work, jobs))
-        after = retom.report(tiny_pipe)[0]
-    for mine, other in zip(together, alone, strict=True):
-        assert np.array_equal(mine, other)
-    assert (after["plans_computed"], after["plans_reused"]) == (16, 32)  # 8 generations of 6 calls, planned at 0 and 4
-    assert (counted["plans_computed"], counted["plans_reused"]) == (8, 16)
-
-
-def test_a_thread_without_seeds_uses_those_of_the_thread_that_patched(unet):
-    def call():
-        return step(unet, latents(), torch.tensor(500), text())
-
-    with retom.patched(unet, ratio=0.5, destination="random"), ThreadPoolExecutor(1) as pool:
-        retom.set_seeds(unet, [7])
-        mine, other = call(), pool.submit(call).result()
-        pool.submit(retom.set_seeds, unet, [8]).result()
-        moved, kept = pool.submit(call).result(), call()
-    assert torch.equal(mine, other)
-    assert torch.equal(mine, kept)
-    assert not torch.equal(mine, moved)
-
-
-def test_activations_are_computed_again_in_autograds_thread_by_the_plans_of_the_call(unet):
-    """On a GPU autograd runs blocks again in a thread of its own, in which the model was never called."""
-    unet.enable_gradient_checkpointing()
-    unet.train()
-    x, embeddings = latents(), text()
-    with retom.patched(unet, ratio=0.5, period=20), ThreadPoolExecutor(1) as pool:
-        gradients = []
-        for backward in (lambda loss: loss.backward(), lambda loss: pool.submit(loss.backward).result()):
-            retom.reset(unet)
-            unet.zero_grad()
-            for timestep in SCHEDULE[:2]:
-                out = unet(x, timestep, encoder_hidden_states=embeddings).sample
-            backward(out.square().sum())
-            gradients.append([weight.grad.clone() for weight in unet.parameters() if weight.grad is not None])
-    for mine, other in zip(*gradients, strict=True):
-        assert torch.equal(mine, other)

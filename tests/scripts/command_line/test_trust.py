@@ -124,7 +124,7 @@ def test_a_package_is_trusted_by_name(stranger: Path, run, tmp_path: Path) -> No
     [
         ({"_target_": "os.system", "command": "true"}, "method._target_ names os.system"),
         ({"_target_": "eval.provenance.subprocess.Popen"}, "which is not there"),
-        ({"_target_": "eval.networks.weights.FileLock"}, "no dataclass"),
+        ({"_target_": "eval.downloads.fetching.FileLock"}, "no dataclass"),
         ({"_target_": "eval.provenance.collect"}, "no dataclass"),
         ({"_target_": "retom.Nothing"}, "which is not there"),
         ({"_target_": "retom"}, "must name a class as package.module.Class"),
