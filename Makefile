@@ -76,7 +76,7 @@ test-slow: $(STAMP) ## the tests marked slow: simulated coverage, whole commands
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 test-hub: $(STAMP) ## real runs rehearsed: downloads from a hub that the test starts here, cut, gated and offline
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m hub
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m hub
 
 test-slurm: $(STAMP) ## sweeps on a Slurm of one node that the test starts here (apt-get install slurm-wlm munge; as root)
 	$(BIN)/python -m pytest -m slurm

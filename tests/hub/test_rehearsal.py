@@ -63,7 +63,6 @@ def models(hub: Hub, tmp_path: Path) -> Rehearsal:
     return Rehearsal(tmp_path, hub, {"CLEAN_INCEPTION": "0" * 64, "PYTORCH_INCEPTION": "0" * 64})
 
 
-@pytest.mark.xdist_group("real")
 class TestRealRun:
     """In this order: a dry run, what stops a run at once, the run itself, the same offline, and damage."""
 
