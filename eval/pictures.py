@@ -130,7 +130,7 @@ class _Stored:
 
     @classmethod
     def of(cls, opened: Image.Image) -> "_Stored":
-        arguments = opened.tile[0].args if getattr(opened, "tile", None) else ""
+        arguments = opened.tile[0][3] if getattr(opened, "tile", None) else ""
         raw = arguments if isinstance(arguments, str) else next((a for a in arguments or () if isinstance(a, str)), "")
         tags = opened.tag_v2 if opened.format == "TIFF" else {}
         bits = tags.get(BITSPERSAMPLE, (16,))[0]

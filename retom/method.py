@@ -168,6 +168,12 @@ class ReToM(TokenMerger):
         if not self.reaches(context.downsample):
             return None
         window = self.window if isinstance(self.window, int) else self.window[context.layer_type]
+        # Looked at only where it is needed: `torch.compile` makes a graph for every value of what it looked at.
+        draw = (
+            {name: getattr(context, name) for name in ("seeds", "step", "layer")}
+            if self.destination == "random"
+            else {}
+        )
         return merge_plan(
             metric,
             grid,
@@ -176,9 +182,7 @@ class ReToM(TokenMerger):
             alpha=self.alpha,
             destination=self.destination,
             source=self.source,
-            seeds=context.seeds if self.destination == "random" else None,
-            step=context.step,
-            layer=context.layer,
             backend=context.backend,
             similarity=self.similarity,
+            **draw,
         )

@@ -79,7 +79,7 @@ def test_another_process_goes_on_where_the_first_was_killed(weights, hub, tmp_pa
     assert not partial(tmp_path).exists()
 
 
-@pytest.mark.parametrize("left", [b"of another file" * 1000, CONTENT + b"longer"])
+@pytest.mark.parametrize("left", [b"of another file" * 1000, CONTENT + b"longer"], ids=["other", "longer"])
 def test_what_is_left_of_another_file_is_not_kept(weights, tmp_path, left):
     partial(tmp_path).parent.mkdir(parents=True)
     partial(tmp_path).write_bytes(left)
