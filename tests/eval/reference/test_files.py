@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from PIL import Image, features
+from PIL import Image
 
 from eval.errors import RunError
 from eval.pictures import read_rgb
@@ -84,10 +84,8 @@ def test_a_flat_folder_is_looked_at_in_the_same_way(tmp_path: Path, caplog) -> N
 
 @pytest.mark.parametrize("ending", [".avif", ".JP2", ".qoi", ".tga", ".jfif", ".ppm", ".WEBP", ".apng"])
 def test_what_pillow_decodes_is_read(tmp_path: Path, ending: str) -> None:
-    if ending == ".avif" and not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
-    if ending == ".JP2" and not features.check_codec("jpg_2000"):
-        pytest.skip("this Pillow has no JPEG 2000")
+    if Image.registered_extensions().get(ending.lower()) not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {ending}")
     save(tmp_path / "val" / TENCH.wnid / f"1{ending}")
     (found,) = load_reference(config(tmp_path / "val"), [TENCH], tmp_path).images
     assert read_rgb(found).getpixel((4, 4))[0] > 240
