@@ -3,6 +3,7 @@ import multiprocessing
 
 import pytest
 
+from eval.downloads import fetching
 from eval.errors import RunError
 from eval.networks.weights import HubFile, WeightFile, cache_folder, file_sha256
 from tests.hub.server import Fault, serving
@@ -15,6 +16,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RETOM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(fetching, "WAITS", (0.01, 0.02))
 
 
 @pytest.fixture
