@@ -55,11 +55,12 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
-        check_encoding(sys.argv[1:])
-        check_arguments(sys.argv[1:], CONF, config)
-        trusted = named_on_command_line(sys.argv[1:])
-        with remembering(), _errors_as_raised(), vetting(trusted):
-            main()
+        with remembering(), _errors_as_raised():
+            check_encoding(sys.argv[1:])
+            check_arguments(sys.argv[1:], CONF, config)
+            trusted = named_on_command_line(sys.argv[1:])
+            with vetting(trusted):
+                main()
     except KeyboardInterrupt:
         return interrupted()
     except Exception as error:
