@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.networks.weights import file_sha256
 
 ASSETS = Path(__file__).parent / "assets"
 RESTORE = "a shipped file comes back with git checkout (and git lfs pull, where large files are kept that way)"

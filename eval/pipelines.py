@@ -83,8 +83,10 @@ def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeli
     elif model.kind == "random":
         pipe = random_pipeline(model.architecture, sampler.torch_dtype, model.seed)
     else:
-        read_index(model)
-        pipe = _from_folder(model, _folder(model), sampler.torch_dtype)
+        local = local_folder(model)
+        read_index(model, local or denoiser_configs(repository(model), DENOISERS))
+        folder = local or pipeline_folder(repository(model), model.variant)
+        pipe = _from_folder(model, folder, sampler.torch_dtype)
     pipe = pipe.to(sampler.device)
     configure(pipe, sampler)
     return pipe
@@ -111,11 +113,6 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
     }
 
 
-def _folder(model: ModelConfig) -> Path:
-    """The folder that holds the pipeline: shipped, local, or the hub's snapshot, downloaded where needed."""
-    return local_folder(model) or pipeline_folder(repository(model), model.variant)
-
-
 def local_folder(model: ModelConfig) -> Path | None:
     """The folder on this machine that stands for `model`; None where it comes from the hub. RunError: there is none."""
     if model.kind == "shipped":
@@ -131,21 +128,25 @@ def local_folder(model: ModelConfig) -> Path | None:
     return folder
 
 
-def read_index(model: ModelConfig) -> dict:
-    """`model_index.json` of the folder or of the hub's repository.
+def config_folder(model: ModelConfig) -> Path:
+    """The folder that holds the configurations of `model`: its own, or the hub's snapshot with those files at least."""
+    return local_folder(model) or denoiser_configs(repository(model), DENOISERS)
 
-    RunError where it cannot be had or names no text-to-image pipeline (eval.models.text_to_image). No weight is read.
+
+def read_index(model: ModelConfig, folder: Path) -> dict:
+    """`model_index.json` in the `folder` of the model's configurations.
+
+    RunError where it cannot be read or names no text-to-image pipeline (eval.models.text_to_image). No weight is read.
     """
-    index = read_settings(model, "model_index.json")
+    index = read_settings(model, folder, "model_index.json")
     name = next((name for name in DENOISERS if name in index), "")
     where = f"model {model.name}: {model.path or model.repo}"
-    check_text_to_image(index, where, lambda: read_settings(model, f"{name}/config.json"))
+    check_text_to_image(index, where, lambda: read_settings(model, folder, f"{name}/config.json"))
     return index
 
 
-def read_settings(model: ModelConfig, file: str) -> dict:
-    """A JSON file of the pipeline of `model`, from its folder or from the hub. RunError where it cannot be had."""
-    folder = local_folder(model) or denoiser_configs(repository(model), DENOISERS)
+def read_settings(model: ModelConfig, folder: Path, file: str) -> dict:
+    """A JSON file in the `folder` of the model's configurations. RunError where it cannot be read."""
     try:
         return json.loads((folder / file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -151,7 +151,6 @@ class Generation:
             self.tally.begin()
             self.sequence = self.sequences[0]
             self.sequence.output = None
-            self._row_seeds = None
         self.mixed = again or (self.mixed and not begins)
         self.now = now if again else now.next
         self.tally.count()

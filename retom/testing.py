@@ -25,6 +25,17 @@ GRIDS = ((1, 1), (3, 5), (8, 8), (6, 16))
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 RATIOS = (0.25, 0.5)
 CHANNELS = 32
+UNET = {  # of one site
+    "sample_size": 16,
+    "block_out_channels": (16,),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "attention_head_dim": 2,
+    "cross_attention_dim": 32,
+    "down_block_types": ("CrossAttnDownBlock2D",),
+    "mid_block_type": None,
+    "up_block_types": ("UpBlock2D",),
+}
 _LONG = 60  # steps, more than a generation has as a rule
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 0.02}
 
@@ -206,17 +217,7 @@ def _check_on_model(method: TokenMerger) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = UNet2DConditionModel(
-            sample_size=16,
-            block_out_channels=(16,),
-            layers_per_block=1,
-            norm_num_groups=8,
-            attention_head_dim=2,
-            cross_attention_dim=32,
-            down_block_types=("CrossAttnDownBlock2D",),
-            mid_block_type=None,
-            up_block_types=("UpBlock2D",),
-        ).eval()
+        model = UNet2DConditionModel(**UNET).eval()
     before = [dict(vars(module)) for module in model.modules()]
     with patched(model, method):
         first, second = (_denoise(model, 3) for _ in range(2))

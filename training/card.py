@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from eval.networks.weights import file_sha256
+from eval.downloads.digests import file_sha256
 from eval.provenance import cpu, gpu
 from eval.sampler import SamplerConfig
 from training.export import files

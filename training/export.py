@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from transformers import CLIPModel, CLIPTokenizer, ResNetForImageClassification
 
 from eval.atomic import replacing
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.models.tiny import assemble
-from eval.networks.weights import file_sha256
 from training.data import Pictures
 from training.evaluate import reference_moments
 

@@ -12,8 +12,8 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from eval.atomic import write_json
 from eval.checks import check_integer
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.networks.weights import file_sha256
 from training import autoencoder, checkpoint, classifier, clip, denoiser
 from training.data import Pictures, load_pictures
 from training.loop import LoopConfig, Setting

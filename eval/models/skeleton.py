@@ -9,7 +9,7 @@ from eval.errors import RunError
 from eval.models.architectures import UNETS
 from eval.models.diffusion_transformers import TRANSFORMERS
 from eval.models.tiny import TINY_UNET
-from eval.pipelines import DENOISERS, ModelConfig, read_index, read_settings
+from eval.pipelines import DENOISERS, ModelConfig, config_folder, read_index, read_settings
 
 
 def denoiser_skeleton(model: ModelConfig) -> nn.Module:
@@ -33,7 +33,8 @@ def _class_and_options(model: ModelConfig) -> tuple[type[nn.Module], dict]:
 
 def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
     """As `model_index.json` and the denoiser's `config.json` say, of a folder or of the hub's repository."""
-    index = read_index(model)
+    folder = config_folder(model)
+    index = read_index(model, folder)
     name = next((name for name in DENOISERS if name in index), None)
     kind = getattr(diffusers, str(index[name][1]), None) if name else None
     if kind is None:
@@ -41,4 +42,4 @@ def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
             f"model {model.name}: {model.path or model.repo} names no denoiser that diffusers {diffusers.__version__} "
             f"has{f' ({index[name][1]})' if name else ''}; update diffusers or choose another model"
         )
-    return kind, read_settings(model, f"{name}/config.json")
+    return kind, read_settings(model, folder, f"{name}/config.json")

@@ -13,11 +13,11 @@ import torch
 
 from eval.assets import ASSETS, RESTORE, whole_safetensors
 from eval.clip_score import EmbedTexts
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError, first_line
 from eval.features import Embed
 from eval.metric_pass import Prepare
 from eval.networks.smoke import prepare
-from eval.networks.weights import file_sha256
 from eval.silence import silent_loading
 
 SHIPPED = ASSETS / "tiny"

@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 
 from eval.assets import ASSETS, RESTORE, whole_safetensors
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.features import FeatureNetwork
 from eval.fid import MINIMUM_IMAGES, Moments
-from eval.networks.weights import file_sha256
 
 SHIPPED = ASSETS / "tiny" / "reference.safetensors"
 TENSORS = ("mean", "covariance", "features")

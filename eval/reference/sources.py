@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.downloads.causes import offline_variable
+from eval.downloads.digests import file_sha256
 from eval.downloads.hub import (
     MAIN,
     Listing,
@@ -26,7 +27,6 @@ from eval.downloads.hub import (
     snapshot,
 )
 from eval.errors import RunError
-from eval.networks.weights import file_sha256
 from eval.pictures import Picture
 from eval.reference.files import Passed, has_image_ending, holds_images, image_files
 from eval.reference.label_column import WNID, classes_of_rows

@@ -160,15 +160,10 @@ def _checking_first(name: str, on_pipe: Applied) -> Callable[[], None]:
 def _time(
     row: Row, session: Session, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied, resumed: bool
 ) -> dict:
-    prompts, setting = (
-        [item.prompt for item in items],
-        {"before_batch": on_pipe.set_seeds, "progress": session.progress},
-    )
-    return {
-        **measure(pipe, row.sampler, row.timing, prompts=prompts, **setting),
-        "resumed": resumed,
-        "by": code(),
-    }
+    prompts = [item.prompt for item in items]
+    seeds, progress = on_pipe.set_seeds, session.progress
+    timing = measure(pipe, row.sampler, row.timing, prompts=prompts, before_batch=seeds, progress=progress)
+    return {**timing, "resumed": resumed, "by": code()}
 
 
 def code() -> dict:

@@ -26,7 +26,7 @@ from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import TimingConfig, peak_memory
 from scripts.command_line.entry import ToldOnce, compose_and_call, given_arguments, is_sentence, say
-from scripts.jobs.needs import Sizes, faults, is_finished, needs, reference_faults
+from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row, device_of, read_row
 from scripts.jobs.session import Session
@@ -103,7 +103,7 @@ def forecast(row: Row, session: Session, cache: Path, sizes: Sizes | None = None
     name = f"{row.runs}/{row.name}-{row.hash}"
     say(f"{name}: {len(items)} images")
     there = _made_already(row, folder, items)
-    done = is_finished(folder) and there == len(items)
+    done = has_record(folder) and there == len(items)
     sizes = sizes or Sizes()
     lacking = faults(row)
     lacking += [sentence for sentence in reference_faults(row, session, cache) if sentence not in lacking]

@@ -18,8 +18,7 @@ from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
 from scripts.command_line.entry import ROOT
 from scripts.jobs.draw import Drawn, code, draw, draw_part, image_facts
-from scripts.jobs.needs import Sizes, faults, needs, reference_faults, require
-from scripts.jobs.needs import is_finished as has_record
+from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults, require, require_image_space
 from scripts.jobs.processes import ProcessLostError
 from scripts.jobs.repair import is_damaged, redraw
 from scripts.jobs.row import Row
@@ -112,9 +111,7 @@ def _held(folder: RunFolder, row: Row, session: Session) -> Iterator[None]:
 
 
 def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
-    # An upper bound of what is still to be written: PNG of noise is about as large as its pixels.
-    absent = sum(not (folder.images / item.file).exists() for item in checked.items)
-    folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
+    require_image_space(row, folder, checked.items)
     with folder.lock_start():
         folder.open(row.config)
         folder.write_manifest(checked.items)

@@ -17,6 +17,7 @@ from eval.metrics import check_reference
 from eval.models.hub_files import cached_pipeline, files_to_come, repository
 from eval.networks.weights import HubFile, WeightFile, weights_folder
 from eval.pipelines import ModelConfig, local_folder
+from eval.prompts import PromptItem
 from eval.records import RunFolder, peek_record
 from eval.reference import load_reference
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come
@@ -146,7 +147,7 @@ def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
             yield from weight_files(getattr(value, field.name))
 
 
-def is_finished(folder: RunFolder) -> bool:
+def has_record(folder: RunFolder) -> bool:
     """Whether the run has a record of no failure."""
     try:
         return peek_record(folder.path / "record.json")["status"] != "failed"
@@ -187,9 +188,17 @@ def _own_reference(row: Row) -> list[str]:
 
 def _space(row: Row) -> None:
     folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
-    if not is_finished(folder):
-        absent = sum(not (folder.images / item.file).exists() for item in row.prompts.items())
-        folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
+    if not has_record(folder):
+        require_image_space(row, folder, row.prompts.items())
+
+
+def require_image_space(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> None:
+    """RunError where the disk has no room for the images of `items` that are not there.
+
+    An upper bound is asked for: a PNG of noise is about as large as its pixels.
+    """
+    absent = sum(not (folder.images / item.file).exists() for item in items)
+    folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
 
 
 def _room(place: tuple[Path, int]) -> None:

@@ -7,18 +7,7 @@ from diffusers import UNet2DConditionModel
 
 import retom
 from baselines.adapter import Adapter
-
-SMALL = {
-    "sample_size": 16,
-    "block_out_channels": (16,),
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-    "attention_head_dim": 2,
-    "cross_attention_dim": 32,
-    "down_block_types": ("CrossAttnDownBlock2D",),
-    "mid_block_type": None,
-    "up_block_types": ("UpBlock2D",),
-}
+from retom.testing import UNET
 
 
 class Counter:
@@ -52,7 +41,7 @@ def check_one_graph_per_kind_of_step(method, steps: int, most: int) -> None:
     torch.compiler.reset()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = UNet2DConditionModel(**SMALL).eval()
+        model = UNet2DConditionModel(**UNET).eval()
     texts = [torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     with on(model, method) as report:
         eager = [loop(model, text, steps) for text in texts]

@@ -14,7 +14,8 @@ from baselines.todo import ToDo
 from baselines.tofu import ToFu
 from baselines.toma import ToMA
 from baselines.tomesd import ToMeSD
-from tests.baselines.compiling import SMALL, Counter, on
+from retom.testing import UNET
+from tests.baselines.compiling import Counter, on
 
 METHODS = [
     Dynamic(retom.ReToM(ratio=0.29, window=10), end=retom.ReToM(ratio=0.57, window=10), levels=2, steps=2),
@@ -32,7 +33,7 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 def test_counts_are_those_of_the_eager_model(method):
     torch.compiler.reset()
-    model = UNet2DConditionModel(**SMALL).eval()
+    model = UNet2DConditionModel(**UNET).eval()
     text = torch.randn(2, 7, 32)
     with on(model, method) as report, torch.no_grad():
         compiled = torch.compile(model, fullgraph=True, backend=Counter())

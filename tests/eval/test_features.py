@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.features import CleanFidNetwork, extract
-from eval.networks.weights import WeightFile, file_sha256
+from eval.networks.weights import WeightFile
 from eval.pictures import ImageSet, ScoredImage, contents_hash
 
 

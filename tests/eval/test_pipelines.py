@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from eval.assets import folder_sha256
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.networks.weights import file_sha256
 from eval.pipelines import ModelConfig, load_pipeline, pipe_identity
 from eval.sampler import SamplerConfig, call_pipeline
 

@@ -1,19 +1,10 @@
 """Call sequences of a model that is compiled as a whole, which cannot look at its timesteps."""
 
-import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 import retom
 from tests.baselines.compiling import Counter
 from tests.retom.denoising import SCHEDULE, latents, side_by_side, step, text
-from tests.retom.tiny_unet import TINY
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(**TINY).eval()
 
 
 def test_a_compiled_model_plans_again_when_embeddings_are_exchanged(unet):

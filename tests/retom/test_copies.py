@@ -5,16 +5,8 @@ import io
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 import retom
-from tests.retom.tiny_unet import TINY
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(**TINY).eval()
 
 
 def call(unet, text, timestep=500):

@@ -37,15 +37,10 @@ def motion_unet():
 
 def video_unet():
     torch.manual_seed(0)
-    return UNet3DConditionModel(
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=2,
-        cross_attention_dim=32,
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-    ).eval()
+    blocks = {
+        key: tuple(kind.replace("2D", "3D") for kind in TINY[key]) for key in ("down_block_types", "up_block_types")
+    }
+    return UNet3DConditionModel(**TINY | blocks).eval()
 
 
 VIDEO = {"animatediff": (motion_unet, 3), "text_to_video": (video_unet, 1)}  # how often the text is repeated

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import StableDiffusionSAGPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionSAGPipeline
 from diffusers.callbacks import SDCFGCutoffCallback
 
 import retom
@@ -11,14 +11,6 @@ from baselines.ibtm import IBTM
 from baselines.toma import ToMA
 from retom.generation import MOST_SEQUENCES
 from tests.retom.denoising import SCHEDULE, ddim, latents, side_by_side, step, text
-from tests.retom.tiny_unet import TINY
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(**TINY).eval()
-
 
 METHODS = {
     "period": retom.ReToM(ratio=0.5, period=3),

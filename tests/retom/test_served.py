@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel
 
 import retom
 from baselines.ibtm import IBTM
-from tests.retom.tiny_unet import TINY
 
 
 class Around(torch.nn.Module):
@@ -16,12 +15,6 @@ class Around(torch.nn.Module):
 
     def forward(self, sample, timestep, encoder_hidden_states):
         return self.unet(sample, timestep, encoder_hidden_states)
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(**TINY).eval()
 
 
 def call(unet, dtype=torch.float32, **options):

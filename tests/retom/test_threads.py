@@ -5,17 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 
 import retom
 from tests.retom.denoising import SCHEDULE, ddim, latents, step, text
-from tests.retom.tiny_unet import TINY
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return UNet2DConditionModel(**TINY).eval()
 
 
 @pytest.mark.parametrize("widths", [(64, 64), (64, 128)], ids=["one size", "two sizes"])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.fid import moments
-from eval.networks.weights import file_sha256
 from eval.sampler import SamplerConfig, call_pipeline
 from training import evaluate, export
 from training.data import to_signed

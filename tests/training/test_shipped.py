@@ -5,7 +5,7 @@ import re
 from safetensors import safe_open
 
 from eval.assets import ASSETS
-from eval.networks.weights import file_sha256
+from eval.downloads.digests import file_sha256
 from training import export
 
 SHIPPED = ASSETS / "tiny"

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, ResNetConfig, ResNetForImageClassification
 
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.models.tiny import clip_tokenizer, text_config
 from eval.networks.tiny import TinyClip, TinyFeatures
-from eval.networks.weights import file_sha256
 
 PROMPTS = ["A high quality photograph of a goldfish.", "A high quality photograph of a lion."]
 

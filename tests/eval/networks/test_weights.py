@@ -4,8 +4,9 @@ import multiprocessing
 import pytest
 
 from eval.downloads import fetching
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.networks.weights import HubFile, WeightFile, cache_folder, file_sha256
+from eval.networks.weights import HubFile, WeightFile, cache_folder
 from tests.hub.server import Fault, serving
 
 CONTENT = b"weights" * 5000

@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.features import extract
 from eval.fid import moments
 from eval.metrics import ImageSet, RealMetrics, ScoredImage, SmokeMetrics, check_reference, score
 from eval.networks.smoke import SmokeFeatures
-from eval.networks.weights import file_sha256
 from eval.prompts import PromptSet
 from eval.reference import ReferenceConfig, held_classes, load_reference
 from eval.stats import Bootstrap
