@@ -11,15 +11,19 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 # Runs every row of $(1) even when one fails, builds its tables and the report of $(2) from what there is, and fails if
-# anything did. $(3) comes before the report.
+# anything did. $(3) comes before the report. A dry run leaves nothing to build from.
 define run_and_tabulate
 status=0; \
 $(BIN)/python -m scripts.run --multirun experiment=$(1) $(ARGS) || status=$$?; \
 if [ $$status -eq 130 ]; then exit 130; fi; \
+$(if $(filter --dry-run,$(ARGS)),,$(call tabulate,$(1),$(2),$(3))) \
+exit $$status
+endef
+
+define tabulate
 $(BIN)/python -m scripts.tables experiment=$(1) $(ARGS) || status=$$?; \
 $(3) \
-$(BIN)/python -m scripts.report experiment=$(2) $(ARGS) || status=$$?; \
-exit $$status
+$(BIN)/python -m scripts.report experiment=$(2) $(ARGS) || status=$$?;
 endef
 
 # The tests that touch other packages most, in the environment of constraints-$(1).txt.

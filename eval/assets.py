@@ -12,7 +12,7 @@ from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 
 ASSETS = Path(__file__).parent / "assets"
-RESTORE = "a shipped file comes back with git checkout (and git lfs pull, where large files are kept that way)"
+RESTORE = "check the path; a shipped file comes back with git checkout (and git lfs pull, where LFS keeps large files)"
 _POINTER = b"version https://git-lfs"
 
 

@@ -60,6 +60,8 @@ def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
 def read_record(folder: Path) -> dict:
     """The record in a run's folder, which is left as it is. RunError: there is none, or not of a finished run."""
     path = folder / "record.json"
+    if not folder.is_dir():
+        raise RunError(f"there is no run {folder}; the run_id column of a table names the runs")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         validate_record(record)

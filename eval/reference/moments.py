@@ -48,7 +48,10 @@ class ReferenceMoments:
 
 def load_moments(path: str | Path | None) -> ReferenceMoments:
     """The statistics in the file `path`; None is the shipped one. RunError: missing, damaged, or not such a file."""
-    file = whole_safetensors(SHIPPED if path is None else Path(path).expanduser())
+    file = SHIPPED if path is None else Path(path).expanduser()
+    if file.is_dir():
+        raise RunError(f"{file} is a folder, not a file of statistics; for pictures add reference=imagenet_folder")
+    whole_safetensors(file)
     with safe_open(file, framework="pt") as stored:
         metadata, names = stored.metadata() or {}, set(stored.keys())
         absent = [name for name in METADATA if name not in metadata] + [name for name in TENSORS if name not in names]

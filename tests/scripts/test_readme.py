@@ -53,6 +53,16 @@ def test_the_make_targets_exist() -> None:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
+@pytest.mark.parametrize(
+    ("choices", "commands"), [("model=tiny", ["run", "tables", "report"]), ("model=tiny --dry-run", ["run"])]
+)
+def test_a_dry_run_of_a_table_builds_no_table(choices: str, commands: list[str]) -> None:
+    printed = subprocess.run(
+        ["make", "--dry-run", "table1", f"ARGS={choices}"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert re.findall(r"-m scripts\.(\w+)", printed) == commands
+
+
 def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE))

@@ -88,12 +88,12 @@ def test_the_identity_names_the_file(shipped, clip):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"classifier/model\.safetensors is not there; a shipped file comes back with git checkout"),
+        (None, r"model\.safetensors is not there; check the path; a shipped file comes back with git checkout"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
             "is a Git LFS pointer and not the file",
         ),
-        (b"\x08\0\0\0\0\0\0\0{}      ....", r"is damaged \(.*\); a shipped file comes back"),
+        (b"\x08\0\0\0\0\0\0\0{}      ....", r"is damaged \(.*\); check the path; a shipped file comes back"),
     ],
 )
 def test_a_file_that_is_not_whole_is_one_sentence(tmp_path, content, message):

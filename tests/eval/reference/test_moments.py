@@ -116,6 +116,11 @@ def test_a_file_without_metadata_and_no_file_are_one_sentence(tmp_path):
             )
 
 
+def test_a_folder_of_pictures_is_told_from_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(RunError, match=r"is a folder, .* for pictures add reference=imagenet_folder"):
+        load_reference(ReferenceConfig(kind="moments", path=str(tmp_path)), CLASSES, tmp_path)
+
+
 def test_statistics_name_no_classes(tmp_path, write):
     with pytest.raises(RunError, match="holds no pictures, so it cannot name classes"):
         held_classes(write(), CLASSES, tmp_path)
