@@ -25,7 +25,7 @@ class Matching(NamedTuple):
     similarity: Tensor
 
 
-def whole_windows(grid: tuple[int, int], sides: tuple[int, int]) -> Region:
+def full_windows(grid: tuple[int, int], sides: tuple[int, int]) -> Region:
     """The windows of sides (height, width) that fit into the grid; one larger than the grid is cut to it, as in ReToM.
 
     Tokens at the right and bottom edge that no whole window holds are outside.
@@ -42,7 +42,7 @@ def window_destinations(
     Drawn from the image's seed, the step and the layer, or the top left token. Tokens that no whole window holds are
     nobody's destination.
     """
-    region = whole_windows(grid, sides)
+    region = full_windows(grid, sides)
     tokens = region.tokens(grid, context.seeds.device)  # [windows, size]
     if not use_rand:
         return tokens[:, 0].expand(batch, -1)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_integers, check_ratio
-from baselines.matching import truncated, whole_windows
+from baselines.matching import full_windows, truncated
 from baselines.selection import SelectionPlan
 from baselines.tomesd import bipartite
 from retom.checks import as_tuple, check_number
@@ -80,7 +80,7 @@ class SiTo(TokenMerger):
         """The base token of every whole window, [B, windows]."""
         score = self.sim_beta * similarity_sums(metric)
         score = score + self.noise_alpha * gaussian(context, metric.shape[1])
-        tokens = whole_windows(grid, (self.sy, self.sx)).tokens(grid, metric.device)
+        tokens = full_windows(grid, (self.sy, self.sx)).tokens(grid, metric.device)
         best = score[:, tokens].argmax(dim=-1)  # [B, windows]
         return tokens.expand(metric.shape[0], -1, -1).gather(2, best[..., None])[..., 0]
 

@@ -16,7 +16,7 @@ RESTORE = "check the path; a shipped file comes back with git checkout (and git 
 _POINTER = b"version https://git-lfs"
 
 
-def whole_safetensors(path: Path) -> Path:
+def intact_safetensors(path: Path) -> Path:
     """`path` itself. RunError where it is missing, a Git LFS pointer, or no complete safetensors file."""
     if not path.is_file():
         raise RunError(f"{path} is not there; {RESTORE}")

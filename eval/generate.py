@@ -15,7 +15,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.image_writer import ImageWriter
-from eval.images import NAN, ImageCheck, is_whole, read_flag, verify
+from eval.images import NAN, ImageCheck, is_intact, read_flag, verify
 from eval.memory import BatchLimit
 from eval.progress import Progress
 from eval.prompts import PromptItem
@@ -64,7 +64,7 @@ def generate(
     limit = BatchLimit(sampler.batch_size, sampler.dtype if sampler.images_depend_on_batch else None)
     folder.mkdir(parents=True, exist_ok=True)
     size = (sampler.width, sampler.height)
-    kept = {item.file: read_flag(folder / item.file) for item in items if is_whole(folder / item.file, size)}
+    kept = {item.file: read_flag(folder / item.file) for item in items if is_intact(folder / item.file, size)}
     flags = {name: flag for name, flag in kept.items() if flag != NAN}
     whole = set(flags)
     remade = tuple(item.file for item in items if item.file not in whole and os.path.lexists(folder / item.file))

@@ -81,7 +81,7 @@ def is_constant(pixels: np.ndarray) -> bool:
     return bool((pixels == pixels[:1, :1]).all())
 
 
-def is_whole(path: Path, size: tuple[int, int] | None = None) -> bool:
+def is_intact(path: Path, size: tuple[int, int] | None = None) -> bool:
     """Whether `path` is a PNG whose every chunk's checksum holds, of `size` (width, height) where given.
 
     The checksums cover every byte, so nothing needs to be decompressed. A link is no picture of a run: it may lead out
@@ -121,7 +121,7 @@ def verify(items: Sequence[PromptItem], folder: Path, size: tuple[int, int] | No
     present = _names(folder)
     wanted = [item.file for item in items]
     found = [name for name in wanted if name in present]
-    broken = {name for name in found if not is_whole(folder / name, size)}
+    broken = {name for name in found if not is_intact(folder / name, size)}
     flags = {name: read_flag(folder / name) for name in found if name not in broken}
     return ImageCheck(
         whole=len(flags),

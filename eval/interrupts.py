@@ -15,7 +15,7 @@ _pressed = threading.Event()
 
 @contextlib.contextmanager
 def remembering() -> Iterator[None]:
-    """Let `pressed` and `heed` know of a Ctrl-C in here; it raises KeyboardInterrupt as ever.
+    """Record a Ctrl-C in this block for `pressed` and `raise_if_pressed`; it raises KeyboardInterrupt as ever.
 
     Where SIGINT is ignored (a background job) or somebody else's, and in any thread but the main one, nothing changes.
     """
@@ -36,7 +36,7 @@ def pressed() -> bool:
     return _pressed.is_set()
 
 
-def heed() -> None:
+def raise_if_pressed() -> None:
     """Raise KeyboardInterrupt if Ctrl-C was pressed: before more work begins, and before an error is dealt with."""
     if pressed():
         raise KeyboardInterrupt

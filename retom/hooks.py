@@ -141,7 +141,7 @@ class MergeHook(Hook):
     def call(self, module: nn.Module, *args, **kwargs):
         """Run the sub-layer on merged tokens."""
         forward = self.under
-        if self._is_left_whole(module, args, kwargs):
+        if self._is_left_unmerged(module, args, kwargs):
             return forward(*args, **kwargs)
         x = args[0] if args else kwargs["hidden_states"]
         self._check_settings(module)
@@ -167,16 +167,16 @@ class MergeHook(Hook):
         """What the method measures on: the attention's input or its keys."""
         return module.to_k(x) if self.patch.method.metric == "keys" else x
 
-    def _is_left_whole(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:
+    def _is_left_unmerged(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:
         """Whether this call must see all tokens: what it is given or what reads it speaks of every one of them."""
         if self.map_reader.check(module):
             kind = type(module.processor).__name__
-            self.patch.leave_whole(self.target, f"its {kind} reads the attention map, one row for each token")
+            self.patch.leave_unmerged(self.target, f"its {kind} reads the attention map, one row for each token")
             return True
         given = self.target == "self_kv" and self.arguments.get("encoder_hidden_states", args, kwargs) is not None
         if given:
             why = "keys of its own (encoder_hidden_states) are given to it, which targets=('self_kv',) would replace"
-            self.patch.leave_whole(self.target, why)
+            self.patch.leave_unmerged(self.target, why)
         return given
 
     def _check_settings(self, module: nn.Module) -> None:

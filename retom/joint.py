@@ -17,7 +17,7 @@ class JointMergeHook(MergeHook):
     def call(self, module: nn.Module, *args, **kwargs):
         """Run the attention on all text tokens and the merged image tokens."""
         forward = self.under
-        if self._is_left_whole(module, args, kwargs):
+        if self._is_left_unmerged(module, args, kwargs):
             return forward(*args, **kwargs)
         x = args[0] if args else kwargs["hidden_states"]
         text = self._text_length(x)

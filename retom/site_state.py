@@ -201,7 +201,7 @@ class SitePatch:
         kept = self.slot.kept
         return None if kept is None else kept[0](*kept[1:])
 
-    def leave_whole(self, target: str, why: str) -> None:
+    def leave_unmerged(self, target: str, why: str) -> None:
         """Note that a sub-layer runs on all tokens, and warn of it once."""
         if target in self.whole or torch.compiler.is_compiling():
             return

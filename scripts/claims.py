@@ -34,7 +34,7 @@ def main() -> int:
 def _judge_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
     config = {**resolve(composed), "seeds": []}  # a claim is about one seed of the prompts, the composed one
     options, specs = table_options(config), table_specs(config)
-    loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=say)
+    loaded = load_records(Path(config["results"]) / "runs", config["runs"], warn=say)
     records = choose(fitting(loaded, config), options["select"])
     refuse_mixed(records, "claims")
     rows = _rows(specs, records)

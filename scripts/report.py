@@ -38,10 +38,10 @@ def _report(config: dict, part: Part) -> int:
     unread: list[str] = []
     gathered = gather(
         specs,
-        lambda: fitting(load_records(runs, config["runs"], tell=unread.append), config),
+        lambda: fitting(load_records(runs, config["runs"], warn=unread.append), config),
         runs,
         options=table_options(config),
-        everywhere=lambda: load_records(runs, tell=unread.append),
+        everywhere=lambda: load_records(runs, warn=unread.append),
     )
     gathered = dataclasses.replace(gathered, problems=(*gathered.problems, *dict.fromkeys(unread)))
     profile = specs[0].profile if gathered.overview is None else gathered.profile
@@ -57,7 +57,7 @@ def _complain(gathered: Gathered, studies: Studies) -> int:
     problems = (*gathered.problems, *studies.problems)
     for problem in problems:
         say(f"the report says: {problem}")
-    for entry in gathered.not_whole:
+    for entry in gathered.incomplete:
         say(f"the report says: {entry.name} is {entry.line.status}")
     return int(bool(problems))
 

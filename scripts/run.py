@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.judging.objective import Objective
 from eval.records import RunFolder
-from scripts.command_line.entry import CONF, INTERRUPTED, ToldOnce, compose_and_call, interrupted, is_sentence, say
+from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_and_call, interrupted, is_sentence, say
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
@@ -35,7 +35,7 @@ def main() -> int:
     """
     if dry_run.FLAG in sys.argv[1:]:
         return dry_run.main()
-    session, outcomes, told = Session(), Outcomes(), ToldOnce()
+    session, outcomes, told = Session(), Outcomes(), ErrorsOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float | None:
         outcome = _run(composed, choices, session, told)
@@ -49,7 +49,7 @@ def main() -> int:
         return interrupted()
 
 
-def _summed_up(status: int, outcomes: Outcomes, session: Session, told: ToldOnce) -> int:
+def _summed_up(status: int, outcomes: Outcomes, session: Session, told: ErrorsOnce) -> int:
     """Tell how every job ended; the exit status, `status` being that of the jobs' command."""
     # With nothing told, a status of 1 is a mistake in the command line: no job was begun.
     plan = _planned() if outcomes.collect() or status in (0, INTERRUPTED) else None
@@ -70,7 +70,7 @@ def _planned() -> Plan | None:
         return None
 
 
-def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: ToldOnce) -> Outcome:
+def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: ErrorsOnce) -> Outcome:
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     overrides, name = tuple(hydra.overrides.task), choices.get("method", "?")
@@ -90,11 +90,11 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: 
             track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))
     except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
-        heed()
+        raise_if_pressed()
         if not is_sentence(error):
             session.forget()  # nobody knows in what state a bug left the pipeline
         if session.speaks or not is_sentence(error):
-            told.tell(error, name)
+            told.print_error(error, name)
         lines = str(error).splitlines() or [""]
         sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
         return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)

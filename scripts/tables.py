@@ -41,7 +41,7 @@ def main() -> int:
 def _build_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
     config = resolve(composed)
     unread: list[str] = []
-    loaded = load_records(Path(config["results"]) / "runs", config["runs"], tell=unread.append)
+    loaded = load_records(Path(config["results"]) / "runs", config["runs"], warn=unread.append)
     for sentence in unread:
         say(sentence)
     _write_runs(loaded, config)

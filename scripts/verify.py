@@ -21,7 +21,7 @@ from eval.metrics import score
 from eval.pictures import ImageSet
 from eval.records import RunFolder, pixel_hash, status_of, validate_record
 from scripts.command_line.entry import say, work_on_each
-from scripts.jobs.draw import image_facts
+from scripts.jobs.generate_images import image_facts
 from scripts.jobs.job import protocol_of
 from scripts.jobs.recorded import Recorded, recorded
 from scripts.jobs.siblings import compared_with, image_set

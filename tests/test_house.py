@@ -98,7 +98,7 @@ def test_no_error_is_dealt_with_before_ctrl_c_is(path: Path) -> None:
     """`except Exception` may have caught what a library raised in place of KeyboardInterrupt (eval.interrupts)."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) == "Exception"):
-            assert ast.unparse(node.body[0]).startswith(("heed()", "if pressed()")), f"line {node.lineno}"
+            assert ast.unparse(node.body[0]).startswith(("raise_if_pressed()", "if pressed()")), f"line {node.lineno}"
 
 
 def test_the_wheel_holds_the_library_alone() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from eval.bench.budget import Allowance, Limit
 from eval.bench.probes import Graphs
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _kept(sample: Samples) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # not passed over: told in the row, counted in the exit status
-        heed()
+        raise_if_pressed()
         sample.error = emptied(error)
 
 

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Iterator
 
 from eval.errors import RunError, first_line
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 
 PACKAGES = {"httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub", "requests", "urllib3", "urllib", "http"}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -56,7 +56,7 @@ def explained(subject: str, way_out: str, page: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        heed()
+        raise_if_pressed()
         cause = cause_of(error, page)
         if cause is None:
             raise

@@ -21,7 +21,7 @@ from eval.downloads.causes import CutError, PortalError, WrongFileError, cause_o
 from eval.downloads.digests import file_sha256
 from eval.downloads.progress import progress, readable, so_far
 from eval.errors import RunError
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.silence import silent_downloads
 
 WAITS = (1.0, 5.0)  # seconds before the second and the third try
@@ -52,7 +52,7 @@ def tried(work: Callable[[], Result], what: str, arrived: Callable[[], int] = la
         try:
             return work()
         except Exception as error:
-            heed()
+            raise_if_pressed()
             cause, now = cause_of(error), arrived()
             if now > before:
                 failures = 0

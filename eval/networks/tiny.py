@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from eval.assets import ASSETS, RESTORE, whole_safetensors
+from eval.assets import ASSETS, RESTORE, intact_safetensors
 from eval.clip_score import EmbedTexts
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError, first_line
@@ -57,7 +57,7 @@ class _Shipped:
         return SHIPPED / self._name if self.folder is None else Path(self.folder).expanduser()
 
     def _weights(self) -> Path:
-        return whole_safetensors(self._folder / _WEIGHTS)
+        return intact_safetensors(self._folder / _WEIGHTS)
 
 
 class TinyFeatures(_Shipped):
@@ -117,7 +117,7 @@ class TinyClip(_Shipped):
 
 def _load(kind: type, folder: Path) -> torch.nn.Module:
     """The model of `folder` in float32, evaluation mode. RunError where config and weights do not make one."""
-    whole_safetensors(folder / _WEIGHTS)
+    intact_safetensors(folder / _WEIGHTS)
     options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     try:
         # Initial weights are drawn from the global generator, which is not ours to move.

@@ -14,9 +14,9 @@ __all__ = [
     "RECORD_VERSION",
     "RunFolder",
     "is_finished",
+    "load_record",
     "load_records",
     "make_protocol",
-    "peek_record",
     "pixel_hash",
     "protocol_hash",
     "run_id",
@@ -46,23 +46,23 @@ def run_id(record: Mapping) -> str:
 
 
 def load_records(
-    runs: Path, experiment: str | None = None, *, tell: Callable[[str], None] = _log.warning
+    runs: Path, experiment: str | None = None, *, warn: Callable[[str], None] = _log.warning
 ) -> list[dict]:
     """All valid records below `runs` (results/runs), or those of one experiment, by the order of their folders' names.
 
     Runs without a record yet are left out: the table shows their rows as missing. So are those whose record is
-    unreadable, corrupt or of another version; `tell` is given a sentence for each of them.
+    unreadable, corrupt or of another version; `warn` is given a sentence for each of them.
     """
     records = []
     for path in sorted(Path(runs).glob(f"{experiment or '*'}/*/record.json")):
         try:
-            records.append(peek_record(path))
+            records.append(load_record(path))
         except RunError as error:
-            tell(str(error))
+            warn(str(error))
     return records
 
 
-def peek_record(path: Path) -> dict:
+def load_record(path: Path) -> dict:
     """The record at `path`, left as it is. RunError: it is unreadable, corrupt, of another version or place."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

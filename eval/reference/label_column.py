@@ -74,11 +74,11 @@ def _by_name(names: Mapping[Any, str], source: str, column: str) -> dict[Any, in
         return {value: value for value in names}
     for value, name in names.items():
         if value not in certain and not WNID.match(name):
-            raise RunError(_not_told(name, found[value], source, column))
+            raise RunError(_unlabelled(name, found[value], source, column))
     return {value: certain.get(value) for value in names}
 
 
-def _not_told(name: str, indices: frozenset[int], source: str, column: str) -> str:
+def _unlabelled(name: str, indices: frozenset[int], source: str, column: str) -> str:
     classes = [imagenet_classes()[index] for index in sorted(indices)]
     if not classes:
         why = "which is no ImageNet-1k class"

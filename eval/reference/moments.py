@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from eval.assets import ASSETS, RESTORE, whole_safetensors
+from eval.assets import ASSETS, RESTORE, intact_safetensors
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.features import FeatureNetwork
@@ -51,7 +51,7 @@ def load_moments(path: str | Path | None) -> ReferenceMoments:
     file = SHIPPED if path is None else Path(path).expanduser()
     if file.is_dir():
         raise RunError(f"{file} is a folder, not a file of statistics; for pictures add reference=imagenet_folder")
-    whole_safetensors(file)
+    intact_safetensors(file)
     with safe_open(file, framework="pt") as stored:
         metadata, names = stored.metadata() or {}, set(stored.keys())
         absent = [name for name in METADATA if name not in metadata] + [name for name in TENSORS if name not in names]

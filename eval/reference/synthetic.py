@@ -27,10 +27,10 @@ def write_synthetic(folder: Path, classes: Iterable[tuple[str, int]], per_class:
             clear(folder / wnid)
         for number in missing:
             with replacing(paths[number]) as temporary:
-                draw_picture(index, number, size=size, seed=seed).save(temporary, format="JPEG", quality=95)
+                synthetic_image(index, number, size=size, seed=seed).save(temporary, format="JPEG", quality=95)
 
 
-def draw_picture(class_index: int, number: int, *, size: int, seed: int) -> Image.Image:
+def synthetic_image(class_index: int, number: int, *, size: int, seed: int) -> Image.Image:
     """One RGB picture of `size` x `size` pixels."""
     style = np.random.default_rng([seed, class_index])
     own = np.random.default_rng([seed, class_index, number])

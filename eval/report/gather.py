@@ -52,7 +52,7 @@ class Gathered:
         return "real" if self.overview is None else self.overview.profile
 
     @property
-    def not_whole(self) -> list[Entry]:
+    def incomplete(self) -> list[Entry]:
         """The rows that are failed, missing or invalid."""
         return [entry for entry in self.entries if entry.line.status != "ok"]
 
@@ -82,19 +82,19 @@ def gather(
     everywhere: gives the records of all experiments, of which those under the tables' protocol join the curves.
     """
     problems: list[str] = []
-    records, options = _or_told(load, problems) or [], options or {}
-    tables = [_or_told(lambda spec=spec: build_table(spec, records, **options), problems) for spec in specs]
+    records, options = _or_problem(load, problems) or [], options or {}
+    tables = [_or_problem(lambda spec=spec: build_table(spec, records, **options), problems) for spec in specs]
     built = tuple(table for table in tables if table is not None)
     problems += [_refusal(table, gate) for table in built for gate in table.gates if gate.status == FAILED]
     overview = None
     if built:
         spec = _overview_spec([table.spec for table in built])
-        overview = _or_told(lambda: build_table(spec, records, **options), problems)
+        overview = _or_problem(lambda: build_table(spec, records, **options), problems)
     entries = () if overview is None else _entries(overview)
     swept, notes = entries, ()
     if overview is not None and everywhere is not None:
-        found = _or_told(everywhere, problems) or []
-        swept, notes = _or_told(lambda: _swept(overview, entries, found), problems) or (entries, ())
+        found = _or_problem(everywhere, problems) or []
+        swept, notes = _or_problem(lambda: _swept(overview, entries, found), problems) or (entries, ())
     return Gathered(Path(runs), built, overview, entries, tuple(dict.fromkeys(problems)), swept, notes)
 
 
@@ -127,7 +127,7 @@ def _failed(entry: Entry) -> bool:
     return entry.line.status == "failed"
 
 
-def _or_told(make: Callable[[], Any], problems: list[str]) -> Any:
+def _or_problem(make: Callable[[], Any], problems: list[str]) -> Any:
     try:
         return make()
     except RunError as error:

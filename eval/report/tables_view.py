@@ -9,7 +9,7 @@ from typing import Any
 from eval.records import run_id
 from eval.tables import Line, Table, csv_text
 from eval.tables.claims import claims, sentence
-from eval.tables.markdown import gates_told, heading, mark, number, over_seeds, shown
+from eval.tables.markdown import gate_lines, heading, mark, number, over_seeds, shown
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def view(table: Table) -> View:
     header, *fields = csv.reader(io.StringIO(csv_text(table)))
     columns = shown(table)
     rows = tuple(_row(table, line, columns, field) for line, field in zip(table.lines, fields, strict=True))
-    said = (*gates_told(table), *(sentence(claim) for claim in claims(table)))
+    said = (*gate_lines(table), *(sentence(claim) for claim in claims(table)))
     headings = tuple(heading(column) for column in columns)
     return View(table.spec.name, table.spec.title, headings, rows, tuple(header), said)
 

@@ -38,7 +38,7 @@ def render(table: "Table") -> str:
     rule = ["---"] * words + ["---:"] * (len(headings) - words - 1) + ["---"]
     body = [[_cell(table, line, column) for column in columns] for line in table.lines]
     parts = [f"# {_escape(table.spec.title)}", "\n".join(_join(cells) for cells in [headings, rule, *body])]
-    told = ([_escape(text) for text in gates_told(table)], _claims(table), _problems(table))
+    told = ([_escape(text) for text in gate_lines(table)], _claims(table), _problems(table))
     parts += ["\n".join(f"- {text}" for text in notes) for notes in told if notes]
     parts.append("\n".join(f"- {text}" for text in _footnotes(table)))
     return "\n\n".join(parts) + "\n"
@@ -92,7 +92,7 @@ def mark(line: "Line", column: str) -> str:
     return MARK if column == SECONDS and timing is not None and not timing.get("quiet") else ""
 
 
-def gates_told(table: "Table") -> list[str]:
+def gate_lines(table: "Table") -> list[str]:
     """What the page says of the gates: the failed ones, the unchecked, then one sentence for those that passed."""
     told = [
         f"Gate {gate.name} {'FAILED, no row of this table may be quoted' if status == 'failed' else status}: "

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.trackers.curves import Curve
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def send(tracker: Tracker, gather: Callable[[], Tracked]) -> bool:
             "tracker %s was not told of this run: %s is not installed (pip install -e '.[trackers]').", name, error.name
         )
     except Exception as error:
-        heed()
+        raise_if_pressed()
         _log.warning("tracker %s was not told of this run: %s: %s", name, type(error).__name__, error)
     else:
         return True

@@ -18,7 +18,7 @@ from eval.bench.figures import ratios, spread, time_per_call
 from eval.bench.interleave import Case, Samples, emptied, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.quiet import other_gpu_processes
 from eval.sampler import DTYPES
 from scripts.bench_cases.denoiser import denoiser_case, pipeline_case
@@ -49,7 +49,7 @@ class Entry:
         try:
             work()
         except Exception as error:  # not passed over: told in the row, counted in the exit status
-            heed()
+            raise_if_pressed()
             self.error = emptied(error)
 
 
@@ -71,7 +71,7 @@ def measure_cell(
     try:
         build = _builder(cell)
     except (ValueError, RuntimeError, RunError) as error:
-        heed()
+        raise_if_pressed()
         return [_row(cell, dataclasses.replace(entry, error=error), {}) for entry in entries]
     for entry in entries:
         entry.attempt(

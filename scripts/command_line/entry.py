@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.errors import RunError, first_line
-from eval.interrupts import heed, pressed, remembering
+from eval.interrupts import pressed, raise_if_pressed, remembering
 from eval.records.schema import check_name
 from scripts.command_line.arguments import check_arguments
 from scripts.command_line.encoding import check_encoding, undecodable
@@ -45,7 +45,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     """
 
     def task(composed: DictConfig) -> object:
-        heed()
+        raise_if_pressed()
         check_composed(composed, trusted)
         _check_places(composed)
         choices = HydraConfig.get().runtime.choices
@@ -71,7 +71,7 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         elif isinstance(error, UnicodeDecodeError):
             say(f"error: {undecodable(CONF, error)}")
         else:
-            tell(error)
+            print_error(error)
         return 1
     return 0
 
@@ -102,14 +102,14 @@ def work_on_each(work: Work, config: str = "config") -> int:
         try:
             statuses.append(work(composed, choices) or 0)
         except Exception as error:  # told here; the exit status remembers it
-            heed()
-            tell(error)
+            raise_if_pressed()
+            print_error(error)
             statuses.append(1)
 
     return compose_and_call(job, config) or max(statuses, default=0)
 
 
-def tell(error: Exception) -> None:
+def print_error(error: Exception) -> None:
     """Print `error`: one line where a user can mend it, the whole traceback where it is a bug."""
     if is_sentence(error):
         say(f"error: {_sentence(error)}")
@@ -117,20 +117,20 @@ def tell(error: Exception) -> None:
         traceback.print_exception(error)
 
 
-class ToldOnce:
+class ErrorsOnce:
     """The errors of several jobs: a sentence is printed once, and named where another job meets it again."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
 
-    def tell(self, error: Exception, name: str) -> None:
-        """Print `error` of the job `name` as `tell` does, or which job had the same."""
+    def print_error(self, error: Exception, name: str) -> None:
+        """Print `error` of the job `name` as `print_error` does, or which job had the same."""
         first = self._first.get(str(error)) if is_sentence(error) else None
         if first is not None:
             say(f"error: {name}: the same error as {first}")
             return
         self._first[str(error)] = name
-        tell(error)
+        print_error(error)
 
     def has(self, sentence: str) -> bool:
         """Whether it was printed."""

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 
-from eval.interrupts import heed
-from scripts.command_line.entry import is_sentence, tell
+from eval.interrupts import raise_if_pressed
+from scripts.command_line.entry import is_sentence, print_error
 from scripts.gpu_stages.order import BENCHES, MACHINE, Order
 
 
@@ -17,8 +17,8 @@ def main() -> int:
     try:
         print(json.dumps({"error": None, "found": _do(order)}), flush=True)
     except Exception as error:
-        heed()
-        tell(error)
+        raise_if_pressed()
+        print_error(error)
         sentence = " ".join(str(error).split()) if is_sentence(error) else f"{type(error).__name__}: {error}"
         print(json.dumps({"error": " ".join(sentence.split())}), flush=True)
         return 1

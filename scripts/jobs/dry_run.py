@@ -19,13 +19,13 @@ from omegaconf import DictConfig
 
 from eval.errors import RunError
 from eval.images import verify
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.memory import BatchLimit, fixed_batch, is_out_of_memory
 from eval.prompts import PromptItem
 from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import TimingConfig, peak_memory
-from scripts.command_line.entry import ToldOnce, compose_and_call, given_arguments, is_sentence, say
+from scripts.command_line.entry import ErrorsOnce, compose_and_call, given_arguments, is_sentence, say
 from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row, device_of, read_row
@@ -72,7 +72,7 @@ class Forecast:
 
 def main() -> int:
     """Forecast every row of the command line. Returns 1 where a row lacks something."""
-    session, sizes, forecasts, failed, told = Session(), Sizes(), [], [], ToldOnce()
+    session, sizes, forecasts, failed, told = Session(), Sizes(), [], [], ErrorsOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
@@ -83,8 +83,8 @@ def main() -> int:
             row = read_row(composed, choices)
             forecasts.append(forecast(row, session, Path(scratch) / "cache", sizes))
         except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
-            heed()
-            told.tell(error, choices.get("method", "?"))
+            raise_if_pressed()
+            told.print_error(error, choices.get("method", "?"))
             failed.append(error)
         return math.inf  # what a search would get: it then proposes rows without having learnt anything
 
@@ -135,7 +135,7 @@ def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> 
     model = model_to_time(row)
     pipe, found = session.pipeline(model, row.sampler), {}
     with applied(pipe, row.method, row.backend) as on_pipe:
-        sampler = on_pipe.drawing(row.sampler)
+        sampler = on_pipe.sampling(row.sampler)
         size = min(sampler.batch_size, len(items))
         limit = BatchLimit(size)
         if sampler.device != "cpu":

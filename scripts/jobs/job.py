@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eval.errors import RunError
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.metrics import check_reference, score
 from eval.pictures import ImageSet
 from eval.prompts import PromptItem
@@ -17,10 +17,10 @@ from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, 
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
 from scripts.command_line.entry import ROOT
-from scripts.jobs.draw import Drawn, code, draw, draw_part, image_facts
+from scripts.jobs.generate_images import Generated, code, generate_part, generate_row, image_facts
 from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults, require, require_image_space
 from scripts.jobs.processes import ProcessLostError
-from scripts.jobs.repair import is_damaged, redraw
+from scripts.jobs.repair import is_damaged, regenerate
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 from scripts.jobs.siblings import compared_with, image_set, names, pictures, sibling_images, siblings
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What is known of a row before anything is drawn."""
+    """What is known of a row before anything is generated."""
 
     items: list[PromptItem]
     reference: ReferenceSet | None
@@ -58,7 +58,7 @@ def run_job(row: Row, session: Session) -> str:
         except ProcessLostError:
             raise
         except Exception as error:
-            heed()
+            raise_if_pressed()
             # A job that only closes knows less of what went wrong than the one that was to draw.
             keeps = row.shard.closes and record is not None
             if finished is None and session.team.is_main and not keeps:
@@ -123,31 +123,31 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
     if row.shard.is_part:
         if finished is not None and not damaged:
             return "already finished"
-        draw_part(row, session, folder, checked.items)
+        generate_part(row, session, folder, checked.items)
         return "done"
     against = session.team.from_main(lambda: siblings(row))
     changed = (
         finished is not None and not damaged and session.team.from_main(lambda: _changed(folder, checked, finished))
     )
-    drawing = finished is None or _timing_is_due(row, checked, finished)
+    generating = finished is None or _timing_is_due(row, checked, finished)
     scoring = finished is None or damaged or changed or not _scores_hold(row, checked, finished, against)
-    if not (drawing or scoring):
+    if not (generating or scoring):
         return "already finished"
-    if drawing:
-        drawn = draw(row, session, folder, checked.items)
-        if finished is not None and not drawn.made:  # timed again: the pictures are as old as before
-            drawn = dataclasses.replace(drawn, provenance=finished["provenance"])
+    if generating:
+        generated = generate_row(row, session, folder, checked.items)
+        if finished is not None and not generated.made:  # timed again: the pictures are as old as before
+            generated = dataclasses.replace(generated, provenance=finished["provenance"])
     else:
-        drawn = redraw(row, session, folder, checked.items) if damaged else _drawn_before(finished)
-        drawn = dataclasses.replace(drawn, timing=_timing_of(checked, finished))
+        generated = regenerate(row, session, folder, checked.items) if damaged else _generated_before(finished)
+        generated = dataclasses.replace(generated, timing=_timing_of(checked, finished))
     with session.team.phase():
         if session.team.is_main:
             images = image_set(folder, checked.items)
             metrics = _score(row, session, images, checked, against) if scoring else finished["metrics"]
             scored_by = code() if scoring else finished.get("scored_by")
             facts = image_facts(checked.items, folder, images, row.sampler)
-            folder.write_record(_record(row, checked, drawn, facts, metrics, against) | {"scored_by": scored_by})
-    return "done" if drawing or damaged else "rescored"
+            folder.write_record(_record(row, checked, generated, facts, metrics, against) | {"scored_by": scored_by})
+    return "done" if generating or damaged else "rescored"
 
 
 def _timing_is_due(row: Row, checked: Checked, finished: dict) -> bool:
@@ -189,8 +189,8 @@ def _timing_of(checked: Checked, finished: dict) -> dict | None:
     return finished["timing"]
 
 
-def _drawn_before(finished: dict) -> Drawn:
-    return Drawn(finished["merges"], None, finished["provenance"])
+def _generated_before(finished: dict) -> Generated:
+    return Generated(finished["merges"], None, finished["provenance"])
 
 
 def _score(row: Row, session: Session, own: ImageSet, checked: Checked, against: dict[str, dict]) -> dict[str, dict]:
@@ -209,16 +209,18 @@ def _score(row: Row, session: Session, own: ImageSet, checked: Checked, against:
     )
 
 
-def _record(row: Row, checked: Checked, drawn: Drawn, images: dict, metrics: dict, against: dict[str, dict]) -> dict:
+def _record(
+    row: Row, checked: Checked, generated: Generated, images: dict, metrics: dict, against: dict[str, dict]
+) -> dict:
     return {
         **_identity(row, checked),
         "status": status_of(images["n"], len(images["invalid"])),
-        "provenance": drawn.provenance,
-        "merges": drawn.merges,
+        "provenance": generated.provenance,
+        "merges": generated.merges,
         "metrics": metrics,
         "against": names(against),
         "against_pictures": pictures(against),
-        "timing": drawn.timing,
+        "timing": generated.timing,
         "images": images,
         "error": None,
     }

@@ -18,7 +18,7 @@ from eval.models.hub_files import cached_pipeline, files_to_come, repository
 from eval.networks.weights import HubFile, WeightFile, weights_folder
 from eval.pipelines import ModelConfig, local_folder
 from eval.prompts import PromptItem
-from eval.records import RunFolder, peek_record
+from eval.records import RunFolder, load_record
 from eval.reference import load_reference
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come
 from scripts.jobs.row import Row
@@ -150,7 +150,7 @@ def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
 def has_record(folder: RunFolder) -> bool:
     """Whether the run has a record of no failure."""
     try:
-        return peek_record(folder.path / "record.json")["status"] != "failed"
+        return load_record(folder.path / "record.json")["status"] != "failed"
     except RunError:  # none yet, or unreadable: the run makes it anew
         return False
 

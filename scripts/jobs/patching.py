@@ -30,7 +30,7 @@ class Applied:
     merges: bool
     batch_limit: int | None = None
 
-    def drawing(self, sampler: SamplerConfig) -> SamplerConfig:
+    def sampling(self, sampler: SamplerConfig) -> SamplerConfig:
         """The sampler that images are made with: the user's, in batches no larger than the method allows.
 
         What merges is generated one image a call where images are to be the same in every batch (float32): a denoiser

@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from eval.errors import RunError
 from eval.generate import shard
-from eval.interrupts import heed
+from eval.interrupts import raise_if_pressed
 from eval.prompts import PromptItem
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ class Team:
         try:
             yield
         except Exception as error:
-            heed()
+            raise_if_pressed()
             with contextlib.suppress(ProcessLostError):
                 self.from_all(f"{type(error).__name__}: {error}")
             raise
@@ -79,7 +79,7 @@ class Team:
         try:
             return exchange(values)
         except RuntimeError as error:  # gloo's and NCCL's word for a peer that does not answer any more
-            heed()
+            raise_if_pressed()
             why = str(error).partition(". ")[0]
             self._lost = ProcessLostError(
                 f"another process of this launch is gone or cannot be reached ({why}); what is made so far is kept: "

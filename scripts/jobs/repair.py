@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eval.images import verify
 from eval.prompts import PromptItem
 from eval.records import RunFolder
-from scripts.jobs.draw import Drawn, draw
+from scripts.jobs.generate_images import Generated, generate_row
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 
@@ -36,7 +36,7 @@ def is_damaged(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> bool
     return bool(lacking)
 
 
-def redraw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
+def regenerate(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Generated:
     """Make the lacking pictures of a finished run, and time nothing."""
     untimed = dataclasses.replace(row, timing=dataclasses.replace(row.timing, enabled=False))
-    return draw(untimed, session, folder, items)
+    return generate_row(untimed, session, folder, items)

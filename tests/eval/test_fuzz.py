@@ -122,7 +122,7 @@ def look_at_everything(root: Path, text: bytes) -> None:
     (lay(runs, good) / "record.json").write_text(json.dumps(good))
     (folder / "record.json").write_bytes(text)
     before, told = outside(root, folder), []
-    records = load_records(runs, tell=told.append)
+    records = load_records(runs, warn=told.append)
     assert good in records
     assert (len(records), len(told)) in ((2, 0), (1, 1))
     assert all("\n" not in sentence for sentence in told)

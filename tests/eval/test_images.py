@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.images import CONSTANT, NAN, is_whole, read_flag, to_uint8, verify, write_png
+from eval.images import CONSTANT, NAN, is_intact, read_flag, to_uint8, verify, write_png
 from eval.prompts import PromptSet
 
 ITEMS = PromptSet(classes=2, images_per_class=2).items()
@@ -18,8 +18,8 @@ def test_written_pixels_come_back(tmp_path):
     write_png(tmp_path / "a.png", noise())
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), noise())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert is_whole(tmp_path / "a.png", (64, 64))
-    assert not is_whole(tmp_path / "a.png", (64, 32))
+    assert is_intact(tmp_path / "a.png", (64, 64))
+    assert not is_intact(tmp_path / "a.png", (64, 32))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

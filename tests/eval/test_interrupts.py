@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from eval.interrupts import heed, pressed, remembering
+from eval.interrupts import pressed, raise_if_pressed, remembering
 
 
 def press() -> None:
@@ -22,7 +22,7 @@ def _usual_handler():
 
 def test_ctrl_c_raises_as_ever_and_is_remembered() -> None:
     with remembering():
-        heed()
+        raise_if_pressed()
         assert not pressed()
         with pytest.raises(KeyboardInterrupt):
             press()
@@ -41,7 +41,7 @@ def test_an_error_in_place_of_ctrl_c_is_heeded() -> None:
         with pytest.raises(RuntimeError, match="half closed"):
             closing_badly()
         with pytest.raises(KeyboardInterrupt):
-            heed()
+            raise_if_pressed()
 
 
 def test_a_dropped_ctrl_c_is_heeded() -> None:
@@ -49,7 +49,7 @@ def test_a_dropped_ctrl_c_is_heeded() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             press()
         with pytest.raises(KeyboardInterrupt):
-            heed()
+            raise_if_pressed()
 
 
 def test_the_next_command_knows_nothing_of_it_and_an_inner_one_does() -> None:

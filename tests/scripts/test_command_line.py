@@ -9,7 +9,7 @@ import pytest
 
 import scripts.run
 import scripts.tables
-from scripts.command_line.entry import tell
+from scripts.command_line.entry import print_error
 from tests.scripts.conftest import SMALLEST
 
 TIMING = ("timing=smoke", "timing.warmup=0", "timing.images=1")
@@ -153,25 +153,25 @@ def test_results_that_are_no_folder_are_told(value: str, command, tmp_path: Path
 
 
 def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys) -> None:
-    import scripts.jobs.draw
+    import scripts.jobs.generate_images
 
-    whole = scripts.jobs.draw.generate
+    whole = scripts.jobs.generate_images.generate
 
     def interrupted(pipe, items, *rest, **options):
         whole(pipe, items[:1], *rest, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scripts.jobs.draw, "generate", interrupted)
+    monkeypatch.setattr(scripts.jobs.generate_images, "generate", interrupted)
     choices = [*SMALLEST, "timing=off", "method=retom"]
     assert command(scripts.run, *choices) == 130
     assert "the same command takes up the rest" in capsys.readouterr().err
-    monkeypatch.setattr(scripts.jobs.draw, "generate", whole)
+    monkeypatch.setattr(scripts.jobs.generate_images, "generate", whole)
     assert command(scripts.run, *choices) == 0
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_or_read_only_disk_is_told_in_a_sentence(capsys, code: int) -> None:
-    tell(OSError(code, os.strerror(code), "results/cache/features/a.npz"))
+    print_error(OSError(code, os.strerror(code), "results/cache/features/a.npz"))
     told = capsys.readouterr().err
     assert told.startswith("error: the disk cannot be written at results/cache/features/a.npz")
     assert len(told.splitlines()) == 1

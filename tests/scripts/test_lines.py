@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scripts.jobs.draw
+import scripts.jobs.generate_images
 import scripts.jobs.job
 import scripts.jobs.needs
 import scripts.jobs.session
@@ -49,7 +49,10 @@ def counted(monkeypatch, module: object, name: str) -> Counted:
 def test_twenty_jobs_cost_less_than_six_seconds_each_beside_their_work(command, monkeypatch) -> None:
     loads = counted(monkeypatch, scripts.jobs.session, "load_pipeline")
     reads = [counted(monkeypatch, module, "load_reference") for module in (scripts.jobs.needs, scripts.jobs.job)]
-    draws, scores = counted(monkeypatch, scripts.jobs.draw, "generate"), counted(monkeypatch, scripts.jobs.job, "score")
+    draws, scores = (
+        counted(monkeypatch, scripts.jobs.generate_images, "generate"),
+        counted(monkeypatch, scripts.jobs.job, "score"),
+    )
     ratios = ",".join(f"{0.1 + 0.04 * step:.2f}" for step in range(20))
     began = time.process_time()
     choices = ["--multirun", *SMALLEST, "sampler.steps=1", "timing=off", "method=retom", f"method.ratio={ratios}"]

@@ -11,7 +11,7 @@ from PIL import Image
 import scripts.run
 from eval.bench.probes import peak_bytes
 from eval.silence import without_lines
-from scripts.command_line.entry import ROOT, ToldOnce
+from scripts.command_line.entry import ROOT, ErrorsOnce
 from scripts.jobs.outcomes import FAILED, Outcome, summary
 from tests.scripts.conftest import SMALLEST
 
@@ -44,9 +44,9 @@ def test_the_dry_run_says_it_once(command, capsys) -> None:
 
 
 def test_other_errors_and_bugs_are_said_in_full(capsys) -> None:
-    told = ToldOnce()
+    told = ErrorsOnce()
     for name in ("a", "b"):
-        told.tell(KeyError("a bug"), name)
+        told.print_error(KeyError("a bug"), name)
     assert capsys.readouterr().err.count("KeyError: 'a bug'") == 2
 
 

@@ -49,7 +49,7 @@ def test_failed_and_unfinished_runs_have_a_line_of_their_own(tmp_path: Path) -> 
     (damaged / "config.yaml").write_text("{: not yaml")
     (damaged / "record.json").write_text("{")
     told: list[str] = []
-    records = load_records(tmp_path, "table1", tell=told.append)
+    records = load_records(tmp_path, "table1", warn=told.append)
     lines = lines_of(tidy(records, unfinished_runs(tmp_path, "table1", records)))
     assert len(told) == 1
     found = {line["run_id"]: (line["status"], line["method.ratio"]) for line in lines}

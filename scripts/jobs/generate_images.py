@@ -25,7 +25,7 @@ from scripts.jobs.session import Session
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class Generated:
     """What the record keeps of the drawing: `merges` per site, `timing` or None, `provenance`; how many were `made`."""
 
     merges: list[dict]
@@ -34,7 +34,7 @@ class Drawn:
     made: int = 0
 
 
-def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Drawn:
+def generate_row(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Generated:
     """Make the missing images of `items` with the row's method on the pipeline, then time it in the main process.
 
     A row that only closes its run makes no image. RunError: the method merges nothing where it should, or images are
@@ -50,9 +50,9 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
     with applied(pipe, row.method, row.backend) as on_pipe:
         with team.phase():
             if row.shard.closes:
-                drawn_in, made = _require(row, folder, items, on_pipe), 0
+                batch_size, made = _require(row, folder, items, on_pipe), 0
             else:
-                drawn_in, made = _generate(row, session, folder, items, pipe, on_pipe)
+                batch_size, made = _generate(row, session, folder, items, pipe, on_pipe)
         with team.phase():
             timed = team.is_main and row.timing.enabled
             timing = _time(row, session, items, pipe, on_pipe, resumed) if timed else None
@@ -61,18 +61,18 @@ def draw(row: Row, session: Session, folder: RunFolder, items: list[PromptItem])
             on_pipe.check(row.name)
         merges = on_pipe.report()
         with team.phase():
-            images = 1 if timing or row.shard.closes else drawn_in
+            images = 1 if timing or row.shard.closes else batch_size
             attention = _attention(pipe, row.sampler, items[:images], on_pipe) if team.is_main else {}
     if timing is not None:
         timing["attention_kernel"] = attention["attention_kernel"]
     shards = team.from_main(folder.read_shards)
     model = {"model": identity, **attention}
-    facts = _provenance(row, model, on_pipe.drawing(row.sampler), min(team.from_all(drawn_in)), shards)
-    return Drawn(merges, timing, facts, sum(team.from_all(made)))
+    facts = _provenance(row, model, on_pipe.sampling(row.sampler), min(team.from_all(batch_size)), shards)
+    return Generated(merges, timing, facts, sum(team.from_all(made)))
 
 
-def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
-    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `draw`.
+def generate_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
+    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `generate_row`.
 
     What drew them is kept beside them, for the record of the job that closes the run.
     """
@@ -81,14 +81,14 @@ def draw_part(row: Row, session: Session, folder: RunFolder, items: list[PromptI
         if session.team.is_main:
             folder.keep_weights(pipe_identity(pipe)["weights"])
     with applied(pipe, row.method, row.backend) as on_pipe, session.team.phase():
-        drawn_in, made = _generate(row, session, folder, items, pipe, on_pipe)
+        batch_size, made = _generate(row, session, folder, items, pipe, on_pipe)
         if _has_worked(on_pipe):
             on_pipe.check(row.name)
-        attention = _attention(pipe, row.sampler, items[:drawn_in], on_pipe) if session.team.is_main else {}
-    drawn_in, made = min(session.team.from_all(drawn_in)), sum(session.team.from_all(made))
+        attention = _attention(pipe, row.sampler, items[:batch_size], on_pipe) if session.team.is_main else {}
+    batch_size, made = min(session.team.from_all(batch_size)), sum(session.team.from_all(made))
     with session.team.phase():
         if session.team.is_main and made:
-            folder.add_shard(_shard_facts(row, made, drawn_in) | attention)
+            folder.add_shard(_shard_facts(row, made, batch_size) | attention)
 
 
 def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
@@ -124,7 +124,7 @@ def _generate(
     row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
 ) -> tuple[int, int]:
     """Make the missing images; the largest number of them that one call of this process could hold, and how many."""
-    sampler = on_pipe.drawing(row.sampler)
+    sampler = on_pipe.sampling(row.sampler)
     report = generate(
         pipe,
         session.team.share(row.shard.items(items, sampler.batch_size), sampler.batch_size),
@@ -139,7 +139,7 @@ def _generate(
 
 def _require(row: Row, folder: RunFolder, items: list[PromptItem], on_pipe: Applied) -> int:
     check = verify(items, folder.images, (row.sampler.width, row.sampler.height))
-    batch_size = on_pipe.drawing(row.sampler).batch_size
+    batch_size = on_pipe.sampling(row.sampler).batch_size
     row.shard.require(items, [*check.missing, *check.broken], batch_size, folder.run_id)
     return batch_size
 
@@ -183,7 +183,7 @@ def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on
 
 
 def _attention(pipe: DiffusionPipeline, sampler: SamplerConfig, items: list[PromptItem], on_pipe: Applied) -> dict:
-    """What the attention of one denoiser call for `items` ran as; as many as were drawn, so that nothing is compiled.
+    """What attention one denoiser call for `items` ran as; their number is that of the run, so nothing is compiled.
 
     To be asked for last: `on_pipe` then reports a generation that was broken off.
     """
@@ -198,16 +198,16 @@ def _attention(pipe: DiffusionPipeline, sampler: SamplerConfig, items: list[Prom
     return {"attention_kernel": kernels, "attention_dispatch": attention_dispatch(model)}
 
 
-def _shard_facts(row: Row, made: int, drawn_in: int) -> dict:
-    drawn = {"shard": row.shard.name, "images": made, "batch_size_drawn": drawn_in}
-    return {**drawn, "device_name": device_name(row.sampler.device), "torch": torch.__version__, **code()}
+def _shard_facts(row: Row, made: int, batch_size: int) -> dict:
+    generated = {"shard": row.shard.name, "images": made, "batch_size_drawn": batch_size}
+    return {**generated, "device_name": device_name(row.sampler.device), "torch": torch.__version__, **code()}
 
 
-def _provenance(row: Row, model: dict, sampler: SamplerConfig, drawn_in: int, shards: list[dict]) -> dict:
-    """`model`: what is known of the model and its attention. `shards`: of parts that other jobs have drawn."""
+def _provenance(row: Row, model: dict, sampler: SamplerConfig, batch_size: int, shards: list[dict]) -> dict:
+    """`model`: what is known of the model and its attention. `shards`: of parts that other jobs have generated."""
     chosen = {
         key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }
-    smallest = min(drawn_in, sampler.batch_size, *(shard["batch_size_drawn"] for shard in shards))
+    smallest = min(batch_size, sampler.batch_size, *(shard["batch_size_drawn"] for shard in shards))
     facts = {**chosen, "batch_size_drawn": smallest, **model, **({"shards": shards} if shards else {})}
     return collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=facts)
