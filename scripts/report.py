@@ -58,7 +58,7 @@ def _complain(gathered: Gathered, studies: Studies) -> int:
     for problem in problems:
         say(f"the report says: {problem}")
     for entry in gathered.incomplete:
-        say(f"the report says: {entry.name} is {entry.line.status}")
+        say(f"the report says: {entry.label} is {entry.line.status}")
     return int(bool(problems))
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig
@@ -110,12 +111,18 @@ def table_specs(config: dict, records: Sequence[dict] | None = None) -> list[Tab
 
     def read(methods: dict) -> list[TableSpec]:
         found = [{**data, **profile} for data in tables.values()]
-        return [TableSpec.from_data(data, methods=methods, backend=config["backend"]) for data in found]
+        names = method_labels()
+        return [TableSpec.from_data(data, methods=methods, backend=config["backend"], names=names) for data in found]
 
     wanted = None
     if records is not None:
         wanted = {row.method for spec in read({}) for row in spec.rows} | {record["method"] for record in records}
     return read(shipped_methods(config, wanted))
+
+
+def method_labels() -> dict[str, str]:
+    """The name of each method in tables, figures and pages, by its key (conf/labels.yaml)."""
+    return yaml.safe_load((CONF / "labels.yaml").read_text(encoding="utf-8"))
 
 
 def shipped_methods(config: dict, wanted: Collection[str] | None = None) -> dict[str, dict]:

@@ -40,7 +40,7 @@ def _quality_speed(gathered: Gathered, over_ratio: Sequence[Curve], folder: Path
         axis.plot([p.x for p in best], [p.y for p in best], color="0.35", linestyle="--", linewidth=1, label="_front")
         _connect(axis, found, over_ratio)
         axis.set(xlabel=_HEADINGS[SECONDS], ylabel=_axis(metric, gathered.profile))
-        said.append(f"{_heading(metric, gathered.profile)}: {_listed([p.entry.name for p in best])}")
+        said.append(f"{_heading(metric, gathered.profile)}: {_listed([p.entry.label for p in best])}")
     legend(figure, axes)
     alt = f"One point per row with 95% intervals. On the Pareto front, the fastest first: {'; '.join(said)}."
     if nameless:
@@ -61,7 +61,7 @@ def _draw_points(axis: Axes, found: Sequence[Point], entries: Sequence[Entry]) -
             color=f"C{index % 10}",
             capsize=2,
             elinewidth=0.8,
-            label=plain(point.entry.name),
+            label=plain(point.entry.label),
         )
 
 
@@ -87,9 +87,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _connect(axis: Axes, found: Sequence[Point], over_ratio: Sequence[Curve]) -> None:
     """A thin line through the rows of one method over ratio."""
-    by_name = {point.entry.name: point for point in found}
+    by_name = {point.entry.label: point for point in found}
     for curve in _longest(over_ratio):
-        line = [by_name[entry.name] for entry in curve.entries if entry.name in by_name]
+        line = [by_name[entry.label] for entry in curve.entries if entry.label in by_name]
         axis.plot([p.x for p in line], [p.y for p in line], color="0.6", linewidth=0.8, label="_ratio")
 
 

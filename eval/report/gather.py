@@ -1,7 +1,7 @@
 """What a report is about: the tables that could be built, one view over all their rows, and what could not be had."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ QUALITY = ("fid", "clip", "ssim")
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One row of the overview: `name`, short and unique in the report; `label`, the paper's words; its numbers."""
+    """One row of the overview: `key`, its method, and `label`, its name everywhere, both unique; its numbers."""
 
-    name: str
+    key: str
     label: str
     line: Line
 
@@ -64,7 +64,7 @@ class Gathered:
             metrics = {} if entry.line.record is None else entry.line.record["metrics"]
             for name in () if self.overview is None else self.overview.metrics:
                 if metrics.get(name, {}).get("reason"):
-                    found.setdefault((name, metrics[name]["reason"]), []).append(entry.name)
+                    found.setdefault((name, metrics[name]["reason"]), []).append(entry.label)
         return [(name, reason, names) for (name, reason), names in found.items()]
 
 
@@ -153,13 +153,15 @@ def _overview_spec(specs: Sequence[TableSpec]) -> TableSpec:
 
 def _entries(table: Table) -> tuple[Entry, ...]:
     rows = table.spec.rows
-    names = [row.method for row in rows] + [line.cells["model"] for line in table.lines[len(rows) :]]
-    labels = [_words(line.cells[label] for label in table.spec.labels) for line in table.lines]
-    return tuple(
-        Entry(name if names.index(name) == index else f"{name} ({index + 1})", label, line)
-        for index, (name, label, line) in enumerate(zip(names, labels, table.lines, strict=True))
-    )
+    more = table.lines[len(rows) :]
+    keys = [row.method for row in rows] + [line.record["method"] for line in more]
+    labels = [table.spec.name_of(row.method) for row in rows] + [line.cells["model"] for line in more]
+    return tuple(map(Entry, _distinct(keys), _distinct(labels), table.lines))
 
 
-def _words(cells: Iterable[str | None]) -> str:
-    return ", ".join(cell for cell in cells if cell)
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names; one that was there before gets its place behind it."""
+    return [
+        name if names.index(name) == index else f"{name} ({names[: index + 1].count(name)})"
+        for index, name in enumerate(names)
+    ]

@@ -42,4 +42,4 @@ def curves(gathered: Gathered) -> dict[str, list[Curve]]:
 
 def _name(entries: tuple[Entry, ...]) -> str:
     """The shortest of the rows' names: that of the row that departs least from the shipped options."""
-    return min((entry.name for entry in entries), key=len)
+    return min((entry.label for entry in entries), key=len)

@@ -16,7 +16,7 @@ from eval.stats import median_interval
 from eval.tables.markdown import render
 from eval.tables.seeds import by_row, spread
 from eval.tables.selection import Extra, assign, choose, refuse_mixed
-from eval.tables.spec import BESIDE, METRICS, SECONDS, UNPAIRED, TableRow, TableSpec, metric_name
+from eval.tables.spec import BESIDE, METRICS, SECONDS, UNPAIRED, TableSpec, metric_name
 
 BASELINE = "none"
 QUIET = f"{SECONDS}_quiet"
@@ -232,8 +232,7 @@ def seconds_interval(timing: Mapping | None) -> tuple[float | None, float | None
 
 
 def _label(spec: TableSpec, extra: Extra) -> str:
-    row: TableRow | None = next((row for row in spec.rows if row.method == extra.record["method"]), None)
-    name = extra.record["method"] if row is None else row.labels["model"]
+    name = spec.name_of(extra.record["method"])
     return ", ".join([name, *(f"{key.removesuffix('.name')}={_word(value)}" for key, value in extra.differs.items())])
 
 

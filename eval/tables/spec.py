@@ -39,7 +39,8 @@ class TableSpec:
     backend: the shipped backend options; a record with another one is an extra row. None: any, if all agree.
     extra_rows: which records beyond the paper's rows follow them: "all", other "options" of its methods, or "none".
     profile: names the columns while there is no record to tell ("smoke" gives fid_smoke and clip_smoke).
-    kept: the files lie in results/ itself whatever the profile, to be kept in git.
+    kept: the files are written to results/ itself whatever the profile, to be committed.
+    names: what methods are called, by method (conf/labels.yaml).
     ValueError: a name is unknown, twice there, or none that a file can have.
     """
 
@@ -53,6 +54,7 @@ class TableSpec:
     profile: str = "real"
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kept: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("the name of a table", self.name)
@@ -68,15 +70,26 @@ class TableSpec:
         if "model" not in self.labels:
             raise ValueError(f"labels of {self.name} must have model among them, got {', '.join(self.labels)}")
 
+    def name_of(self, method: str) -> str:
+        """The one name of a method: of `names`, else the row's own `model`, else its key."""
+        models = {row.method: row.labels["model"] for row in self.rows}
+        return self.names.get(method) or models.get(method) or method
+
     @classmethod
     def from_data(
-        cls, data: Mapping, *, methods: Mapping[str, Mapping] | None = None, backend: Any = None
+        cls,
+        data: Mapping,
+        *,
+        methods: Mapping[str, Mapping] | None = None,
+        backend: Any = None,
+        names: Mapping[str, str] | None = None,
     ) -> "TableSpec":
         """Read plain data: {name, title, rows: [{method, model, <label>: ..., paper: {<metric>: value}}]}.
 
         Label columns and metrics are those of the rows in their order of appearance, unless `labels` and `metrics`
         list them; `extra_rows`, `profile` and `kept` may be given. `methods` maps method names to their shipped
-        options, for methods beyond the table's rows too. ValueError: a key is unknown or absent.
+        options, for methods beyond the table's rows too; `names` to their labels, which a row without `model` has.
+        ValueError: a key is unknown or absent.
         """
         known = ("name", "title", "labels", "metrics", "rows", "extra_rows", "profile", "kept")
         for key in data:
@@ -85,8 +98,8 @@ class TableSpec:
         for key in ("name", "rows"):
             if key not in data:
                 raise ValueError(f"a table needs the key {key!r}; it has {', '.join(data)}")
-        methods, name = dict(methods or {}), data["name"]
-        rows = tuple(_row(row, name, methods) for row in _listed("rows", name, data["rows"], Mapping))
+        methods, names, name = dict(methods or {}), dict(names or {}), data["name"]
+        rows = tuple(_row(row, name, methods, names) for row in _listed("rows", name, data["rows"], Mapping))
         return cls(
             name=name,
             title=str(data.get("title", name)),
@@ -98,17 +111,20 @@ class TableSpec:
             profile=data.get("profile", "real"),
             methods=methods,
             kept=data.get("kept", False),
+            names=names,
         )
 
 
-def _row(row: Mapping, table: str, methods: Mapping[str, Mapping]) -> TableRow:
+def _row(row: Mapping, table: str, methods: Mapping[str, Mapping], names: Mapping[str, str]) -> TableRow:
     if "method" not in row:
         raise ValueError(f"a row of {table} has no method; it has {', '.join(row)}")
     if not isinstance(row["method"], str) or not all(isinstance(key, str) for key in row):
         raise ValueError(f"method of a row of {table} and its other keys must be texts, got {dict(row)!r}")
     if not isinstance(row.get("paper") or {}, Mapping):
         raise ValueError(f"paper of {row['method']} in {table} must be values by metric, got {row['paper']!r}")
-    labels = {"model": row["method"]} | {key: row[key] for key in row if key not in ("method", "paper")}
+    labels = {"model": names.get(row["method"], row["method"])} | {
+        key: row[key] for key in row if key not in ("method", "paper")
+    }
     paper = dict(row.get("paper") or {})
     wrong = [key for key, value in paper.items() if isinstance(value, bool) or not isinstance(value, int | float)]
     if wrong:

@@ -12,6 +12,7 @@ from eval.networks.tiny import TinyClip, TinyFeatures
 from eval.tables.spec import TableSpec
 from scripts.command_line.entry import CONF
 from scripts.jobs.row import BUILT, build
+from scripts.tables import method_labels
 from tests.scripts.conftest import composed, trusting
 
 # The bench starts from conf/bench.yaml; its choices are composed in test_bench.py.
@@ -126,3 +127,10 @@ def test_the_papers_values_stand_in_the_recipe() -> None:
 def sweep_of(experiment: str) -> list[str]:
     recipe = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml")
     return recipe.hydra.sweeper.params.method.split(",")
+
+
+def test_every_method_has_one_name() -> None:
+    """conf/labels.yaml names every choice of conf/method but the baseline, which tables name; no two alike."""
+    labels = method_labels()
+    assert set(labels) | {"none"} == {path.stem for path in (CONF / "method").glob("*.yaml")}
+    assert len(set(labels.values())) == len(labels)

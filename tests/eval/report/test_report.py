@@ -133,7 +133,12 @@ def test_every_number_leads_to_its_run(runs: Path) -> None:
 def test_the_worst_pair_comes_first(runs: Path) -> None:
     found = gallery(gathered(runs))
     assert [row.key for row in found.rows] == ["0002_000", "0001_000", "0000_000"]
-    assert [entry.name for entry in found.columns] == ["none", "tomesd", "retom", "ReToM (Ours), ratio=0.75"]
+    assert [entry.label for entry in found.columns] == [
+        "Stable Diffusion",
+        "ToMeSD",
+        "ReToM (Ours)",
+        "ReToM (Ours), ratio=0.75",
+    ]
     worst = found.rows[0]
     assert worst.pictures[0].ssim is None
     assert worst.lowest == worst.pictures[1].ssim < worst.pictures[3].ssim < worst.pictures[2].ssim < 1
@@ -187,7 +192,7 @@ def test_failed_and_missing_rows_stand_at_the_top(runs: Path) -> None:
     top = page[page.index("What is not whole") :][:400]
     assert "failed : ATC" in top
     assert "no space | left." in top
-    assert "missing : retom_least, The Least Rep. Token" in top
+    assert "missing : retom_least" in top
 
 
 def test_a_metric_that_could_not_be_had_says_why(runs: Path) -> None:
@@ -200,9 +205,9 @@ def test_a_metric_that_could_not_be_had_says_why(runs: Path) -> None:
 
 def test_a_method_in_one_table_only_is_in_the_figures_once(runs: Path) -> None:
     write_run(runs, make_record("retom_least", fid=36.3, seconds=2.2), noise=0.1)
-    names = [entry.name for entry in gathered(runs).entries]
+    names = [entry.key for entry in gathered(runs).entries]
     assert len(names) == len(set(names)) == 6
-    assert "retom_least" in [point.entry.name for point in points(gathered(runs), "ssim")]
+    assert "retom_least" in [point.entry.key for point in points(gathered(runs), "ssim")]
 
 
 def refused() -> list[dict]:
@@ -232,7 +237,7 @@ def test_a_bad_manifest_costs_the_pictures_of_its_run_alone(manifest: str | None
     else:
         path.write_text(manifest, encoding="utf-8")
     found = gallery(gathered(runs))
-    assert [entry.name for entry in found.columns] == ["none", "retom", "ReToM (Ours), ratio=0.75"]
+    assert [entry.label for entry in found.columns] == ["Stable Diffusion", "ReToM (Ours)", "ReToM (Ours), ratio=0.75"]
     assert "table1/tomesd-" in found.problems[0]
 
 
@@ -255,4 +260,4 @@ def test_a_curve_is_of_one_option_alone(runs: Path) -> None:
     found = curves(gathered(runs))
     assert list(found) == ["ratio"]
     (curve,) = found["ratio"]
-    assert (curve.name, curve.values) == ("retom", (0.5, 0.75))
+    assert (curve.name, curve.values) == ("ReToM (Ours)", (0.5, 0.75))
