@@ -1,0 +1,198 @@
+"""Fill the tables of README.md from results/: `python -m scripts.readme`; `image=true` also generates its image.
+
+Every number of README.md stands between two markers and comes from a committed CSV file. The share of tokens that a
+method removes comes from one generation with the tiny model.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from eval import atomic
+from eval.errors import RunError
+from eval.ssim import ssim
+from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.jobs.row import device_of
+from scripts.jobs.session import Session
+from scripts.show import Drawn, draw, rows
+
+RATIO = 0.5
+IMAGE = ROOT / "docs" / "images" / "merging_example.webp"
+GAIN = 3  # of the difference images
+SIDE = 256  # pixels of an enlarged image
+# The cells of the bench: one self-attention by its tokens, then the whole denoiser; ReToM plans at every call.
+PLACES = {
+    "1024": ("one self-attention, 32 x 32 tokens", "retom_w2_p1"),
+    "4096": ("one self-attention, 64 x 64 tokens", "retom_w2_p1"),
+    "16384": ("one self-attention, 128 x 128 tokens", "retom_w2_p1"),
+    "": ("whole SD 1.5 denoiser, 512 px", "retom_p1"),
+}
+
+
+def main() -> int:
+    """Write the page. Returns the exit status."""
+    return work_on_each(_work, "readme")
+
+
+def _work(composed: DictConfig, choices: dict[str, str]) -> None:
+    config = OmegaConf.to_container(composed)
+    session = Session()
+    session.join(device_of(composed))
+    page = Path(config["page"])
+    parts = sections(Path(config["results"]), config["labels"], removed_tokens(config["labels"], session))
+    atomic.write_text(page, filled(page.read_text(encoding="utf-8"), parts))
+    say(f"written: {page}")
+    if config["image"]:
+        say(f"written: {write_example(config['example'], config['labels'], session)}")
+
+
+def sections(results: Path, labels: Mapping[str, str], removed: Mapping[str, float]) -> dict[str, str]:
+    """Marker -> Markdown, from the CSV files of `results`. RunError: one of them is not there."""
+    return {
+        "leaderboard": leaderboard(_lines(results / "damage_tiny.csv"), labels, removed),
+        "bench": bench(_lines(results / "bench_cpu.csv")),
+        "gpu": gpu(results),
+    }
+
+
+def filled(page: str, parts: Mapping[str, str]) -> str:
+    """`page` with every part between its markers. ValueError: a pair of markers is not there exactly once."""
+    for name, text in parts.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        page, count = re.subn(f"{begin}\n.*?{end}", lambda _, new=f"{begin}\n{text}\n{end}": new, page, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"the page must have {begin} and {end} once, in this order, got {count}")
+    return page
+
+
+def removed_tokens(labels: Mapping[str, str], session: Session) -> dict[str, float]:
+    """Method -> share of the tokens of all sites that it removes at the leaderboard's ratio, on the tiny model."""
+    methods = [name for name in labels if name != "none"]
+    chosen = rows(methods, [f"method.ratio={RATIO}", "sampler.steps=2"])
+    return {row.name: draw(row, session, "a goldfish", [0]).removed for row in chosen}
+
+
+def leaderboard(lines: list[dict], labels: Mapping[str, str], removed: Mapping[str, float]) -> str:
+    """One row for each method at one ratio, the closest to the baseline's images first."""
+    by_model = {line["model"]: line for line in lines}
+    found = {name: by_model.get(f"{name}, ratio={RATIO:g}") or by_model[name] for name in labels}
+    ranked = sorted(found, key=lambda name: -float(found[name]["ssim"]))
+    head = "| Method | Tokens removed | SSIM to the baseline ↑ | fid_smoke ↓ | fid_smoke minus baseline |"
+    body = [_leader(found[name], name, labels[name], removed.get(name, 0.0)) for name in ranked]
+    n, real = found["none"]["n"], found["none"]["n_reference"]
+    note = (
+        f"Ratio {RATIO:g}; {n} images per method against {real} reference images; brackets are 95% intervals; "
+        "\\* marks a difference whose interval excludes 0. Sorted by SSIM."
+    )
+    return "\n".join([head, "|---|---:|---:|---:|---:|", *body, "", note])
+
+
+def _leader(line: dict, name: str, label: str, removed: float) -> str:
+    if name == "none":
+        return f"| **{label}** `none` | 0% | 1 | {_interval(line, 'fid_smoke')} | |"
+    low, high = (float(line[f"fid_smoke_minus_none_{end}"]) for end in ("low", "high"))
+    mark = " \\*" if low > 0 or high < 0 else ""
+    difference = _interval(line, "fid_smoke_minus_none", "+.2f")
+    cells = [f"{removed:.0%}", _interval(line, "ssim", ".3f"), _interval(line, "fid_smoke"), difference + mark]
+    return f"| {label} `{name}` | {' | '.join(cells)} |"
+
+
+def _interval(line: dict, key: str, form: str = ".2f") -> str:
+    value, low, high = (format(float(line[name]), form) for name in (key, f"{key}_low", f"{key}_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def bench(lines: list[dict]) -> str:
+    """Time per call over that without merging, cell by cell, and ReToM over the free merge and over ToMeSD."""
+    cells = {key: {line["method"]: line for line in lines if line["tokens"] == key} for key in PLACES}
+    head = "| Time per call, no merging = 1 | ReToM | Free merge | ToMeSD | ReToM / free merge | ReToM / ToMeSD |"
+    body, spreads = [], []
+    for key, (place, retom) in PLACES.items():
+        cell = cells[key]
+        columns = [(retom, "to_none"), ("oracle", "to_none"), ("tomesd", "to_none")]
+        columns += [(retom, "to_oracle"), (retom, "to_tomesd")]
+        body.append(f"| {place} | " + " | ".join(f"{float(cell[name][column]):.2f}" for name, column in columns) + " |")
+        spreads += [float(cell[name][f"{column}_iqr"]) / float(cell[name][column]) for name, column in columns]
+    some = cells[""]["none"]
+    note = (
+        f"{some['device_name']}, {some['threads']} cores, {some['dtype']}, batch {some['batch']}, ratio "
+        f"{float(some['ratio']):g}, a plan at every call; the interquartile range of a ratio is at most "
+        f"{max(spreads):.0%} of it."
+    )
+    return "\n".join([head, "|---|---:|---:|---:|---:|---:|", *body, "", note])
+
+
+def gpu(results: Path) -> str:
+    """Time per image on every card that `make gpu` measured, or that none was."""
+    tables = []
+    for path in sorted(results.glob("speed_*.csv")):
+        measured = [line for line in _lines(path) if line["status"] == "ok" and line["s_per_im"]]
+        if measured:
+            body = [f"| {_paper_row(line)} | {float(line['s_per_im']):.2f} | {_speedup(line)} |" for line in measured]
+            card = f"{measured[0]['device_name']}, random weights, {measured[0]['dtype']}:"
+            tables.append("\n".join([card, "", "| Method | s/image | Speed-up |", "|---|---:|---:|", *body]))
+    return "\n\n".join(tables) or "GPU: not measured yet."
+
+
+def _paper_row(line: dict) -> str:
+    words = [line["model"], line["window_size"], line["dest_token"] or line["destination"], f"`{line['method']}`"]
+    return ", ".join(word for word in words if word)
+
+
+def _speedup(line: dict) -> str:
+    return _interval(line, "speedup") if line["speedup"] and line["speedup_low"] else line["speedup"]
+
+
+def _lines(path: Path) -> list[dict]:
+    if not path.is_file():
+        raise RunError(f"{path} is not there; results/README.md says which command writes it")
+    with path.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def write_example(example: Mapping, labels: Mapping[str, str], session: Session) -> Path:
+    """Generate one prompt with every method and write the images and their differences to the baseline; the path."""
+    chosen = rows(example["methods"], [f"method.ratio={example['ratio']}"])
+    columns = [draw(row, session, example["prompt"], [example["seed"]]) for row in chosen]
+    with matplotlib.rc_context({"font.size": 12}), atomic.replacing(IMAGE) as temporary:
+        figure = _example(columns, example, labels)
+        figure.savefig(temporary, format="webp", dpi=130, pil_kwargs={"quality": 90})
+    return IMAGE
+
+
+def _example(columns: list[Drawn], example: Mapping, labels: Mapping[str, str]) -> Figure:
+    baseline = columns[0].pictures[0]
+    figure = Figure(figsize=(2.2 * (2 * len(columns) - 1), 3.2), layout="constrained", facecolor="white")
+    figure.suptitle(f"{example['prompt']} Seed {example['seed']}, merge ratio {example['ratio']:g}")
+    axes = iter(figure.subplots(1, 2 * len(columns) - 1))
+    _panel(next(axes), baseline, "Baseline\nno merging", "")
+    for column in columns[1:]:
+        image, label = column.pictures[0], labels[column.name]
+        likeness = ssim(*(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (image, baseline)))
+        difference = np.abs(image.astype(int) - baseline.astype(int)) * GAIN
+        _panel(
+            next(axes), image, f"{label}\n{column.removed:.0%} of tokens removed", f"SSIM to baseline {likeness:.2f}"
+        )
+        _panel(
+            next(axes), difference.clip(0, 255).astype(np.uint8), f"{label} - baseline", f"absolute difference x {GAIN}"
+        )
+    return figure
+
+
+def _panel(axis, pixels: np.ndarray, title: str, note: str) -> None:
+    axis.imshow(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    axis.set_title(title, fontsize=11)
+    axis.set(xticks=[], yticks=[], xlabel=note)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
