@@ -24,6 +24,7 @@ from scripts.command_line.entry import ROOT, say, work_on_each
 from scripts.jobs.row import device_of
 from scripts.jobs.session import Session
 from scripts.show import Drawn, draw, rows
+from scripts.tables import method_labels
 
 RATIO = 0.5
 IMAGE = ROOT / "docs" / "images" / "merging_example.webp"
@@ -47,21 +48,35 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     config = OmegaConf.to_container(composed)
     session = Session()
     session.join(device_of(composed))
-    page = Path(config["page"])
-    parts = sections(Path(config["results"]), config["labels"], removed_tokens(config["labels"], session))
+    labels = {**method_labels(), "none": "Baseline"}
+    page, results = Path(config["page"]), Path(config["results"])
+    parts = sections(results, labels, removed_tokens(results, session))
     atomic.write_text(page, filled(page.read_text(encoding="utf-8"), parts))
     say(f"written: {page}")
     if config["image"]:
-        say(f"written: {write_example(config['example'], config['labels'], session)}")
+        say(f"written: {write_example(config['example'], labels, session)}")
 
 
 def sections(results: Path, labels: Mapping[str, str], removed: Mapping[str, float]) -> dict[str, str]:
-    """Marker -> Markdown, from the CSV files of `results`. RunError: one of them is not there."""
+    """Marker -> Markdown, from the CSV files of `results`. RunError: one of them is missing."""
     return {
-        "leaderboard": leaderboard(_lines(results / "damage_tiny.csv"), labels, removed),
+        "leaderboard": leaderboard(studied(results), labels, removed),
         "bench": bench(_lines(results / "bench_cpu.csv")),
         "gpu": gpu(results),
     }
+
+
+def studied(results: Path) -> dict[str, dict]:
+    """Method -> its line of the damage study at the leaderboard's ratio; a row without a ratio has that of its YAML."""
+    found: dict[str, dict] = {}
+    for line in _lines(results / "damage_tiny.csv"):
+        method = line["run_id"].partition("/")[2].rpartition("-")[0]
+        named = re.search(r"ratio=([\d.]+)", line["model"])
+        if named is None:
+            found.setdefault(method, line)
+        elif float(named[1]) == RATIO:
+            found[method] = line
+    return found
 
 
 def filled(page: str, parts: Mapping[str, str]) -> str:
@@ -74,17 +89,15 @@ def filled(page: str, parts: Mapping[str, str]) -> str:
     return page
 
 
-def removed_tokens(labels: Mapping[str, str], session: Session) -> dict[str, float]:
+def removed_tokens(results: Path, session: Session) -> dict[str, float]:
     """Method -> share of the tokens of all sites that it removes at the leaderboard's ratio, on the tiny model."""
-    methods = [name for name in labels if name != "none"]
+    methods = [name for name in studied(results) if name != "none"]
     chosen = rows(methods, [f"method.ratio={RATIO}", "sampler.steps=2"])
     return {row.name: draw(row, session, "a goldfish", [0]).removed for row in chosen}
 
 
-def leaderboard(lines: list[dict], labels: Mapping[str, str], removed: Mapping[str, float]) -> str:
+def leaderboard(found: Mapping[str, dict], labels: Mapping[str, str], removed: Mapping[str, float]) -> str:
     """One row for each method at one ratio, the closest to the baseline's images first."""
-    by_model = {line["model"]: line for line in lines}
-    found = {name: by_model.get(f"{name}, ratio={RATIO:g}") or by_model[name] for name in labels}
     ranked = sorted(found, key=lambda name: -float(found[name]["ssim"]))
     head = "| Method | Tokens removed | SSIM to the baseline ↑ | fid_smoke ↓ | fid_smoke minus baseline |"
     body = [_leader(found[name], name, labels[name], removed.get(name, 0.0)) for name in ranked]
@@ -98,7 +111,7 @@ def leaderboard(lines: list[dict], labels: Mapping[str, str], removed: Mapping[s
 
 def _leader(line: dict, name: str, label: str, removed: float) -> str:
     if name == "none":
-        return f"| **{label}** `none` | 0% | 1 | {_interval(line, 'fid_smoke')} | |"
+        return f"| {label} `none` | 0% | 1 | {_interval(line, 'fid_smoke')} | |"
     low, high = (float(line[f"fid_smoke_minus_none_{end}"]) for end in ("low", "high"))
     mark = " \\*" if low > 0 or high < 0 else ""
     difference = _interval(line, "fid_smoke_minus_none", "+.2f")
@@ -154,7 +167,7 @@ def _speedup(line: dict) -> str:
 
 def _lines(path: Path) -> list[dict]:
     if not path.is_file():
-        raise RunError(f"{path} is not there; results/README.md says which command writes it")
+        raise RunError(f"{path} is missing; results/README.md names the command that writes it")
     with path.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))
 
@@ -176,7 +189,7 @@ def _example(columns: list[Drawn], example: Mapping, labels: Mapping[str, str]) 
     axes = iter(figure.subplots(1, 2 * len(columns) - 1))
     _panel(next(axes), baseline, "Baseline\nno merging", "")
     for column in columns[1:]:
-        image, label = column.pictures[0], labels[column.name]
+        image, label = column.pictures[0], labels[column.name].partition(" (")[0]
         likeness = ssim(*(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (image, baseline)))
         difference = np.abs(image.astype(int) - baseline.astype(int)) * GAIN
         _panel(

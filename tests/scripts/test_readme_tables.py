@@ -10,10 +10,11 @@ from PIL import Image
 
 from eval.errors import RunError
 from scripts.command_line.entry import CONF, ROOT
-from scripts.readme import IMAGE, filled, gpu, removed_tokens, sections, write_example
+from scripts.readme import IMAGE, filled, gpu, removed_tokens, sections, studied, write_example
+from scripts.tables import method_labels
 
 PAGE = ROOT / "README.md"
-LABELS = OmegaConf.to_container(OmegaConf.load(CONF / "readme.yaml"))["labels"]
+LABELS = {**method_labels(), "none": "Baseline"}
 SPEED = ["model", "window_size", "dest_token", "destination", "method", "status", "s_per_im"]
 SPEED += ["speedup", "speedup_low", "speedup_high", "device_name", "dtype"]
 # A scheduler of diffusers under NumPy 2.
@@ -22,15 +23,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 def test_the_page_holds_the_tables_of_the_committed_results(session) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        removed = removed_tokens(LABELS, session)
+        removed = removed_tokens(ROOT / "results", session)
     page = PAGE.read_text(encoding="utf-8")
     assert filled(page, sections(ROOT / "results", LABELS, removed)) == page, "run: python -m scripts.readme"
 
 
-def test_every_merging_method_of_the_study_has_a_row() -> None:
-    with (ROOT / "results" / "damage_tiny.csv").open(encoding="utf-8") as opened:
-        studied = {line["model"].partition(",")[0] for line in csv.DictReader(opened)}
-    assert studied == set(LABELS)
+def test_every_method_of_the_study_has_a_row_at_one_ratio() -> None:
+    found = studied(ROOT / "results")
+    params = OmegaConf.load(CONF / "experiment" / "damage.yaml").hydra.sweeper.params
+    assert set(found) == {"none", *params.method.split(",")}
+    assert {name for name, line in found.items() if "ratio=0.5" in line["model"]} == {"todo", "ca_tome"}
+    assert not any("ratio=0.25" in line["model"] or "ratio=0.75" in line["model"] for line in found.values())
 
 
 def test_other_results_give_another_page_and_missing_ones_an_error(tmp_path: Path) -> None:
@@ -42,7 +45,7 @@ def test_other_results_give_another_page_and_missing_ones_an_error(tmp_path: Pat
     assert "`none` | 0% | 1 | 8.50 [7.29, 12.99] |" in changed
     assert changed not in page
     (tmp_path / "bench_cpu.csv").unlink()
-    with pytest.raises(RunError, match=r"bench_cpu\.csv is not there"):
+    with pytest.raises(RunError, match=r"bench_cpu\.csv is missing"):
         sections(tmp_path, LABELS, {})
 
 
