@@ -82,7 +82,7 @@ def coverage(effect: str, classes: int, per_class: int, trials: int) -> Coverage
 
 def main(trials: int) -> None:
     """Print the table of docs/statistics.md."""
-    print("| Effect | Classes | Per class | Holds expected | Holds population | Bias |")
+    print("| Effect | Classes | Per class | Covers expected | Covers population | Bias |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for effect, classes, per_class in itertools.product(EFFECTS, CLASSES, PER_CLASS):
         found = coverage(effect, classes, per_class, trials)
