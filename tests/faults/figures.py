@@ -27,11 +27,12 @@ def table(entries: list[dict]) -> str:
     places = ", ".join(f"{place} {count}" for place, count in found.most_common())
     parts = [HEAD + "\n" + "\n".join([*rows, _row("all", entries)])]
     if places:
-        parts.append(f"What the kills at random moments met: {places}.")
+        parts.append(f"What the random kills interrupted: {places}.")
     machine, git = cpu(), git_state(ROOT)
     parts.append(
-        f"Taken on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} by `make faults` on {machine['model'] or 'a CPU'}, "
-        f"{machine['usable_cores']} cores, load average {os.getloadavg()[1]:.1f} at the end, at commit "
+        f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} by `make faults` on "
+        f"{machine['model'] or 'a CPU'}, {machine['usable_cores']} cores, "
+        f"load average {os.getloadavg()[1]:.1f} at the end, at commit "
         f"{(git['sha'] or 'unknown')[:12]}{' with changes' if git['dirty'] else ''}."
     )
     return "\n\n".join(parts)

@@ -75,7 +75,7 @@ def without_records(folder: Path) -> None:
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])
 @pytest.mark.parametrize("harm", [cut, empty, garbage, flip, foreign, jpeg, link, gone])
 def test_a_picture(harm: Callable, finished: bool, trial, whole, tmp_path: Path) -> None:
-    with trial("damaged pictures", f"{harm.__name__}, {'finished' if finished else 'unfinished'}") as one:
+    with trial("damaged images", f"{harm.__name__}, {'finished' if finished else 'unfinished'}") as one:
         folder = copy(whole.folder, tmp_path / "copy")
         harm(picture(folder))
         if not finished:

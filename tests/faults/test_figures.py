@@ -11,11 +11,13 @@ def entry(kind: str, survived: bool = True, seconds: float | None = 1.0, detail:
 
 def test_every_kind_is_counted_and_lost_ones_show() -> None:
     kill = "kill -9 at a random moment"
-    text = table([entry(kill, detail="drawing"), entry(kill, seconds=4.0, detail="drawing"), entry("NaN", False, None)])
+    text = table(
+        [entry(kill, detail="generating"), entry(kill, seconds=4.0, detail="generating"), entry("NaN", False, None)]
+    )
     assert f"| {kill} | 2 | 2 | 2.5 | 4.0 |" in text
     assert "| NaN | 1 | 0 |  |  |" in text
     assert "| all | 3 | 2 | 2.5 | 4.0 |" in text
-    assert "drawing 2." in text
+    assert "generating 2." in text
 
 
 def test_the_rest_of_the_page_stays() -> None:

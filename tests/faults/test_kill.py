@@ -43,7 +43,7 @@ def phase(results: Path) -> str:
         return "starting"
     if not open_runs:
         return "between rows or ended"
-    return "drawing" if len(list(open_runs[0].glob("images/*.png"))) < 2 else "timing and scoring"
+    return "generating" if len(list(open_runs[0].glob("images/*.png"))) < 2 else "timing and scoring"
 
 
 def told_of(folder: Path) -> str | None:
