@@ -116,7 +116,8 @@ def _leader(line: dict, name: str, label: str, removed: float) -> str:
     mark = " \\*" if low > 0 or high < 0 else ""
     difference = _interval(line, "fid_smoke_minus_none", "+.2f")
     cells = [f"{removed:.0%}", _interval(line, "ssim", ".3f"), _interval(line, "fid_smoke"), difference + mark]
-    return f"| {label} `{name}` | {' | '.join(cells)} |"
+    shown = f"**{label}**" if name == "retom" else label
+    return f"| {shown} `{name}` | {' | '.join(cells)} |"
 
 
 def _interval(line: dict, key: str, form: str = ".2f") -> str:
