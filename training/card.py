@@ -41,19 +41,21 @@ def hashes(folder: Path) -> str:
 
 def _what(training: Training) -> str:
     return (
-        f"Text to image at 64x64 for {len(training.val.classes)} ImageNet classes, in diffusers' and transformers' own "
-        "classes and with Stable Diffusion's topology: `pipeline/` (U-Net with attention at 16x16, 8x8 and, in the "
-        "middle, 4x4 tokens; `AutoencoderTiny` of factor 4; CLIP text tower), `classifier/` (a ResNet whose pooled "
-        "features `fid_smoke` is measured in), `clip/` (both towers, for `clip_smoke`), and `reference.safetensors` "
-        "(the classifier's features of the held-out pictures, with their mean and covariance). All in float16; "
-        "networks take pictures [B, 3, 64, 64] in [-1, 1].\n\n![20 classes x 4](sheet.png)"
+        f"A text-to-image model at 64x64 for {len(training.val.classes)} ImageNet classes, in diffusers' and "
+        "transformers' own classes and with Stable Diffusion's topology:\n\n"
+        "- `pipeline/`: a U-Net with attention at 16x16, 8x8 and, in the middle, 4x4 tokens; `AutoencoderTiny` of "
+        "factor 4; a CLIP text encoder.\n"
+        "- `classifier/`: a ResNet; `fid_smoke` is measured in its pooled features.\n"
+        "- `clip/`: image and text encoder, for `clip_smoke`.\n"
+        "- `reference.safetensors`: the classifier's features of the held-out images, with their mean and covariance."
+        "\n\nAll weights are float16. Networks take images [B, 3, 64, 64] in [-1, 1].\n\n![20 classes x 4](sheet.png)"
     )
 
 
 def _use(sampler: SamplerConfig) -> str:
     return (
-        f"`model=tiny`. It draws best with {sampler.scheduler}, {sampler.steps} steps, guidance {sampler.guidance:g}; "
-        "the U-Net predicts velocities, which the saved scheduler's config says."
+        f"`model=tiny`. Best sampled with {sampler.scheduler}, {sampler.steps} steps, guidance {sampler.guidance:g}. "
+        "The U-Net predicts velocities, as the saved scheduler's config states."
     )
 
 
@@ -64,18 +66,18 @@ def _held_out(figures: dict, training: Training) -> str:
         "|---|---:|",
         f"| classifier, top-1 over {len(training.val.classes)} classes | {figures['classifier_top1']:.1%} |",
         f"| autoencoder, PSNR | {figures['autoencoder_psnr']:.2f} dB |",
-        f"| its reconstructions, recognised by the classifier | {figures['autoencoder_recognised']:.1%} |",
+        f"| autoencoder, reconstructions recognised by the classifier | {figures['autoencoder_recognised']:.1%} |",
         f"| CLIP, nearest prompt is the right one | {figures['clip_top1']:.1%} |",
         f"| generated images recognised as their class (n = {made['n']}) | {made['recognised']:.1%} |",
         f"| the same with an untrained U-Net | {without['recognised']:.1%} |",
         f"| `fid_smoke` of the generated images | {made['fid_smoke']:.3f} |",
         f"| the same with an untrained U-Net | {without['fid_smoke']:.3f} |",
-        f"| the same of {figures['real']['n']} training pictures | {figures['real']['fid_smoke']:.3f} |",
+        f"| the same of {figures['real']['n']} training images | {figures['real']['fid_smoke']:.3f} |",
     ]
     by_class = ", ".join(f"{name} {share:.0%}" for name, share in made["by_class"].items())
     intro = (
-        f"On the {len(training.val)} pictures of the val split, which no stage learned from, by the files as shipped "
-        "in float32. Generated: the harness's prompts and seeds (seed 0)."
+        f"Measured on the {len(training.val)} images of the val split, which no stage was trained on, with the shipped "
+        "files in float32. Generated images use the harness's prompts and seeds (seed 0)."
     )
     return f"{intro}\n\n" + "\n".join(lines) + f"\n\nRecognised by class: {by_class}."
 
@@ -90,7 +92,7 @@ def _training(figures: dict, training: Training) -> str:
     return (
         f"`make train-tiny` (`python -m scripts.train_tiny`; conf/train_tiny.yaml has every value), seed "
         f"{config.seed}, {config.dtype} matrix products, on {_hardware(training)}. "
-        "Hours are of the wall clock, and with other work beside they say little.\n\n" + "\n".join(lines)
+        "Hours are wall-clock time, with other work on the machine.\n\n" + "\n".join(lines)
     )
 
 
@@ -103,20 +105,24 @@ def _hardware(training: Training) -> str:
 
 def _data(training: Training) -> str:
     return (
-        f"{len(training.train)} pictures to learn from and {len(training.val)} held out, of the ImageNet classes "
+        f"{len(training.train)} training images and {len(training.val)} held-out images of the ImageNet classes "
         + ", ".join(f"{chosen.name} ({chosen.wnid})" for chosen in training.val.classes)
-        + f". sha256 over the held-out files' bytes: `{training.val.hash}`. ImageNet's pictures are for "
-        "non-commercial research; none is shipped, and what was made of them should be used likewise."
+        + f". sha256 over the held-out files' bytes: `{training.val.hash}`. ImageNet's images are for "
+        "non-commercial research. None is shipped; use the models trained on them in the same way."
     )
 
 
 def _limits(training: Training) -> str:
     classes = len(training.val.classes)
     return (
-        f"It is a measuring stick, not an artist. It knows {classes} classes under one template of prompts at 64x64 "
-        "pixels; other words, sizes and subjects give nothing of worth. It learned from some "
-        f"{len(training.train) // classes} pictures a class, so its own may come near single ones. Its distances and "
-        "scores are those of small networks: they compare methods on this model and are no FID or CLIP score. The "
-        "classifier that judges the generated images learned from the same pictures as the denoiser, and textures "
-        "convince it where a person sees no animal: it flatters. Nothing that matters should be decided with it."
+        "This model is for measuring, not for making images.\n\n"
+        f"- It knows {classes} classes under one prompt template at 64x64 pixels. Other words, sizes and subjects give "
+        "nothing useful.\n"
+        f"- It was trained on about {len(training.train) // classes} images per class, so a generated image may be "
+        "close to a training image.\n"
+        "- Its distances and scores come from small networks. They compare methods on this model and are not FID or "
+        "CLIP score.\n"
+        "- The classifier that judges the generated images was trained on the same images as the denoiser, and "
+        "textures convince it where a person sees no animal. The rates it gives are optimistic.\n"
+        "- Base no decision that matters on it."
     )
