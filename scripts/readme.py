@@ -35,7 +35,7 @@ PLACES = {
     "1024": ("one self-attention, 32 x 32 tokens", "retom_w2_p1"),
     "4096": ("one self-attention, 64 x 64 tokens", "retom_w2_p1"),
     "16384": ("one self-attention, 128 x 128 tokens", "retom_w2_p1"),
-    "": ("whole SD 1.5 denoiser, 512 px", "retom_p1"),
+    "": ("SD 1.5 denoiser, 512 px", "retom_p1"),
 }
 
 
