@@ -72,10 +72,10 @@ merged = generate()
 # image.
 
 # %%
-print(f"{'site':<42} {'grid':>8} {'N':>5} {'M':>5} {'plans':>6} {'reused':>7}")
+print(f"{'site':<46} {'grid':>8} {'N':>5} {'M':>5} {'plans':>6} {'reused':>7}")
 for site in retom.report(pipe):
     grid = "x".join(map(str, site["grid"]))
-    print(f"{site['site']:<42} {grid:>8} {site['tokens']:>5} {site['merged']:>5} "
+    print(f"{site['site']:<46} {grid:>8} {site['tokens']:>5} {site['merged']:>5} "
           f"{site['plans_computed']:>6} {site['plans_reused']:>7}")  # fmt: skip
 retom.remove_patch(pipe)
 
