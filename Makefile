@@ -46,7 +46,7 @@ REAL := '[table1,table2]'
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
 smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
+.PHONY: help docs install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,10 @@ faults: $(STAMP) ## kill, fill and corrupt real runs and compare what they recov
 	OMP_NUM_THREADS=1 FAULT_FIGURES=$$lines $(BIN)/python -m pytest -n 2 -m faults tests/faults || status=$$?; \
 	$(BIN)/python -m tests.faults.figures $$lines docs/reliability.md || status=$$?; \
 	rm -f $$lines; exit $$status
+
+docs: $(STAMP) ## the documentation site, warnings as errors: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "written: site/index.html"
 
 lint: $(STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
 """docs/extending.md: the example is taken from the page as it stands, and works."""
 
 import importlib
-import re
 import sys
 from pathlib import Path
 
@@ -12,20 +11,16 @@ from hydra import compose, initialize_config_dir
 
 import retom
 from tests.baselines.drawing import draw, snapshot
+from tests.docs.blocks import files
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
 
 
-def written(text: str) -> dict[str, str]:
-    """File name -> content, of every block that is introduced by its file's name."""
-    return dict(re.findall(r"^`([\w/.]+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.M | re.S))
-
-
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """The page's files in a folder that Python finds, forgotten again afterwards."""
-    for name, body in written(PAGE.read_text(encoding="utf-8")).items():
+    for name, body in files(PAGE).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(body, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -43,9 +38,9 @@ def configured(folder: Path, *overrides: str):
 
 
 def test_the_page_shows_one_class_and_one_yaml_in_under_forty_lines():
-    files = written(PAGE.read_text(encoding="utf-8"))
-    assert set(files) == {"my_methods/pairs.py", "conf/method/pairs.yaml"}
-    assert sum(body.count("\n") for body in files.values()) < 40
+    shown = files(PAGE)
+    assert set(shown) == {"my_methods/pairs.py", "conf/method/pairs.yaml", "conf/experiment/mine.yaml"}
+    assert sum(body.count("\n") for name, body in shown.items() if "pairs" in name) < 40
 
 
 def test_the_example_composes_and_draws(example, tiny_pipe):

@@ -1,4 +1,4 @@
-"""The notebook of examples/: `python -m tests.docs.notebook` runs its script form and writes the .ipynb with outputs."""
+"""The notebook of examples: `python -m tests.docs.notebook` runs its script form and writes the .ipynb with outputs."""
 
 from pathlib import Path
 

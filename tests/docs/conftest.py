@@ -1,0 +1,34 @@
+"""What the tests of the documentation share: the files that its pages show, where Python and Hydra find them."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.command_line.entry import CONF
+from tests.docs.blocks import PAGES, files
+
+PACKAGES = ("my_methods", "my_metrics")
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory) -> Path:
+    """A folder with conf/ and with every file that a page shows under its name."""
+    folder = tmp_path_factory.mktemp("shown")
+    shutil.copytree(CONF, folder / "conf")
+    for page in PAGES:
+        for name, text in files(page).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def found(shown: Path, monkeypatch) -> Iterator[str]:
+    """The override by which Hydra finds these files; Python finds them too, and forgets them afterwards."""
+    monkeypatch.syspath_prepend(shown)
+    yield f"hydra.searchpath=[file://{shown}/conf]"
+    for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+        del sys.modules[name]
