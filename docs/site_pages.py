@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 MODEL_CARD = "eval/assets/tiny/README.md"
-NAMES = {"CHANGELOG.md": "changelog.md", "examples/look_inside.ipynb": "look_inside.md"}  # in the repository: on the site
+NAMES = {"CHANGELOG.md": "changelog.md", "examples/look_inside.ipynb": "look_inside.md"}  # other names on the site
 NOTEBOOK = ROOT / "examples" / "look_inside.ipynb"
 TABLE = "<!-- the damage table -->"
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s:]+\.[a-z]+)((?:#[^)\s]*)?\))")

@@ -34,11 +34,16 @@ import transformers
 
 import retom
 
+sys.path.extend(["..", "."])  # the checkout, for baselines/ and eval/: only retom is installed
+
+from baselines.sito import SiTo
+from baselines.tomesd import ToMeSD
+from eval.assets import ASSETS
+from eval.ssim import ssim
+
 for library in (diffusers, transformers):  # no progress bars in this page
     library.utils.logging.disable_progress_bar()
     library.utils.logging.set_verbosity_error()
-root = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "eval" / "assets").is_dir())
-sys.path.insert(0, str(root))  # baselines/ and eval/ are imported from the checkout; only retom is installed
 
 # %% [markdown]
 # ## Patch a pipeline
@@ -48,8 +53,7 @@ sys.path.insert(0, str(root))  # baselines/ and eval/ are imported from the chec
 # way.
 
 # %%
-folder = root / "eval" / "assets" / "tiny" / "pipeline"
-pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+pipe = diffusers.StableDiffusionPipeline.from_pretrained(ASSETS / "tiny" / "pipeline", dtype=torch.float32)
 pipe.set_progress_bar_config(disable=True)
 
 
@@ -138,12 +142,8 @@ plt.show()
 # Every method of the benchmark is a `TokenMerger` too, or an adapter around another package
 # ([all methods](../docs/methods.md)). The same seed with the baseline and three methods at `ratio=0.5`:
 
+
 # %%
-from baselines.sito import SiTo  # noqa: E402
-from baselines.tomesd import ToMeSD  # noqa: E402
-from eval.ssim import ssim  # noqa: E402
-
-
 def as_tensor(image: np.ndarray) -> torch.Tensor:
     """[3, H, W]."""
     return torch.from_numpy(image).permute(2, 0, 1).float()
@@ -177,7 +177,7 @@ plt.show()
 results = Path(tempfile.mkdtemp())
 choices = ["model=tiny", "prompts.images_per_class=1", "timing=off", f"results={results}"]
 command = [sys.executable, "-m", "scripts.run", "--multirun", "method=none,retom", *choices]
-subprocess.run(command, cwd=root, check=True, capture_output=True)
+subprocess.run(command, cwd=ASSETS.parents[1], check=True, capture_output=True)
 records = [json.loads(path.read_text()) for path in sorted(results.glob("runs/*/*/record.json"))]
 
 # %%
