@@ -110,7 +110,7 @@ def _comment(text: str) -> str:
         if not line.startswith("#"):
             break
         comment.append(line.removeprefix("#").strip())
-    return re.split(r"(?<=[.:])\s", " ".join(comment), maxsplit=1)[0].rstrip(".:").replace('"', "'")
+    return re.split(r"(?<=\.)\s", " ".join(comment), maxsplit=1)[0].rstrip(".:").replace('"', "'")
 
 
 def _block(path: Path) -> str:

@@ -6,14 +6,12 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DiffusionPipeline,
-    EulerDiscreteScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from eval.models.architectures import SDXL_SCHEDULER
 from eval.models.tiny import TINY_MERGES, TINY_TEXT, TINY_UNET, TINY_VAE, assemble, clip_tokenizer, text_config
 from tests.eval.tiny_families import CLIP, tiny_family
 
@@ -45,7 +43,6 @@ def _sdxl() -> StableDiffusionXLPipeline:
     tokenizer, second = clip_tokenizer(TINY_MERGES), clip_tokenizer(TINY_MERGES, pad_token="!")
     return assemble(
         StableDiffusionXLPipeline,
-        scheduler=EulerDiscreteScheduler(**SDXL_SCHEDULER),
         tokenizer=tokenizer,
         tokenizer_2=second,
         unet=UNet2DConditionModel(**SDXL),

@@ -23,5 +23,6 @@ def test_a_method_that_runs_one_that_needs_an_option_and_one_that_is_refused(out
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_the_page_is_what_was_found() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
