@@ -4,7 +4,6 @@ mkdocs.yml names this file under `hooks`. Links between Markdown files of the re
 """
 
 import base64
-import csv
 import json
 import os
 import re
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 MODEL_CARD = "eval/assets/tiny/README.md"
 NAMES = {"CHANGELOG.md": "changelog.md", "examples/look_inside.ipynb": "look_inside.md"}  # other names on the site
 NOTEBOOK = ROOT / "examples" / "look_inside.ipynb"
-TABLE = "<!-- the damage table -->"
+MEASURED = re.compile(r"<!-- readme: (\w+) -->")
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#\s:]+\.[a-z]+)((?:#[^)\s]*)?\))")
 LIST = re.compile(r"^((?![*-] |\d+\. |\s|```|\|).+\n)(?=[*-] |1\. )", re.M)  # begins below text without a blank line
 GROUPS = {
@@ -51,8 +50,8 @@ def on_files(files: Files, config) -> Files:
 
 
 def on_page_markdown(markdown: str, page, config, files: Files) -> str:
-    """Turn links between files of the repository into links between pages; fill in the results table."""
-    markdown = markdown.replace(TABLE, damage_table(ROOT / "results" / "damage_tiny.csv"))
+    """Turn links between files of the repository into links between pages; fill in measured results."""
+    markdown = MEASURED.sub(lambda match: measured(match[1]), markdown)
     markdown = LIST.sub(r"\1\n", markdown)
     return LINK.sub(lambda match: match[1] + _target(match[2], page.file, files) + match[3], markdown)
 
@@ -66,20 +65,9 @@ def _target(link: str, file: File, files: Files) -> str:
     return os.path.relpath(wanted, PurePosixPath(uri).parent) if files.get_file_from_path(wanted) else link
 
 
-def damage_table(path: Path) -> str:
-    """Every method at R = 0.5 on the tiny model: tokens are merged everywhere, so SSIM falls and the distance moves."""
-    rows = {row["model"]: row for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())}
-    half = {name.removesuffix(", ratio=0.5"): row for name, row in rows.items() if "ratio" not in name or "0.5" in name}
-    half["todo"] = rows["todo, ratio=0.5"]
-    lines = ["| Method | SSIM to the baseline ↑ | fid_smoke ↓ |", "|---|---:|---:|"]
-    for name, row in sorted(half.items(), key=lambda item: -float(item[1]["ssim"])):
-        lines.append(f"| `{name}` | {_with_interval(row, 'ssim', 3)} | {_with_interval(row, 'fid_smoke', 2)} |")
-    return "\n".join(lines)
-
-
-def _with_interval(row: dict[str, str], metric: str, digits: int) -> str:
-    value, low, high = (float(row[metric + end]) for end in ("", "_low", "_high"))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def measured(name: str) -> str:
+    """What the README prints between its marks of this name: results that `scripts.readme` writes from their files."""
+    return re.search(rf"<!-- {name}: begin -->\n(.*?)\n<!-- {name}: end -->", _read(ROOT / "README.md"), re.DOTALL)[1]
 
 
 def configuration(conf: Path) -> str:
