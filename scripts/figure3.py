@@ -1,4 +1,4 @@
-"""Figure 3: look inside one generation: `python -m scripts.figure3 model=tiny prompt="a goldfish" method=retom`.
+"""Figure 3: inside one generation: `python -m scripts.figure3 model=tiny prompt="a goldfish" method=retom`.
 
 The cosine similarities between the tokens of one window of every site, and which tokens were merged, at some steps;
 results/figure3_<name>.json and .npz (results/smoke/ in the smoke profile), and the figures as PNG and PDF. The image is
@@ -31,13 +31,14 @@ from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, chec
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.session import Session
+from scripts.tables import method_labels
 
 METRIC_WORDS = {"attn_input": "the attention's input", "block_input": "the block's input", "keys": "the keys"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What to look at: steps of `of`, the point of the picture (shares of its height and width), the window's side.
+    """What to look at: steps of `of`, the point of the image (shares of its height and width), the window's side.
 
     window: for methods that have no windows of their own. ValueError: with the name, the value and what is allowed.
     """
@@ -69,7 +70,7 @@ def _point(point: Any) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Draw, record, tell. Returns the exit status."""
+    """Generate, record, report. Returns the exit status."""
     with as_hydra_reads_it():
         return work_on_sweep(_work, "figure3", one_method=True)
 
@@ -87,13 +88,13 @@ def _work(composed: DictConfig, choices: dict[str, str], part: Part) -> None:
     recording = record(row, session, look, prompt=prompt, seed=seed)
     folder = folder_of(row.results, row.metrics.profile)
     paths = write_recording(recording, folder)
-    drawings = draw_recording(recording, folder / FIGURES)
+    drawings = draw_recording(recording, folder / FIGURES, method_labels().get(row.name))
     files = [*paths, *(file for drawing in drawings for file in drawing.files)]
     say(f"written: {', '.join(map(str, files))}")
 
 
 def record(row: Row, session: Session, look: Look, *, prompt: str, seed: int) -> Recording:
-    """Draw one image with the row's method and keep what `look` asks for. RunError: the method plans nothing."""
+    """Generate one image with the row's method and record what `look` asks for. RunError: the method plans nothing."""
     if not isinstance(row.method, retom.TokenMerger):
         raise RunError(f"method {row.name} makes no plan to look at; choose one that does, as method=retom")
     pipe = session.pipeline(row.model, row.sampler)
@@ -114,14 +115,14 @@ def record(row: Row, session: Session, look: Look, *, prompt: str, seed: int) ->
         measured=f"measured on {METRIC_WORDS[row.method.metric]}, in the half with the prompt",
         config=config,
         provenance=collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=run),
-        picture=to_uint8(image)[0],
+        image=to_uint8(image)[0],
         panels=tuple(recorder.panels),
     )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recorder(retom.TokenMerger):
-    """The method `inner`, asked when it would be, and watched at every call: `panels` are kept at those of `calls`.
+    """The method `inner`, asked when it would be, and watched at every call: `panels` are recorded at those of `calls`.
 
     calls: {denoiser call: step asked for}. Of the rows of a batch the last is looked at: with guidance, the one with
     the prompt.
@@ -178,7 +179,7 @@ class Recorder(retom.TokenMerger):
 
 
 def window_at(grid: tuple[int, int], side: int, point: tuple[float, float]) -> tuple[int, int, int, int]:
-    """The window (top, left, height, width) in tokens that holds `point`, shares of the picture's height and width."""
+    """The window (top, left, height, width) in tokens that holds `point`, shares of the image's height and width."""
     row, column = (min(int(share * length), length - 1) for share, length in zip(point, grid, strict=True))
     for region in tile(grid, side):
         down, across = (row - region.top) // region.height, (column - region.left) // region.width
@@ -188,7 +189,7 @@ def window_at(grid: tuple[int, int], side: int, point: tuple[float, float]) -> t
 
 
 def token_states(plan: Any, grid: tuple[int, int]) -> np.ndarray:
-    """What each token of the last row of a plan is, [H, W] uint8. A soft plan leaves none alone; no plan leaves all."""
+    """What each token of the last row of a plan is, [H, W] uint8. A soft plan merges every token; no plan, none."""
     state = np.full(grid[0] * grid[1], ALONE, dtype=np.uint8)
     if plan is None or plan.is_identity:
         return state.reshape(grid)

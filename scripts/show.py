@@ -1,7 +1,7 @@
 """One prompt by several methods, side by side: `python -m scripts.show prompt="a goldfish" method=[retom,tomesd]`.
 
-The unmerged model comes first, every method draws the same seeds; results/show/<prompt>-<hash>.png. `--ui` opens a
-page to try prompts on instead. Seconds are of single calls: `make bench` is what measures.
+The baseline comes first, and every method generates the same seeds; results/show/<prompt>-<hash>.png. `--ui` opens a
+page to try prompts instead. Times are those of single calls; `make bench` measures speed.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, chec
 from scripts.jobs.patching import applied
 from scripts.jobs.row import Row, device_of, read_row
 from scripts.jobs.session import Session
+from scripts.tables import method_labels
 
 BASELINE = "none"
 FOLDER = "show"
@@ -39,18 +40,18 @@ FLAGS = {"--ui": "ui=true"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Drawn:
-    """What one method made: pictures [H, W, 3] uint8 by seed, seconds of each call, ratio asked for, share removed."""
+class Generated:
+    """One method: images [H, W, 3] uint8 by seed, seconds of each call, the ratio asked for, the share removed."""
 
     name: str
-    pictures: tuple[np.ndarray, ...]
+    images: tuple[np.ndarray, ...]
     seconds: tuple[float, ...]
     ratio: float | None
     removed: float
 
 
 def main() -> int:
-    """Draw, write, tell. Returns the exit status."""
+    """Generate, write, report. Returns the exit status."""
     with as_hydra_reads_it(FLAGS):
         return work_on_each(_work, "show")
 
@@ -63,13 +64,13 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     if composed.ui:
         from scripts.show_page import open_page  # gradio is an extra, and slow to import
 
-        def draw_more(methods: Sequence[str], *asked: object) -> list[Column]:
-            return draw_columns(rows(dict.fromkeys([BASELINE, *methods]), others), session, *asked)
+        def generate_more(methods: Sequence[str], *asked: object) -> list[Column]:
+            return generate_columns(rows(dict.fromkeys([BASELINE, *methods]), others), session, *asked)
 
-        open_page(draw_more, method_names(), names, prompt, seeds[0])
+        open_page(generate_more, method_names(), names, prompt, seeds[0])
         return
     chosen = rows(names, others)
-    columns = draw_columns(chosen, session, prompt, seeds)
+    columns = generate_columns(chosen, session, prompt, seeds)
     path = write_sheet(columns, seeds, prompt, chosen[0].results / FOLDER / _file_name(chosen, prompt, seeds))
     for column in columns:
         print(f"{column.name:<24}{'  '.join([*column.captions, *column.notes])}", flush=True)
@@ -77,16 +78,16 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
 
 
 def check_seeds(seeds: object) -> list[int]:
-    """The seeds; ValueError where they are no list of different seeds."""
+    """The seeds; ValueError unless they are a list of different seeds."""
     if not isinstance(seeds, list) or not seeds or len(set(map(str, seeds))) < len(seeds):
         raise ValueError(f"seeds must be a list of different integers, as [0,1,2], got {seeds!r}")
     return [check_seed(seed, "seeds") for seed in seeds]
 
 
 def split(arguments: Sequence[str], choice: str | None) -> tuple[list[str], list[str]]:
-    """The methods that the command line asks for, the unmerged one first, and its other overrides.
+    """The methods that the command line asks for, the baseline first, and its other overrides.
 
-    choice: Hydra's own choice of the group, which it has where one method is asked for.
+    choice: Hydra's choice of the group, where one method is asked for.
     """
     names, others = [] if choice is None else [choice], []
     for argument, override in zip(arguments, OverridesParser.create().parse_overrides(list(arguments)), strict=True):
@@ -99,7 +100,7 @@ def split(arguments: Sequence[str], choice: str | None) -> tuple[list[str], list
 
 
 def rows(names: Iterable[str], others: Sequence[str]) -> list[Row]:
-    """A row for each method; an override of a method's option goes to those of them that have it."""
+    """A row for each method; an override of a method's option goes to the methods that have it."""
     of_methods = [argument for argument in others if _option(argument) is not None]
     shared = [argument for argument in others if argument not in of_methods]
     found = []
@@ -137,56 +138,57 @@ def method_names() -> list[str]:
     return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 
 
-def draw_columns(chosen: Sequence[Row], session: Session, prompt: str, seeds: Sequence[int]) -> list[Column]:
-    """A column for each row; SSIM is to the pictures of the first, the unmerged one."""
+def generate_columns(chosen: Sequence[Row], session: Session, prompt: str, seeds: Sequence[int]) -> list[Column]:
+    """A column for each row; SSIM is to the images of the first row, the baseline."""
     _warm_up(chosen[0], session, prompt)
-    drawn = [draw(row, session, prompt, seeds) for row in chosen]
-    return [column(made, drawn[0]) for made in drawn]
+    found = [generate(row, session, prompt, seeds) for row in chosen]
+    return [column(each, found[0]) for each in found]
 
 
 def _warm_up(row: Row, session: Session, prompt: str) -> None:
-    """A short call that nobody times: the first one of a process pays for what later ones find ready."""
+    """A short call that is not timed: the first call of a process is slower than later ones."""
     short = dataclasses.replace(row.sampler, steps=min(row.sampler.steps, 2))
     call_pipeline(session.pipeline(row.model, row.sampler), [prompt], [0], short)
 
 
-def draw(row: Row, session: Session, prompt: str, seeds: Sequence[int]) -> Drawn:
-    """The prompt by the row's method, one call for each seed. RunError: it should merge and merged nothing."""
+def generate(row: Row, session: Session, prompt: str, seeds: Sequence[int]) -> Generated:
+    """Images of the prompt with the row's method, one call per seed. RunError: it should merge and merged nothing."""
     pipe = session.pipeline(row.model, row.sampler)
-    pictures, seconds = [], []
+    images, seconds = [], []
     with applied(pipe, row.method, row.backend) as on_pipe:
         for seed in seeds:
             on_pipe.set_seeds([seed])
             begin = time.perf_counter()
             image = call_pipeline(pipe, [prompt], [seed], row.sampler, output_type="np").images[0]
             seconds.append(time.perf_counter() - begin)
-            pictures.append(to_uint8(image)[0])
+            images.append(to_uint8(image)[0])
         on_pipe.check(row.name)
         sites = [site for site in on_pipe.report() if site["merged"] is not None]
     tokens, merged = (sum(site[key] for site in sites) for key in ("tokens", "merged"))
     ratio = row.config["method"].get("ratio")
-    return Drawn(row.name, tuple(pictures), tuple(seconds), ratio, 1 - merged / tokens if tokens else 0.0)
+    return Generated(row.name, tuple(images), tuple(seconds), ratio, 1 - merged / tokens if tokens else 0.0)
 
 
-def column(made: Drawn, unmerged: Drawn) -> Column:
-    """What the sheet says of one method."""
-    first = made is unmerged
+def column(made: Generated, baseline: Generated) -> Column:
+    """The sheet's column of one method, under its name in tables and figures."""
+    first = made is baseline
     ratio = f"ratio {made.ratio:g}, " if isinstance(made.ratio, int | float) else ""
     merging = "no merging" if first else f"{ratio}{made.removed:.0%} of tokens merged"
-    pairs = zip(made.pictures, unmerged.pictures, strict=True)
-    notes = ("",) * len(made.pictures) if first else tuple(_likeness(*pair) for pair in pairs)
-    return Column(made.name, (merging, f"{statistics.median(made.seconds):.2f} s"), made.pictures, notes)
+    pairs = zip(made.images, baseline.images, strict=True)
+    notes = ("",) * len(made.images) if first else tuple(_likeness(*pair) for pair in pairs)
+    name = "Baseline" if made.name == BASELINE else method_labels().get(made.name, made.name)
+    return Column(name, (merging, f"{statistics.median(made.seconds):.2f} s"), made.images, notes)
 
 
-def _likeness(picture: np.ndarray, unmerged: np.ndarray) -> str:
-    a, b = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (picture, unmerged))
-    return f"SSIM to {BASELINE} {ssim(a, b):.3f}"
+def _likeness(image: np.ndarray, baseline: np.ndarray) -> str:
+    a, b = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (image, baseline))
+    return f"SSIM to baseline {ssim(a, b):.3f}"
 
 
 def _file_name(chosen: Sequence[Row], prompt: str, seeds: Sequence[int]) -> Path:
     words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40] or "prompt"
-    drawn = canonical_json([prompt, list(seeds), [row.hash for row in chosen]])
-    return Path(f"{words}-{hashlib.sha256(drawn.encode()).hexdigest()[:8]}.png")
+    content = canonical_json([prompt, list(seeds), [row.hash for row in chosen]])
+    return Path(f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.png")
 
 
 if __name__ == "__main__":

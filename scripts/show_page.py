@@ -1,4 +1,4 @@
-"""A page to try prompts on: `python -m scripts.show --ui`. It needs gradio, which is an optional extra."""
+"""A page to try prompts: `python -m scripts.show --ui`. It needs gradio, an optional extra."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -9,46 +9,46 @@ from scripts.command_line.prompting import check_prompt, check_seed
 
 INSTALL = (
     "the page needs gradio, which is not installed: python -m pip install -e '.[ui]' "
-    "(gradio wants Pillow below 13 and changes the pinned one; without --ui a sheet is written and needs nothing more)"
+    "(gradio needs Pillow below 13 and changes the pinned version; without --ui a sheet is written without it)"
 )
-Draw = Callable[[Sequence[str], str, Sequence[int]], list[Column]]
+Generate = Callable[[Sequence[str], str, Sequence[int]], list[Column]]
 
 
-def open_page(draw: Draw, known: Sequence[str], chosen: Sequence[str], prompt: str, seed: int) -> None:
+def open_page(generate: Generate, known: Sequence[str], chosen: Sequence[str], prompt: str, seed: int) -> None:
     """Serve the page on this machine and open it in a browser, until Ctrl-C. RunError: gradio is not installed.
 
-    known: the methods to choose from; chosen: those that are chosen at first, as are prompt and seed.
+    known: the methods to choose from; chosen, prompt, seed: what the page starts with.
     """
     if importlib.util.find_spec("gradio") is None:
         raise RunError(INSTALL)
-    page(draw, known, chosen, prompt, seed).launch(inbrowser=True, server_name="127.0.0.1")
+    page(generate, known, chosen, prompt, seed).launch(inbrowser=True, server_name="127.0.0.1")
 
 
-def page(draw: Draw, known: Sequence[str], chosen: Sequence[str], prompt: str, seed: int):
-    """The page as a gradio application: prompt, methods and seed on top, the pictures below."""
+def page(generate: Generate, known: Sequence[str], chosen: Sequence[str], prompt: str, seed: int):
+    """The page as a gradio application: prompt, methods and seed on top, the images below."""
     import gradio
 
     def show(prompt: str, methods: list[str], seed: float) -> list[tuple]:
         try:
-            return gallery(draw, prompt, methods, seed)
+            return gallery(generate, prompt, methods, seed)
         except (RunError, ValueError) as error:
             raise gradio.Error(str(error)) from error
 
     with gradio.Blocks(title="Token merging", analytics_enabled=False) as blocks:
-        gradio.Markdown("# One prompt by several methods\nThe unmerged model comes first; all draw the same seed.")
+        gradio.Markdown("# One prompt by several methods\nThe baseline comes first; all generate the same seed.")
         text = gradio.Textbox(prompt, label="Prompt")
         methods = gradio.CheckboxGroup(list(known), value=list(chosen), label="Methods")
         number = gradio.Number(seed, precision=0, minimum=0, label="Seed")
-        button = gradio.Button("Draw", variant="primary")
-        pictures = gradio.Gallery(label="Pictures", columns=4, object_fit="contain")
-        button.click(show, [text, methods, number], pictures, concurrency_limit=1)
+        button = gradio.Button("Generate", variant="primary")
+        images = gradio.Gallery(label="Images", columns=4, object_fit="contain")
+        button.click(show, [text, methods, number], images, concurrency_limit=1)
     return blocks
 
 
-def gallery(draw: Draw, prompt: str, methods: Sequence[str], seed: float) -> list[tuple]:
-    """(picture, caption) of every method for one seed, the unmerged one first."""
-    columns = draw(methods, check_prompt(prompt), [check_seed(int(seed))])
+def gallery(generate: Generate, prompt: str, methods: Sequence[str], seed: float) -> list[tuple]:
+    """(image, caption) of every method for one seed, the baseline first."""
+    columns = generate(methods, check_prompt(prompt), [check_seed(int(seed))])
     return [
-        (column.pictures[0], ", ".join(filter(None, [column.name, *column.captions, column.notes[0]])))
+        (column.images[0], ", ".join(filter(None, [column.name, *column.captions, column.notes[0]])))
         for column in columns
     ]

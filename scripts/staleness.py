@@ -1,7 +1,7 @@
-"""How stale a kept choice is: `python -m scripts.staleness model=tiny`; results/staleness_<name>.csv.
+"""How stale a reused plan is: `python -m scripts.staleness model=tiny`; results/staleness_<name>.csv.
 
-ReToM runs as it would with its period, but measures at every step beside that, and counts the windows whose
-representative would now be another one. The choice in force, not the new one, is what images are made with.
+ReToM runs with its period, but also measures at every step and counts the windows whose representative would now be
+another token. Images are generated with the plan in force, not with the new one.
 """
 
 import sys
@@ -29,7 +29,7 @@ GROUP = ["period", "step", "age", "site", "layer_type"]
 
 
 def main() -> int:
-    """Measure, write, tell. Returns the exit status."""
+    """Measure, write, report. Returns the exit status."""
 
     def work(composed: DictConfig, choices: dict[str, str], part: Part) -> None:
         row, session = read_row(composed, choices), Session()
@@ -47,12 +47,14 @@ def main() -> int:
 
 
 def staleness(row: Row, session: Session) -> pandas.DataFrame:
-    """One line per step and site: `age` of the choice in steps, `windows` compared, `share` that would differ.
+    """One row per step and site: `age` of the plan in steps, `windows` compared, `share` that would differ.
 
     Over all images of the row's prompts, both halves of guidance. RunError for a method other than ReToM.
     """
     if type(row.method) is not retom.ReToM or row.method.destination == "random":
-        raise RunError("staleness is of a representative that is kept: choose method=retom, or one that chooses alike")
+        raise RunError(
+            "staleness needs a representative that is reused: choose method=retom, or one with the same rule"
+        )
     pipe, watch = session.pipeline(row.model, row.sampler), watching(row.method)
     with retom.patched(pipe, watch, backend=row.backend):
         for item in row.prompts.items():
@@ -63,10 +65,10 @@ def staleness(row: Row, session: Session) -> pandas.DataFrame:
 
 
 def watching(method: retom.ReToM) -> retom.ReToM:
-    """The same ReToM, which plans at every step, keeps to the plan of its period, and counts in `counts`."""
+    """The same ReToM, which plans at every step, uses the plan of its period, and counts in `counts`."""
 
     class Watching(retom.ReToM):
-        """Asked at every step; answers with the choice in force."""
+        """Asked at every step; answers with the plan in force."""
 
         def plan(self, metric: torch.Tensor, grid: tuple[int, int], context: retom.SiteContext) -> Any:
             fresh = super().plan(metric, grid, context)

@@ -10,21 +10,24 @@ SMOOTH = 50  # steps
 
 
 def write(lines: list[dict[str, float]], path: Path) -> None:
-    """Write `path`.csv, a line per step or evaluation, and `path`.png, a panel per column, smoothed over 50 steps."""
+    """Write `path`.csv, a row per step or evaluation, and `path`.png, a panel per column, smoothed over 50 steps."""
     table = pandas.DataFrame(lines)
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
     _draw(table, path.with_suffix(".png"))
 
 
 def _draw(table: pandas.DataFrame, path: Path) -> None:
-    from matplotlib.figure import Figure  # slow to import; a Figure of its own needs no global state
+    import matplotlib  # slow to import
+
+    from eval.report.drawing import DPI, STYLE, panels
 
     columns = [name for name in table.columns if name != "step"]
-    figure = Figure(figsize=(3.2 * len(columns), 2.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
-        values = table[["step", name]].dropna()
-        drawn = values[name].rolling(SMOOTH, min_periods=1).mean() if len(values) > 4 * SMOOTH else values[name]
-        axes.plot(values["step"], drawn)
-        axes.set(title=name, xlabel="step")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panels(len(columns), 1.8)
+        for axis, name in zip(axes, columns, strict=True):
+            values = table[["step", name]].dropna()
+            smooth = values[name].rolling(SMOOTH, min_periods=1).mean() if len(values) > 4 * SMOOTH else values[name]
+            axis.plot(values["step"], smooth)
+            axis.set(title=name, xlabel="step")
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=DPI)

@@ -33,6 +33,7 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
     """
     folder, studies = Path(folder), studies or Studies()
     views = [*(view(table) for table in gathered.tables), *studies.speeds]
+    names = {} if gathered.overview is None else gathered.overview.spec.names
     parts = {
         "title": title,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -42,7 +43,7 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
         "exports": {
             shown.name: {"header": shown.csv_header, "rows": [row.csv for row in shown.rows]} for shown in views
         },
-        "drawings": [*draw_all(gathered, folder / FIGURES), *draw_studies(studies, folder / FIGURES)],
+        "drawings": [*draw_all(gathered, folder / FIGURES), *draw_studies(studies, folder / FIGURES, names)],
         "problems": (*gathered.problems, *studies.problems),
         "notes": (*gathered.notes, *studies.notes),
         "figures": FIGURES,

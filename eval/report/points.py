@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report.gather import Entry, Gathered
+from eval.tables.markdown import mark
 from eval.tables.spec import SECONDS, metric_name
 
-LOWER_IS_BETTER = {"fid": True, "clip": False, "ssim": False}
+LOWER_IS_BETTER = {"fid": True, "clip": False, "ssim": False, SECONDS: True}
+BASELINE, OURS = "none", "retom"  # our keys of the two
+_NAMES = {"fid": "FID", "clip": "CLIP score", "ssim": "SSIM to baseline", SECONDS: "time per image (s)"}
 Interval = tuple[float, float] | None
 
 
@@ -20,6 +23,11 @@ class Point:
     y: float
     x_interval: Interval
     y_interval: Interval
+
+    @property
+    def busy(self) -> bool:
+        """Whether other processes used the device while the row was timed, or this is not known."""
+        return bool(mark(self.entry.line, SECONDS))
 
 
 def points(gathered: Gathered, metric: str) -> list[Point]:
@@ -45,6 +53,12 @@ def front(found: Sequence[Point], metric: str) -> list[Point]:
 
 
 def interval(cells: Mapping[str, Any], name: str) -> Interval:
-    """The interval beside a value, or None."""
+    """The 95% interval of a value, or None."""
     low, high = cells[f"{name}_low"], cells[f"{name}_high"]
     return None if low is None or high is None else (low, high)
+
+
+def axis_name(metric: str, profile: str) -> str:
+    """A metric with its unit, the arrow of the better direction, and "smoke" where the profile's is another metric."""
+    smoke = ", smoke" if metric_name(metric, profile) != metric else ""
+    return f"{_NAMES[metric]}{smoke} {'↓' if LOWER_IS_BETTER[metric] else '↑'}"

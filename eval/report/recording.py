@@ -1,13 +1,13 @@
-"""What happened inside one generation, as Figure 3 shows it: plain arrays in an .npz file, words in a .json beside it.
+"""What happened inside one generation, as Figure 3 shows it: arrays in an .npz file, the rest in a .json next to it.
 
 A recording looks at some sites at some steps: the cosine similarities between the tokens of one window, and what each
-token of the whole grid was, a token left alone, a destination, or one that was merged into another.
+token of the whole grid was: not merged, a destination, or merged into another.
 """
 
 import dataclasses
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ import numpy as np
 from eval.report.study_files import reading_study, write_study
 
 PREFIX = "figure3_"
+_IMAGE = "picture"  # its name in the .npz file
 ALONE, DESTINATION, MERGED = 0, 1, 2  # what a token of `Panel.state` is
-MAX_PANELS, MAX_SIDE = 4096, 1024  # beyond any model of today; a damaged file is not to fill the memory
+MAX_PANELS, MAX_SIDE = 4096, 1024  # beyond any model of today; a damaged file must not fill the memory
+
+Call = tuple[int, int]  # (step asked for, denoiser call)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recording:
-    """One generation. `of`: what the steps asked for are of; steps: the sampler's own; picture: [H, W, 3] uint8.
+    """One generation. `of`: what the steps asked for are of; steps: the sampler's own; image: [H, W, 3] uint8.
 
     config: model, sampler, method, backend. provenance: as in records. measured: on what, in which
     row of the batch.
@@ -71,7 +74,7 @@ class Recording:
     measured: str
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    picture: np.ndarray
+    image: np.ndarray
     panels: tuple[Panel, ...]
 
     @property
@@ -80,9 +83,24 @@ class Recording:
         return list(dict.fromkeys(panel.site for panel in self.panels))
 
     @property
-    def calls(self) -> list[tuple[int, int]]:
+    def calls(self) -> list[Call]:
         """(asked, step) of every step looked at, in order."""
         return sorted({(panel.asked, panel.step) for panel in self.panels})
+
+    def distinct(self, array: str, sites: Collection[str]) -> list[list[Call]]:
+        """The calls in groups that have the same `array` ("similarity" or "state") at every one of `sites`."""
+        groups: dict[tuple, list[Call]] = {}
+        for call in self.calls:
+            own = [panel for panel in self.panels if (panel.asked, panel.step) == call and panel.site in sites]
+            content = tuple((panel.site, panel.window, getattr(panel, array).tobytes()) for panel in own)
+            groups.setdefault(content, []).append(call)
+        return list(groups.values())
+
+
+def fingerprint(recording: Recording) -> tuple:
+    """What the figures of a recording show: equal recordings have equal figures."""
+    panels = [(p.site, p.grid, p.asked, p.window, p.similarity.tobytes(), p.state.tobytes()) for p in recording.panels]
+    return recording.prompt, recording.seed, recording.measured, recording.image.tobytes(), tuple(panels)
 
 
 def scaled_steps(asked: list[int], of: int, steps: int) -> dict[int, int]:
@@ -92,8 +110,8 @@ def scaled_steps(asked: list[int], of: int, steps: int) -> dict[int, int]:
     """
     wrong = [step for step in asked if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < of]
     if wrong or not asked:
-        told = repr(wrong[0]) if wrong else "none"
-        raise ValueError(f"figure3.steps must be at least one whole number in [0, {of - 1}], got {told}")
+        got = repr(wrong[0]) if wrong else "none"
+        raise ValueError(f"figure3.steps must be at least one whole number in [0, {of - 1}], got {got}")
     found: dict[int, int] = {}
     for step in sorted(asked):
         found.setdefault(step * steps // of, step)
@@ -101,15 +119,15 @@ def scaled_steps(asked: list[int], of: int, steps: int) -> dict[int, int]:
 
 
 def write_recording(recording: Recording, folder: Path) -> tuple[Path, Path]:
-    """Write `figure3_<name>.npz` and, when that is whole, `figure3_<name>.json` into `folder`; the paths."""
-    arrays = {"picture": recording.picture}
+    """Write `figure3_<name>.npz` and, when it is complete, `figure3_<name>.json` into `folder`; the paths."""
+    arrays = {_IMAGE: recording.image}
     for index, panel in enumerate(recording.panels):
         arrays |= {f"similarity_{index}": panel.similarity.astype(np.float16), f"state_{index}": panel.state}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     plain = {field.name: getattr(recording, field.name) for field in dataclasses.fields(recording)}
     plain["panels"] = [_words(panel) for panel in recording.panels]
-    del plain["picture"]
+    del plain["image"]
     return write_study(Path(folder) / f"{PREFIX}{recording.name}.npz", buffer.getvalue(), plain)
 
 
@@ -120,7 +138,7 @@ def _words(panel: Panel) -> dict[str, Any]:
 
 
 def read_recording(path: Path) -> Recording:
-    """The recording whose words are at `path`. RunError: a file is absent, damaged, or they are of different runs."""
+    """The recording whose .json is at `path`. RunError: a file is absent or damaged, or they are of different runs."""
     with (
         reading_study(Path(path), ".npz", "recording", "figure3") as (words, content),
         np.load(io.BytesIO(content), allow_pickle=False) as arrays,
@@ -133,10 +151,10 @@ def _checked(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Reco
     if not 0 < len(listed) <= MAX_PANELS:
         raise ValueError(f"it has {len(listed)} panels")
     panels = tuple(_panel(panel, arrays, index) for index, panel in enumerate(listed))
-    picture = arrays["picture"]
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ValueError(f"its picture is {picture.dtype} of shape {list(picture.shape)}")
-    names = [field.name for field in dataclasses.fields(Recording) if field.name not in ("picture", "panels")]
+    image = arrays[_IMAGE]
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"its image is {image.dtype} of shape {list(image.shape)}")
+    names = [field.name for field in dataclasses.fields(Recording) if field.name not in ("image", "panels")]
     found = {name: words[name] for name in names}
     for name in ("of", "steps", "seed"):
         _whole(name, found[name])
@@ -144,7 +162,7 @@ def _checked(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Reco
         _text(name, found[name])
     for name in ("config", "provenance"):
         found[name]["date" if name == "provenance" else "model"]
-    return Recording(**found, picture=picture, panels=panels)
+    return Recording(**found, image=image, panels=panels)
 
 
 def _panel(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], index: int) -> Panel:

@@ -1,115 +1,169 @@
 """Figure 3: cosine similarity inside one window of every layer over steps, and what became of the tokens."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from eval.report.drawing import STYLE, Drawing, Numbers, keep, plain, raster_uri, svg_uri
+from eval.report.drawing import COLUMN, PAGE, STYLE, Drawing, Numbers, drawing, plain
 from eval.report.gallery import spread
-from eval.report.recording import DESTINATION, MERGED, PREFIX, Panel, Recording
+from eval.report.recording import DESTINATION, MERGED, PREFIX, Call, Panel, Recording
 
 MAX_COLUMNS = 16  # as many as Stable Diffusion 1.5 has sites; of more, as many spread evenly
-SIDE = 256  # pixels of a picture under a map, about
-_DPI = 120
-_CELL, _MAP = 0.85, 1.7  # inches of one heat map, of one map over the picture
-# Told apart by brightness as well as by hue, so that they are by everyone and in grey.
+SIDE = 256  # pixels of an image under a map, about
+# The range of a cosine, the same in every panel of every figure: colours of two figures can be compared, 0 is white,
+# and the tokens of a window that point away from each other, as in the middle layers, are not cut off.
+SCALE = Normalize(-1, 1)
+COLOURS = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.8")  # bad: the diagonal
+_DPI = 200  # of the maps in the page
+_LEFT, _RIGHT, _BELOW = 0.7, 0.6, 0.2  # inches for the names of rows, the colour bar, and the mean below a map
+_LETTER = 0.07  # inches, about, of a digit
+_TALLEST = 1.2  # inches of a panel at most
+_CROWDED = 0.5  # inches of a panel: below, headings that repeat those to the left are left out
+# Distinguishable by lightness as well as by hue.
 _COLOURS = {DESTINATION: (255, 196, 0), MERGED: (16, 42, 92)}
 _OPACITY = {DESTINATION: 0.75, MERGED: 0.6}
-_FRAME = (255, 0, 110)
-_GRID = (255, 255, 255)
-_SMALL = {"axes.grid": False, "font.size": 7, "axes.titlesize": 6.5}
+_FRAME = "#FF006E"
+_ABOVE = {"ha": "center"}
+_ASIDE = {"ha": "right", "color": "0.4"}  # names of lines, left of the first panel
+Group = list[Call]
 
 
-def draw_recording(recording: Recording, folder: Path) -> list[Drawing]:
-    """Both figures of a recording, written into `folder`."""
-    with matplotlib.rc_context({**STYLE, **_SMALL}):
-        return [_heat_maps(recording, folder), _maps(recording, folder)]
+def draw_recording(recording: Recording, folder: Path, label: str | None = None) -> list[Drawing]:
+    """Both figures of a recording, written into `folder`. label: the method's name in titles, its key by default."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
+        return [_heat_maps(recording, folder, label), _maps(recording, folder, label)]
 
 
-def _heat_maps(recording: Recording, folder: Path) -> Drawing:
-    sites = spread(recording.sites, MAX_COLUMNS)
-    figure, axes, found = _grid(recording, sites, _CELL)
-    low = min(float(panel.similarity.min()) for panel in found.values())
-    low = min(low, 0.999)  # one colour for all would leave the scale without an extent
-    image = None
-    for (row, column), panel in found.items():
-        image = axes[row, column].imshow(panel.similarity, vmin=low, vmax=1, cmap="viridis", interpolation="nearest")
-    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.6, aspect=30, pad=0.01)
-    name = f"{PREFIX}{recording.name}_similarity"
-    title = f"Figure 3: similarity inside one window, {recording.method}"
-    means = [panel.mean for panel in found.values() if panel.mean is not None]
-    between = f"; means between different tokens from {min(means):.2f} to {max(means):.2f}" if means else ""
+def _heat_maps(recording: Recording, folder: Path, label: str | None) -> Drawing:
+    sites = _fitting(recording, recording.sites, _RIGHT)
+    groups = recording.distinct("similarity", sites)
+    figure, cells = _grid(recording, sites, groups, _RIGHT, _BELOW)
+    _write(cells[0][0], "mean", (0, 0), -9, _ASIDE)
+    for axis, panel in cells:
+        values = np.ma.masked_where(np.eye(len(panel.similarity), dtype=bool), panel.similarity)
+        image = axis.imshow(values, norm=SCALE, cmap=COLOURS, interpolation="nearest")
+        _write(axis, _number(panel.mean, 2).replace("-", "\N{MINUS SIGN}"), (0.5, 0), -9)
+    bar = figure.colorbar(
+        image, ax=figure.axes, label="cosine similarity", ticks=[-1, -0.5, 0, 0.5, 1], aspect=25, pad=0.01
+    )
+    bar.outline.set_linewidth(0.5)
+    means = [panel.mean for _, panel in cells if panel.mean is not None]
+    between = f", {_between(means, '.2f')}" if means else ""
     alt = (
-        f"Cosine similarity of every two tokens of the window at one place of the picture, {len(sites)} of "
-        f"{len(recording.sites)} layers in columns, steps {_steps(recording)} in rows{between}. "
+        f"Cosine similarity of every pair of tokens in the window at one place of the image. Columns: {len(sites)} of "
+        f"{len(recording.sites)} layers. Rows: steps {_steps(recording)}{_repeated(groups)}. The number under a map is "
+        f"its mean without the grey diagonal{between}. The colour scale is -1 to 1 in every figure. "
         f"Prompt: {recording.prompt}, seed {recording.seed}; {recording.measured}."
     )
-    numbers = _numbers(recording, "mean similarity", lambda panel: _number(panel.mean))
-    return Drawing(name, title, svg_uri(figure), alt, keep(figure, name, folder), numbers, _origin(recording))
+    numbers = _numbers(recording, "mean similarity", lambda panel: _number(panel.mean, 3))
+    title = f"Figure 3: similarity inside one window, {label or recording.method}"
+    return _drawing(recording, figure, "similarity", title, alt, folder, numbers=numbers)
 
 
-def _maps(recording: Recording, folder: Path) -> Drawing:
-    sites = _levels(recording)
-    figure, axes, found = _grid(recording, sites, _MAP)
-    for (row, column), panel in found.items():
-        axes[row, column].imshow(overlay(recording.picture, panel), interpolation="none")
+def _maps(recording: Recording, folder: Path, label: str | None) -> Drawing:
+    sites = _fitting(recording, _levels(recording), 0.1)
+    groups = recording.distinct("state", sites)
+    figure, cells = _grid(recording, sites, groups, 0.1, 0.05)
+    for axis, panel in cells:
+        _draw_map(axis, recording.image, panel)
     marks = [
-        Patch(color=np.array(_COLOURS[DESTINATION]) / 255, label="destination (the representative token)"),
-        Patch(color=np.array(_COLOURS[MERGED]) / 255, label="merged into a destination"),
-        Patch(facecolor="white", edgecolor="0.5", label="left alone"),
-        Patch(facecolor="none", edgecolor=np.array(_FRAME) / 255, label="the window of the heat maps"),
+        Patch(color=np.array(_COLOURS[DESTINATION]) / 255, label="destination"),
+        Patch(color=np.array(_COLOURS[MERGED]) / 255, label="merged"),
+        Patch(facecolor="white", edgecolor="0.5", label="not merged"),
+        Patch(facecolor="none", edgecolor=_FRAME, label="similarity window"),
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
-    name = f"{PREFIX}{recording.name}_maps"
-    removed = [panel.removed for panel in found.values()]
+    columns = 4 if figure.get_size_inches()[0] > COLUMN else 2
+    figure.legend(handles=marks, loc="outside lower center", ncols=columns, handlelength=1.0)
+    removed = [panel.removed for _, panel in cells]
+    plans = ", ".join(str(call) for call in sorted({panel.planned for _, panel in cells}))
     alt = (
-        f"Over the finished picture, the windows of each layer, their destinations and the tokens merged into them, "
-        f"{min(removed):.0%} to {max(removed):.0%} of a grid's tokens, by the plan in force. "
-        f"One layer for each grid in columns, steps {_steps(recording)} in rows. "
+        f"Windows, destinations and merged tokens over the finished image. A destination is its window's "
+        f"representative token. {_between(removed, '.0%')} of a grid's tokens are merged. The frame is the window of "
+        f"the similarity maps. Columns: one layer for each grid. Rows: steps {_steps(recording)}{_repeated(groups)}; "
+        f"plans of call {plans}. "
         f"Prompt: {recording.prompt}, seed {recording.seed}."
     )
     numbers = _numbers(recording, "tokens merged into another", lambda panel: f"{panel.removed:.1%}")
-    title = f"Figure 3: windows, representatives and merged tokens, {recording.method}"
-    return Drawing(name, title, raster_uri(figure, _DPI), alt, keep(figure, name, folder), numbers, _origin(recording))
+    title = f"Figure 3: windows, representatives and merged tokens, {label or recording.method}"
+    return _drawing(recording, figure, "maps", title, alt, folder, numbers=numbers, raster=_DPI)
+
+
+def _drawing(recording: Recording, figure: Figure, kind: str, title: str, alt: str, folder: Path, **more) -> Drawing:
+    origin = f"{PREFIX}{recording.name}"
+    return drawing(figure, f"{origin}_{kind}", title, alt, folder, origin=origin, **more)
+
+
+def _fitting(recording: Recording, sites: Sequence[str], right: float) -> list[str]:
+    """As many of `sites`, evenly spread, as have room for the widest of their headings."""
+    letters = max(len(line) for panel in recording.panels for line in _heading(panel))
+    return spread(sites, min(MAX_COLUMNS, int((PAGE - _LEFT - right) / (letters * _LETTER))))
 
 
 def _grid(
-    recording: Recording, sites: Sequence[str], cell: float
-) -> tuple[Figure, np.ndarray, dict[tuple[int, int], Panel]]:
-    """Axes [steps, sites] with their titles, and the panel of each that has one; the others are left blank."""
-    calls = recording.calls
-    size = (cell * 1.1 * len(sites) + 1.2, (cell + 0.12) * len(calls) + 0.9)
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    axes = figure.subplots(len(calls), len(sites), squeeze=False)
-    found = {}
-    for panel in recording.panels:
-        if panel.site in sites:
-            found[calls.index((panel.asked, panel.step)), sites.index(panel.site)] = panel
+    recording: Recording, sites: Sequence[str], groups: Sequence[Group], right: float, below: float
+) -> tuple[Figure, list[tuple[Axes, Panel]]]:
+    """A row for each group of steps, a column for each site: the axes that have a panel, with it."""
+    width = COLUMN if len(sites) * 0.68 + _LEFT + right <= COLUMN else PAGE
+    side = min(_TALLEST, (width - _LEFT - right) / len(sites))
+    figure = Figure(figsize=(width, len(groups) * (side + below) + 0.8), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    axes = figure.subplots(len(groups), len(sites), squeeze=False)
+    panels = {(panel.site, panel.step): panel for panel in recording.panels}
+    cells, last = [], ()
     for (row, column), axis in np.ndenumerate(axes):
         axis.set(xticks=[], yticks=[])
-        panel = found.get((row, column))
+        panel = panels.get((sites[column], groups[row][0][1]))
         if panel is None:
             axis.axis("off")
-        elif row == 0:
-            axis.set_title(_site(panel))
+            continue
+        cells.append((axis, panel))
+        if row == 0:
+            _write_heading(axis, _heading(panel), 0.5, _ABOVE, last)
+            last = _heading(panel) if side < _CROWDED else ()
         if column == 0:
-            axis.set_ylabel(_row_name(recording, *calls[row]))
-    return figure, axes, found
+            axis.set_ylabel(_row_name(groups[row]), rotation=0, ha="right", va="center", labelpad=6)
+    _write_heading(axes[0, 0], ("layer", "block", "grid", "window"), 0, _ASIDE)
+    return figure, cells
 
 
-def _row_name(recording: Recording, asked: int, step: int) -> str:
-    planned = sorted({panel.planned for panel in recording.panels if panel.step == step})
-    return f"step {asked}: call {step} of {recording.steps}\nplan of call {', '.join(map(str, planned))}"
+def _row_name(group: Group) -> str:
+    steps = ", ".join(str(asked) for asked, _ in group)
+    return textwrap.fill(f"step{'s' if len(group) > 1 else ''} {steps}", 9)
 
 
-def _site(panel: Panel) -> str:
+def _heading(panel: Panel) -> tuple[str, ...]:
     height, width = panel.grid
-    return plain(f"{panel.layer}: {panel.layer_type}\n{height} x {width}\nwindow {panel.window[2]} x {panel.window[3]}")
+    lines = (panel.layer, panel.layer_type, f"{height}x{width}", f"{panel.window[2]}x{panel.window[3]}")
+    return tuple(plain(str(line)) for line in lines)
+
+
+def _write_heading(
+    axis: Axes, lines: Sequence[str], x: float, style: Mapping[str, object], last: Sequence[str] = ()
+) -> None:
+    """Lines above a panel, each at its own height; none twice that the panel to the left has. last: that one's."""
+    for place, line in enumerate(lines):
+        if place == 0 or not last or line != last[place]:
+            _write(axis, line, (x, 1), 4 + 10 * (len(lines) - 1 - place), style)
+
+
+def _write(axis: Axes, text: str, place: tuple[float, float], up: float, style: Mapping[str, object] = _ABOVE) -> None:
+    """A text `up` points above a place of the panel."""
+    aside = -6 if style is _ASIDE else 0
+    axis.annotate(text, place, (aside, up), xycoords="axes fraction", textcoords="offset points", **style)
+
+
+def _repeated(groups: Sequence[Group]) -> str:
+    """Which steps one row stands for."""
+    repeated = [", ".join(str(asked) for asked, _ in group) for group in groups if len(group) > 1]
+    return f"; steps {' and steps '.join(repeated)} are equal and shown once" if repeated else ""
 
 
 def _levels(recording: Recording) -> list[str]:
@@ -118,38 +172,37 @@ def _levels(recording: Recording) -> list[str]:
     for panel in recording.panels:
         first.setdefault((panel.layer_type, panel.grid), panel.site)
     order = {site: place for place, site in enumerate(recording.sites)}
-    return spread(sorted(first.values(), key=order.get), MAX_COLUMNS)
+    return sorted(first.values(), key=order.get)
 
 
-def overlay(picture: np.ndarray, panel: Panel) -> np.ndarray:
-    """The picture under the states of the panel's tokens, with the windows' edges; [h, w, 3] uint8."""
+def _draw_map(axis: Axes, image: np.ndarray, panel: Panel) -> None:
+    """The states of the panel's tokens over the image, with the windows' edges and the frame of the panel's window."""
+    height, width = panel.grid
+    axis.imshow(overlay(image, panel), extent=(0, width, height, 0), interpolation="none")
+    if panel.side > 1:
+        thin = {"color": "white", "linewidth": 0.35, "alpha": 0.8}
+        axis.hlines(range(panel.side, height, panel.side), 0, width, **thin)
+        axis.vlines(range(panel.side, width, panel.side), 0, height, **thin)
+    top, left, down, across = panel.window
+    axis.add_patch(
+        Rectangle((left, top), across, down, fill=False, edgecolor=_FRAME, linewidth=1.0, clip_on=False, zorder=4)
+    )
+
+
+def overlay(image: np.ndarray, panel: Panel) -> np.ndarray:
+    """The image under the states of the panel's tokens; [h, w, 3] uint8."""
     height, width = panel.grid
     cell = max(2, SIDE // max(height, width))
-    base = Image.fromarray(picture).resize((width * cell, height * cell), Image.Resampling.LANCZOS)
+    base = Image.fromarray(image).resize((width * cell, height * cell), Image.Resampling.LANCZOS)
     pixels = np.asarray(base).astype(np.float32)
     states = np.kron(panel.state, np.ones((cell, cell), dtype=panel.state.dtype))  # [height * cell, width * cell]
     for state, colour in _COLOURS.items():
         share = _OPACITY[state] * (states == state)[..., None]
         pixels = (1 - share) * pixels + share * np.array(colour, dtype=np.float32)
-    if panel.side > 1:
-        for start in range(panel.side * cell, height * cell, panel.side * cell):
-            pixels[start] = 0.4 * pixels[start] + 0.6 * np.array(_GRID)
-        for start in range(panel.side * cell, width * cell, panel.side * cell):
-            pixels[:, start] = 0.4 * pixels[:, start] + 0.6 * np.array(_GRID)
-    _frame(pixels, panel.window, cell)
     return pixels.clip(0, 255).astype(np.uint8)
 
 
-def _frame(pixels: np.ndarray, window: tuple[int, int, int, int], cell: int) -> None:
-    """A frame of two pixels around the window looked into, in place."""
-    top, left, height, width = (side * cell for side in window)
-    bottom, right = min(top + height, len(pixels)), min(left + width, pixels.shape[1])
-    inner = pixels[top + 2 : bottom - 2, left + 2 : right - 2].copy()
-    pixels[top:bottom, left:right] = _FRAME
-    pixels[top + 2 : bottom - 2, left + 2 : right - 2] = inner
-
-
-def _numbers(recording: Recording, what: str, number) -> Numbers:
+def _numbers(recording: Recording, what: str, number: Callable[[Panel], str]) -> Numbers:
     """One row for each layer, one column for each step."""
     cells = {(panel.site, panel.step): panel for panel in recording.panels}
     rows = []
@@ -162,15 +215,16 @@ def _numbers(recording: Recording, what: str, number) -> Numbers:
     return Numbers((f"layer ({what})", "grid", *steps), tuple(rows))
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _number(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: not -0.00
+
+
+def _between(values: Sequence[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
 
 
 def _steps(recording: Recording) -> str:
     asked = ", ".join(str(asked) for asked, _ in recording.calls)
     calls = ", ".join(str(step) for _, step in recording.calls)
     return f"{asked} of {recording.of} (calls {calls} of {recording.steps})"
-
-
-def _origin(recording: Recording) -> str:
-    return f"{PREFIX}{recording.name}"

@@ -1,5 +1,6 @@
-"""What was measured beside the runs and belongs on the page: Figure 3, staleness, and seconds with random weights."""
+"""Measurements that the page shows with the runs: Figure 3, staleness, and timings with random weights."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from eval.errors import RunError
 from eval.records.canonical import canonical_json
 from eval.report import recording, staleness
 from eval.report.drawing import Drawing
-from eval.report.recording import Recording, read_recording
+from eval.report.recording import Recording, fingerprint, read_recording
 from eval.report.similarity import draw_recording
 from eval.report.speeds import speed_views
 from eval.report.staleness import Staleness, draw_staleness, read_staleness
@@ -20,9 +21,9 @@ SHOWN = 4  # of either kind: each recording takes half a megabyte of the page
 
 @dataclass(frozen=True)
 class Studies:
-    """Those of the page's model and sampler, and the seconds of every card.
+    """Those of the page's model and sampler, and the timings of every card.
 
-    notes: sentences on what is not there; problems: what cannot be read.
+    notes: what is absent or left out; problems: what cannot be read.
     """
 
     recordings: tuple[Recording, ...] = ()
@@ -42,10 +43,29 @@ def find_studies(folder: Path, config: Mapping[str, Any]) -> Studies:
     return Studies(tuple(recordings), tuple(measured), tuple(speeds), tuple(notes), tuple(problems))
 
 
-def draw_studies(studies: Studies, folder: Path) -> list[Drawing]:
-    """Their figures, written into `folder`."""
-    drawings = [draw_staleness(found, folder) for found in studies.measured]
-    return drawings + [drawing for found in studies.recordings for drawing in draw_recording(found, folder)]
+def draw_studies(studies: Studies, folder: Path, names: Mapping[str, str] | None = None) -> list[Drawing]:
+    """Their figures, written into `folder`; equal measurements once. names: of methods, by key."""
+    names, found = names or {}, []
+    for measured in _alike(studies.measured, lambda study: study.table.to_csv()):
+        found += _with_equals([draw_staleness(measured[0], folder)], measured)
+    for recordings in _alike(studies.recordings, fingerprint):
+        label = ", ".join(dict.fromkeys(names.get(each.method, each.method) for each in recordings))
+        found += _with_equals(draw_recording(recordings[0], folder, label), recordings)
+    return found
+
+
+def _alike(studies: Sequence[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
+    groups: dict[Any, list[Any]] = {}
+    for study in studies:
+        groups.setdefault(key(study), []).append(study)
+    return list(groups.values())
+
+
+def _with_equals(drawings: Sequence[Drawing], studies: Sequence[Any]) -> list[Drawing]:
+    """The figures of the first of equal studies; the caption names the others."""
+    others = ", ".join(study.name for study in studies[1:])
+    more = f" The measurements of {others} are equal." if others else ""
+    return [dataclasses.replace(drawing, alt=drawing.alt + more) for drawing in drawings]
 
 
 def _fitting(
@@ -69,7 +89,7 @@ def _fitting(
             problems.append(str(error))
     what = {"figure3": "recording of Figure 3", "staleness": "measurement of staleness"}[script]
     if not found:
-        notes.append(f"There is no {what} of this model and sampler; python -m scripts.{script} makes one.")
+        notes.append(f"There is no {what} of this model and sampler. To make one: python -m scripts.{script}.")
     if others:
         notes.append(f"{others} of another model or sampler left out: {what}.")
     if len(found) > SHOWN:
@@ -80,7 +100,7 @@ def _fitting(
 
 def _choices(config: Mapping[str, Any]) -> str:
     try:
-        # Both are measured on one image a call, whatever the batch size.
+        # Both are measured with one image per call, whatever the batch size.
         sampler = {key: value for key, value in config["sampler"].items() if key != "batch_size"}
         return canonical_json({"model": config["model"], "sampler": sampler})
     except (KeyError, AttributeError, ValueError, TypeError) as error:

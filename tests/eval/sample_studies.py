@@ -28,7 +28,7 @@ def make_recording(name: str = "tiny_retom-0123456789ab", **changes: Any) -> Rec
         "measured": "measured on the attention's input, in the half with the prompt",
         "config": make_config(),
         "provenance": PROVENANCE,
-        "picture": np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8),
+        "image": np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8),
         "panels": panels,
     }
     return Recording(**plain | changes)

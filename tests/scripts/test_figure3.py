@@ -54,7 +54,7 @@ def test_a_recording_changes_no_pixel_and_says_what_was_done(method, smallest_ro
         retom.set_seeds(pipe, [SEED])
         image = call_pipeline(pipe, [PROMPT], [SEED], row.sampler, output_type="np").images[0]
         report = retom.report(pipe)
-    assert np.array_equal(found.picture, to_uint8(image)[0])
+    assert np.array_equal(found.image, to_uint8(image)[0])
     assert found.calls == [(0, 0), (300, 1), (600, 2), (900, 3)]
     assert found.sites == [site["site"] for site in report]
     merged = {site["site"]: 1 - site["merged"] / site["tokens"] for site in report}

@@ -1,4 +1,4 @@
-"""One prompt by several methods: what the command line asks for, what is drawn, the sheet, and the page beside it."""
+"""One prompt by several methods: what the command line asks for, the images, the sheet, and the page."""
 
 import importlib.util
 import sys
@@ -16,7 +16,7 @@ from eval.images import to_uint8
 from eval.sampler import call_pipeline
 from scripts.command_line.entry import CONF
 from scripts.command_line.prompting import translated
-from scripts.show import FLAGS, check_seeds, draw_columns, main, method_names, rows, split
+from scripts.show import FLAGS, check_seeds, generate_columns, main, method_names, rows, split
 from scripts.show_page import gallery, open_page
 
 SMALL = ["model=tiny_random", "sampler.steps=2"]
@@ -43,7 +43,7 @@ def test_quoted_prompts_flags_and_other_arguments_are_left_as_they_are() -> None
     assert translated(given, FLAGS) == [*given[:3], "ui=true"]
 
 
-def test_the_unmerged_model_comes_first_and_once() -> None:
+def test_the_baseline_comes_first_and_once() -> None:
     assert split(["method=[retom,none,tomesd]", "seeds=[1]"], None) == (["none", "retom", "tomesd"], ["seeds=[1]"])
     assert split([], "retom") == (["none", "retom"], [])
     assert split(["method=none"], "none") == (["none"], [])
@@ -65,14 +65,14 @@ def test_an_option_goes_to_the_methods_that_have_it(composing) -> None:
         rows(["reotm"], SMALL)
 
 
-def test_every_method_draws_the_same_seeds_beside_the_unmerged_picture(composing, session) -> None:
+def test_every_method_generates_the_seeds_of_the_baseline(composing, session) -> None:
     chosen = rows(["none", "retom", "tomesd"], [*SMALL, "method.ratio=0.75"])
-    columns = draw_columns(chosen, session, "a goldfish", [4, 5])
+    columns = generate_columns(chosen, session, "a goldfish", [4, 5])
     none, retom, tomesd = columns
     row = chosen[0]
     pipe = session.pipeline(row.model, row.sampler)
     image = call_pipeline(pipe, ["a goldfish"], [5], row.sampler, output_type="np").images[0]
-    assert np.array_equal(none.pictures[1], to_uint8(image)[0])
+    assert np.array_equal(none.images[1], to_uint8(image)[0])
     assert none.captions[0] == "no merging"
     assert none.notes == ("", "")
     assert retom.captions[0] == "ratio 0.75, 75% of tokens merged"
@@ -80,8 +80,8 @@ def test_every_method_draws_the_same_seeds_beside_the_unmerged_picture(composing
     assert tomesd.captions[0] != retom.captions[0]  # it merges at the top level alone
     for column in (retom, tomesd):
         assert column.captions[1].endswith(" s")
-        assert all(float(note.removeprefix("SSIM to none ")) <= 1 for note in column.notes)
-        assert not any(map(np.array_equal, column.pictures, none.pictures))
+        assert all(float(note.removeprefix("SSIM to baseline ")) <= 1 for note in column.notes)
+        assert not any(map(np.array_equal, column.images, none.images))
 
 
 def run(monkeypatch, *arguments: str) -> int:
@@ -98,7 +98,7 @@ def test_the_command_writes_a_sheet(monkeypatch, tmp_path: Path, capsys) -> None
     (path,) = (tmp_path / "show").iterdir()
     assert path.name.startswith("a-dog-it-s-5-")
     assert str(path) in told.err
-    assert [line.split()[0] for line in told.out.splitlines()] == ["none", "retom", "tomesd"]
+    assert [line.split("  ")[0] for line in told.out.splitlines()] == ["Baseline", "ReToM (Ours)", "ToMeSD"]
     with Image.open(path) as opened:
         assert opened.size[0] > 1000
 
@@ -131,12 +131,12 @@ def test_without_gradio_one_sentence_says_how_to_install_it(monkeypatch, capsys)
     assert len(told.splitlines()) == 1
 
 
-def test_the_page_shows_a_picture_and_a_caption_of_every_method(composing, session) -> None:
+def test_the_page_shows_an_image_and_a_caption_of_every_method(composing, session) -> None:
     def draw(methods, prompt, seeds):
-        return draw_columns(rows(["none", *methods], SMALL), session, prompt, seeds)
+        return generate_columns(rows(["none", *methods], SMALL), session, prompt, seeds)
 
     shown = gallery(draw, "a goldfish", ["retom"], 3.0)
-    assert [caption.split(",")[0] for _, caption in shown] == ["none", "retom"]
+    assert [caption.split(",")[0] for _, caption in shown] == ["Baseline", "ReToM (Ours)"]
     assert shown[1][0].shape == (64, 64, 3)
     with pytest.raises(ValueError, match="prompt must be a text"):
         gallery(draw, " ", ["retom"], 3.0)

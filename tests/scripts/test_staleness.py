@@ -1,4 +1,4 @@
-"""How stale a kept choice is: what is counted, and that watching changes no image."""
+"""How stale a reused plan is: what is counted, and that watching changes no image."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_watching_changes_no_image(tiny_pipe):
     assert watch.counts
 
 
-def test_a_new_choice_is_not_stale_and_an_old_one_is(smallest_row, session):
+def test_a_new_plan_is_not_stale_and_an_old_one_is(smallest_row, session):
     table = staleness(smallest_row("sampler.steps=4", "method.period=3"), session)
     assert (table[table.age == 0]["share"] == 0).all()
     assert table[table.age == 2]["share"].mean() > 0
@@ -42,5 +42,5 @@ def test_a_new_choice_is_not_stale_and_an_old_one_is(smallest_row, session):
 
 def test_methods_without_a_representative_are_refused(smallest_row, session):
     for method in ("none", "retom_random"):
-        with pytest.raises(RunError, match="staleness is of a representative that is kept"):
+        with pytest.raises(RunError, match="staleness needs a representative that is reused"):
             staleness(smallest_row(f"method={method}"), session)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from eval.report import letters
-from eval.report.drawing import keep, legend, plain, raster_uri, svg_uri
+from eval.report.drawing import legend, plain, raster_uri, save, svg_uri
 from eval.report.letters import covering, fit_letters
 from eval.report.sheet import Column, write_sheet
 from eval.trackers.curves import Curve
@@ -69,16 +69,16 @@ def test_another_installed_font_is_used(only_matplotlibs_fonts, caplog, tmp_path
     assert families[0] == "sans-serif"
     assert len(families) == 2
     with caplog.at_level(logging.WARNING):
-        keep(figure_of(f"a {MATHS}"), "maths", tmp_path)
+        save(figure_of(f"a {MATHS}"), "maths", tmp_path)
     assert warnings(caplog) == []
-    shown, blank = (np.asarray(Image.open(keep(figure_of(text), "x", tmp_path)[0])) for text in (MATHS, " "))
+    shown, blank = (np.asarray(Image.open(save(figure_of(text), "x", tmp_path)[0])) for text in (MATHS, " "))
     assert (shown != blank).any()
 
 
 def test_what_no_font_has_is_a_code_point_and_one_line(only_matplotlibs_fonts, caplog, tmp_path: Path) -> None:
     figure = figure_of(f"日本 {NOWHERE}")
     with caplog.at_level(logging.WARNING):
-        keep(figure, "letters", tmp_path)
+        save(figure, "letters", tmp_path)
         svg_uri(figure)
         raster_uri(figure_of(f"日本 {NOWHERE}"), 50)
     assert figure.axes[0].get_title() == "<U+65E5><U+672C> <U+20000>"

@@ -15,7 +15,7 @@ from eval.report.page import write_report
 from eval.report.recording import DESTINATION, MERGED, read_recording, scaled_steps, write_recording
 from eval.report.similarity import draw_recording, overlay
 from eval.report.staleness import over, read_staleness, write_staleness
-from eval.report.studies import SHOWN, Studies, find_studies
+from eval.report.studies import SHOWN, Studies, draw_studies, find_studies
 from eval.report.sweeps import curves
 from tests.eval.report.test_report import OPTIONS, Page
 from tests.eval.sample_records import make_config, make_record
@@ -42,9 +42,9 @@ def test_steps_are_scaled_to_those_that_are_run() -> None:
 def test_a_recording_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     made = make_recording()
     found = read_recording(write_recording(made, tmp_path)[1])
-    assert np.array_equal(found.picture, made.picture)
+    assert np.array_equal(found.image, made.image)
     for field in dataclasses.fields(found):
-        if field.name not in ("picture", "panels"):
+        if field.name not in ("image", "panels"):
             assert getattr(found, field.name) == getattr(made, field.name)
     for ours, theirs in zip(found.panels, made.panels, strict=True):
         for field in dataclasses.fields(ours):
@@ -65,7 +65,7 @@ def test_staleness_is_read_back_and_weighted_by_windows(tmp_path: Path) -> None:
     assert curve["high"].tolist() == pytest.approx([0.2, 0.3, 0.4])
 
 
-def test_the_map_shows_destinations_and_merged_tokens_over_the_picture() -> None:
+def test_the_map_shows_destinations_and_merged_tokens_over_the_image() -> None:
     panel = dataclasses.replace(make_recording().panels[0], window=(6, 6, 2, 2))
     grey = np.full((64, 64, 3), 128, dtype=np.uint8)
     shown = overlay(grey, panel)
@@ -102,7 +102,7 @@ def test_the_page_holds_them_with_alternative_text_and_provenance(tmp_path: Path
         assert f"run-{name}" in page.targets
     assert "d" * 40 in page.text
     assert "a <b>bold</b> tench, seed 3" in page.text
-    assert any(alt.startswith("Cosine similarity of every two tokens") for alt in page.alts)
+    assert any(alt.startswith("Cosine similarity of every pair of tokens") for alt in page.alts)
     assert any("mid 20% at age 2" in alt for alt in page.alts)
     assert "There is no recording" not in page.text
 
@@ -113,7 +113,7 @@ def test_of_another_model_or_sampler_they_are_left_out_and_it_is_said(tmp_path: 
     found = find_studies(tmp_path, config)
     assert found.recordings == found.measured == ()
     text = page_of(tmp_path, found).text
-    assert "There is no recording of Figure 3 of this model and sampler; python -m scripts.figure3" in text
+    assert "There is no recording of Figure 3 of this model and sampler. To make one: python -m scripts.figure3" in text
     assert "1 of another model or sampler left out" in text
     assert "There is no measurement of staleness" in text
     sampler = make_config()["sampler"]
@@ -201,3 +201,16 @@ def test_curves_hold_the_runs_of_other_experiments_under_the_same_protocol(tmp_p
     swept = run_id(make_record("retom", experiment="ablate_alpha", **OPTIONS | {"ratio": 0.75}))
     assert f"run-{swept}" in Page(text).ids
     assert (tmp_path / "figures" / "sweep_ratio.png").is_file()
+
+
+def test_equal_measurements_are_drawn_once_and_named(tmp_path: Path) -> None:
+    same, other = make_recording("same", method="retom_least"), make_recording("other", seed=4)
+    studies = Studies((make_recording("first"), same, other), (make_staleness("a"), make_staleness("b")))
+    found = draw_studies(studies, tmp_path, {"retom": "ReToM (Ours)", "retom_least": "ReToM, least rep. token"})
+    kinds = ("similarity", "maps")
+    names = [f"figure3_{name}_{kind}" for name in ("first", "other") for kind in kinds]
+    assert [drawing.name for drawing in found] == ["staleness_a", *names]
+    assert found[0].alt.endswith("The measurements of b are equal.")
+    assert found[1].title.endswith("ReToM (Ours), ReToM, least rep. token")
+    assert found[1].alt.endswith("The measurements of same are equal.")
+    assert found[3].title.endswith("window, ReToM (Ours)")
