@@ -7,7 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from eval.errors import RunError
 from eval.records import load_records
+from eval.report.claims import FILE, Claims, read_claims
 from eval.report.gather import Gathered, gather
 from eval.report.page import folder_of, write_report
 from eval.report.studies import Studies, find_studies
@@ -17,7 +19,7 @@ from scripts.jobs.fitting import fitting
 from scripts.jobs.row import resolve
 from scripts.tables import table_options, table_specs
 
-TITLE = "Token merging: the report"
+TITLE = "Token merging report"
 
 
 def main() -> int:
@@ -43,13 +45,25 @@ def _report(config: dict, part: Part) -> int:
         options=table_options(config),
         everywhere=lambda: load_records(runs, warn=unread.append),
     )
-    gathered = dataclasses.replace(gathered, problems=(*gathered.problems, *dict.fromkeys(unread)))
     profile = specs[0].profile if gathered.overview is None else gathered.profile
     folder = folder_of(results, profile)
+    claims = _claims(folder / part.folder / FILE, gathered, unread)
+    gathered = dataclasses.replace(gathered, problems=(*gathered.problems, *dict.fromkeys(unread)))
     studies = find_studies(folder, config)
-    path = write_report(gathered, folder / part.folder, title=TITLE, studies=studies)
+    choice = next((word for word in part.arguments if word.startswith("experiment=")), "")
+    more = {"studies": studies, "claims": claims, "choice": choice}
+    path = write_report(gathered, folder / part.folder, title=TITLE, **more)
     say(f"written: {path}")
     return _complain(gathered, studies)
+
+
+def _claims(path: Path, gathered: Gathered, problems: list[str]) -> Claims | None:
+    """The verdicts saved in `path`; what cannot be read becomes one of `problems`."""
+    try:
+        return read_claims(path, gathered)
+    except RunError as error:
+        problems.append(str(error))
+        return None
 
 
 def _complain(gathered: Gathered, studies: Studies) -> int:

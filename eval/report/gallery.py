@@ -10,6 +10,7 @@ from eval.records.contents import check_files
 from eval.report.gather import Entry, Gathered
 from eval.report.limits import COLUMNS, PICTURES, few, spread
 from eval.report.thumbnails import data_uri, likeness, thumbnail
+from eval.tables.claims import OURS
 
 BASELINE = "none"
 PROMPTS = 48
@@ -84,12 +85,12 @@ def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURE
 
 
 def _columns(entries: Sequence[Entry], problems: list[str]) -> list[Entry]:
-    """The rows whose pictures are looked at; the unmerged one is always among them."""
+    """The rows whose images are shown: the baseline and ReToM first, which are always among them, then the others."""
     runs = [entry for entry in entries if entry.run is not None]
-    chosen = few(runs, COLUMNS)
-    base = next((entry for entry in runs if entry.line.record["method"] == BASELINE), None)
-    if base is not None and base not in chosen:
-        chosen[0] = base
+    first = [next((entry for entry in runs if entry.line.record["method"] == name), None) for name in (BASELINE, OURS)]
+    first = [entry for entry in first if entry is not None]
+    others = [entry for entry in runs if entry not in first]
+    chosen = [*first, *few(others, COLUMNS - len(first))]
     if len(chosen) < len(runs):
         problems.append(
             f"Pictures of {len(chosen)} of {len(runs)} rows are shown: of the first, and of others spread evenly."

@@ -8,14 +8,15 @@ from typing import Any
 import jinja2
 
 from eval import atomic
+from eval.report.claims import Claims
 from eval.report.figures import draw_all
 from eval.report.gallery import Gallery, gallery
 from eval.report.gather import Gathered
 from eval.report.limits import LEAST, PAGE, PICTURES
 from eval.report.provenance import origins, study_origins
 from eval.report.studies import Studies, draw_studies
+from eval.report.summary import summary
 from eval.report.tables_view import view
-from eval.tables.markdown import MARK
 
 HERE = Path(__file__).parent
 FIGURES = "figures"
@@ -26,10 +27,19 @@ def folder_of(results: Path, profile: str) -> Path:
     return Path(results) / ("" if profile == "real" else profile)
 
 
-def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studies | None = None) -> Path:
+def write_report(
+    gathered: Gathered,
+    folder: Path,
+    *,
+    title: str,
+    studies: Studies | None = None,
+    claims: Claims | None = None,
+    choice: str = "",
+) -> Path:
     """Write `<folder>/report.html` and the figures into `<folder>/figures/`; the page's path.
 
-    Whatever the records lack is said on the page. studies: what was measured beside the runs.
+    Whatever the records lack is reported on the page. studies: what was measured next to the runs. claims: the paper's,
+    with their verdicts. choice: the command line's choice of an experiment, for the commands that the page names.
     """
     folder, studies = Path(folder), studies or Studies()
     views = [*(view(table) for table in gathered.tables), *studies.speeds]
@@ -39,7 +49,8 @@ def write_report(gathered: Gathered, folder: Path, *, title: str, studies: Studi
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "gathered": gathered,
         "views": views,
-        "mark": MARK if any(MARK in cell.text for shown in views for row in shown.rows for cell in row.cells) else "",
+        "claims": claims,
+        "summary": summary(gathered, claims, choice),
         "exports": {
             shown.name: {"header": shown.csv_header, "rows": [row.csv for row in shown.rows]} for shown in views
         },

@@ -3,9 +3,15 @@
   const exports = JSON.parse(document.getElementById("exports").textContent);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // ---- tables: sort, filter, export
+  // ---- tables: sort, filter, choice of columns, export
   const shownRows = (section) => all("tbody tr", section).filter((row) => !row.hidden);
-  const words = (cell) => cell.textContent.trim().replace(/\s+/g, " ");
+  const headings = (section) => all("thead .headings > th", section);
+  const groups = (section) => all("thead .groups > th", section);
+  const chosen = (section) => headings(section).flatMap((heading, index) => (heading.classList.contains("off") ? [] : [index]));
+  const clean = (text) => text.trim().replace(/\s+/g, " ");
+  const words = (cell) => clean(cell.textContent);
+  // The value of a cell without its interval, its mark and the method's key.
+  const value = (cell) => clean((cell.querySelector(".value") ?? cell).textContent);
 
   function compare(a, b) {
     // Empty cells come last in either direction; numbers are compared by their full precision.
@@ -26,10 +32,29 @@
       return (descending ? -order : order) || a.dataset.row - b.dataset.row;
     });
     body.append(...rows);
-    all("thead th", section).forEach((heading, index) => {
+    headings(section).forEach((heading, index) => {
       if (index === column) heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
       else heading.removeAttribute("aria-sort");
     });
+  }
+
+  // Show the columns whose boxes are checked; a group's heading spans those of its columns that are shown.
+  function showColumns(section) {
+    const boxes = all(".column", section);
+    const every = boxes.every((box) => box.checked);
+    boxes.forEach((box, index) => {
+      for (const row of [headings(section), ...all("tbody tr", section).map((row) => row.cells)]) row[index].classList.toggle("off", !box.checked);
+    });
+    let start = 0;
+    for (const group of groups(section)) {
+      const width = Number((group.dataset.width ??= group.colSpan));
+      const count = boxes.slice(start, start + width).filter((box) => box.checked).length;
+      group.classList.toggle("off", !count);
+      if (count) group.colSpan = count;
+      start += width;
+    }
+    section.querySelector(".every").checked = every;
+    section.classList.toggle("wide", boxes.filter((box) => box.checked).length > section.dataset.narrow);
   }
 
   function quote(field) {
@@ -39,9 +64,39 @@
   const latexCharacters = {
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
     "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
+    "↓": "$\\downarrow$", "↑": "$\\uparrow$", "−": "$-$", "×": "$\\times$", "∞": "$\\infty$", "†": "$^{\\dagger}$", "–": "--",
   };
-  const latex = (text) => text.replace(/[\\~^&%$#_{}]/g, (character) => latexCharacters[character]);
-  const markdown = (text) => text.replace(/[\\|<>`*\[\]]/g, (character) => `\\${character}`);
+  const latex = (text) => text.replace(/[\\~^&%$#_{}↓↑−×∞†–]/g, (character) => latexCharacters[character]);
+  const markdown = (text) => text.replaceAll("−", "-").replace(/[\\|<>`*\[\]]/g, (character) => `\\${character}`);
+
+  // A cell as {text, mark, interval, best}; the interval is empty where intervals are not shown.
+  function parts(section, cell) {
+    const part = (selector) => words(cell.querySelector(selector) ?? document.createElement("i"));
+    const interval = section.classList.contains("plain") ? "" : part(".interval");
+    return { text: value(cell), mark: part(".mark"), interval, best: cell.classList.contains("best") };
+  }
+
+  function latexCell(section, cell) {
+    const { text, mark, interval, best } = parts(section, cell);
+    const shown = best ? `\\textbf{${latex(text)}}` : latex(text);
+    return shown + (mark ? "$^{*}$" : "") + (interval ? ` {\\scriptsize ${latex(interval)}}` : "");
+  }
+
+  function markdownCell(section, cell) {
+    const { text, mark, interval, best } = parts(section, cell);
+    const shown = best ? `**${markdown(text)}**` : markdown(text);
+    return [shown + markdown(mark), markdown(interval)].filter(Boolean).join(" ");
+  }
+
+  // The groups over the columns chosen: {words, from, to}, counted from 1.
+  function spans(section) {
+    let from = 1;
+    return groups(section).filter((group) => !group.classList.contains("off")).map((group) => {
+      const span = { words: words(group), from, to: from + group.colSpan - 1 };
+      from = span.to + 1;
+      return span;
+    });
+  }
 
   const writers = {
     CSV(section) {
@@ -51,20 +106,28 @@
     },
     Markdown(section) {
       const line = (fields) => `| ${fields.join(" | ")} |\n`;
-      const headings = all("thead th", section);
-      const first = section.querySelector("tbody tr");
-      const rule = headings.map((_, index) => (first.cells[index].classList.contains("number") ? "---:" : "---"));
-      const rows = shownRows(section).map((row) => [...row.cells].map((cell) => markdown(words(cell))));
-      return [headings.map((cell) => markdown(words(cell))), rule, ...rows].map(line).join("");
+      const columns = chosen(section);
+      const over = spans(section).flatMap((span) => Array(span.to - span.from + 1).fill(span.words));
+      const titles = columns.map((index, place) => {
+        const group = over[place] && over[place] !== "Ours" ? `${over[place]}: ` : "";
+        return markdown(group + words(headings(section)[index]));
+      });
+      const rule = columns.map((index) => (headings(section)[index].classList.contains("number") ? "---:" : "---"));
+      const rows = shownRows(section).map((row) => columns.map((index) => markdownCell(section, row.cells[index])));
+      return [titles, rule, ...rows].map(line).join("");
     },
     LaTeX(section) {
-      const headings = all("thead th", section);
-      const first = section.querySelector("tbody tr");
-      const columns = headings.map((_, index) => (first.cells[index].classList.contains("number") ? "r" : "l")).join("");
+      const columns = chosen(section);
+      const letters = columns.map((index) => (headings(section)[index].classList.contains("number") ? "r" : "l")).join("");
       // Braces keep a bracket after a line's end from being read as an optional argument.
-      const line = (cells) => cells.map((cell) => latex(words(cell))).join(" & ").replace(/^\[/, "{[}") + " \\\\\n";
-      const rows = shownRows(section).map((row) => line([...row.cells])).join("");
-      return `\\begin{tabular}{${columns}}\n\\hline\n${line(headings)}\\hline\n${rows}\\hline\n\\end{tabular}\n`;
+      const line = (cells) => cells.join(" & ").replace(/^\[/, "{[}") + " \\\\\n";
+      const over = spans(section);
+      const multi = (span) => `\\multicolumn{${span.to - span.from + 1}}{c}{${latex(span.words)}}`;
+      const rules = over.filter((span) => span.words).map((span) => `\\cmidrule(lr){${span.from}-${span.to}}`).join(" ");
+      const top = rules ? line(over.map(multi)) + rules + "\n" : "";
+      const titles = line(columns.map((index) => latex(words(headings(section)[index]))));
+      const rows = shownRows(section).map((row) => line(columns.map((index) => latexCell(section, row.cells[index])))).join("");
+      return `% \\usepackage{booktabs}\n\\begin{tabular}{${letters}}\n\\toprule\n${top}${titles}\\midrule\n${rows}\\bottomrule\n\\end{tabular}\n`;
     },
   };
 
@@ -81,19 +144,27 @@
     } catch {
       copied = document.execCommand("copy");
     }
-    const told = copied ? `Copied ${shownRows(section).length} rows as ${kind}.` : `${kind} is selected in the box below the table.`;
-    section.querySelector(".said").textContent = told;
+    const message = copied ? `Copied ${shownRows(section).length} rows as ${kind}.` : `${kind} is selected in the box below.`;
+    section.querySelector(".said").textContent = message;
   }
 
   for (const section of all("section.table")) {
-    all("thead th", section).forEach((heading, column) => {
+    headings(section).forEach((heading, column) => {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = heading.textContent;
       heading.replaceChildren(button);
       button.addEventListener("click", () => sort(section, column, heading.getAttribute("aria-sort") === "ascending"));
     });
+    section.dataset.narrow = chosen(section).length;
+    const standard = all(".column", section).map((box) => box.checked);
     section.querySelector(".tools").hidden = false;
+    section.querySelector(".every").addEventListener("input", (event) => {
+      all(".column", section).forEach((box, index) => (box.checked = event.target.checked || standard[index]));
+      showColumns(section);
+    });
+    all(".column", section).forEach((box) => box.addEventListener("input", () => showColumns(section)));
+    section.querySelector(".intervals").addEventListener("input", (event) => section.classList.toggle("plain", !event.target.checked));
     section.querySelector(".filter").addEventListener("input", (event) => {
       const wanted = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
       const rows = all("tbody tr", section);
@@ -101,38 +172,48 @@
       section.querySelector(".said").textContent = `${shownRows(section).length} of ${rows.length} rows shown.`;
     });
     all("[data-copy]", section).forEach((button) => button.addEventListener("click", () => copy(section, button.dataset.copy)));
+    const choose = section.querySelector(".choose");
+    choose.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      choose.open = false;
+      choose.querySelector("summary").focus();
+    });
   }
 
-  // ---- pictures: two of them on one stage
+  // ---- images: two of them over each other, and their difference
   const box = document.querySelector(".compare");
   if (box) {
     const part = (name) => box.querySelector(name);
     const [which, left, right] = [part(".which"), part(".left"), part(".right")];
-    const picture = (row, column) => document.querySelector(`.picture[data-row="${row}"][data-column="${column}"] img`);
-    const put = (image, found) => {
-      image.hidden = !found;
-      if (found) [image.src, image.alt] = [found.src, found.alt];
+    const found = (column) => document.querySelector(`.picture[data-row="${which.value}"][data-column="${column}"] img`);
+    const put = (image, source) => {
+      image.hidden = !source;
+      if (source) [image.src, image.alt] = [source.src, source.alt];
+      // Pixels of a small image are shown as they are.
+      image.classList.toggle("pixels", Boolean(source) && source.naturalWidth <= 128);
     };
     const show = () => {
-      const [a, b] = [picture(which.value, left.value), picture(which.value, right.value)];
-      const [under, over, stage] = [part(".under"), part(".over"), part(".stage")];
-      put(over, a);
-      put(under, b);
-      const difference = part(".difference").checked;
-      over.style.clipPath = difference ? "" : `inset(0 ${100 - part(".boundary").value}% 0 0)`;
-      over.style.mixBlendMode = difference ? "difference" : "";
-      // Half a difference is meaningless: without both pictures there is nothing to subtract.
-      stage.style.filter = difference ? `brightness(${part(".gain").value})` : "";
-      part(".boundary").disabled = difference;
-      part(".gain").disabled = !difference;
+      const [a, b] = [found(left.value), found(right.value)];
+      for (const stage of all(".stage", box)) {
+        put(stage.querySelector(".over"), a);
+        put(stage.querySelector(".under"), b);
+      }
+      part(".wipe .over").style.clipPath = `inset(0 ${100 - part(".boundary").value}% 0 0)`;
+      part(".boundary-value").textContent = `${part(".boundary").value}%`;
+      part(".gain-value").textContent = `${part(".gain").value}×`;
+      // Half a difference is meaningless: without both images there is nothing to subtract.
+      const stage = part(".subtract");
+      all("img", stage).forEach((image) => (image.hidden = !a || !b));
+      stage.style.setProperty("--gain", part(".gain").value);
       const name = (select) => select.selectedOptions[0].textContent;
-      const absent = [[a, left], [b, right]].filter(([found]) => !found).map(([, select]) => name(select));
+      [part(".left-name").textContent, part(".right-name").textContent] = [name(left), name(right)];
+      const absent = [[a, left], [b, right]].filter(([image]) => !image).map(([, select]) => name(select));
       part(".said").textContent = absent.length
-        ? `No picture of ${absent.join(" and ")} for this prompt.`
-        : difference ? `Difference of ${name(left)} and ${name(right)}, ${part(".gain").value} times.` : `${name(left)} on the left, ${name(right)} on the right.`;
+        ? `No image of ${absent.join(" and ")} for this prompt.`
+        : `${name(left)} on the left, ${name(right)} on the right; next to them their difference, ${part(".gain").value} times.`;
       all(".picture").forEach((button) => {
-        const chosen = button.dataset.row === which.value && [left.value, right.value].includes(button.dataset.column);
-        button.setAttribute("aria-pressed", String(chosen));
+        const pressed = button.dataset.row === which.value && [left.value, right.value].includes(button.dataset.column);
+        button.setAttribute("aria-pressed", String(pressed));
       });
     };
     all("select, input", box).forEach((control) => control.addEventListener("input", show));
@@ -143,8 +224,13 @@
       show();
       box.scrollIntoView({ block: "nearest" });
     }));
-    right.selectedIndex = right.options.length - 1;
+    right.selectedIndex = Math.min(1, right.options.length - 1);
     box.hidden = false;
+    const small = [...document.querySelectorAll(".picture img")];
+    const sharpen = (image) => image.classList.toggle("pixels", image.naturalWidth > 0 && image.naturalWidth <= 128);
+    small.forEach((image) => (image.complete ? sharpen(image) : image.addEventListener("load", () => sharpen(image))));
+    if (document.readyState === "complete") show();
+    else window.addEventListener("load", show);
     show();
   }
 

@@ -10,6 +10,7 @@ from eval.bench.speed import COLUMNS, HEADINGS, cells, what
 from eval.bench.stage_file import read_stage
 from eval.bench.table import csv_of, origins
 from eval.errors import RunError
+from eval.report.columns import HIGHER, LOWER, Column
 from eval.report.tables_view import Cell, Row, View
 
 PREFIX = "speed_"
@@ -33,23 +34,30 @@ def speed_views(folder: Path, problems: list[str]) -> list[View]:
 
 def _view(path: Path, attention: str, rows: Sequence[dict[str, Any]]) -> View:
     header, *fields = csv.reader(io.StringIO(csv_of(COLUMNS, rows)))
-    title = f"Seconds per image on {rows[0]['device_name']}, {attention}, random weights"
+    title = f"Time per image on {rows[0]['device_name']}, {attention}, random weights"
     notes = (
         what(rows[0]),
         f"{origins(rows)}.",
         *(f"{row['method']}: {row['error']}" for row in rows if row.get("error")),
     )
-    shown = tuple(_row(row, field) for row, field in zip(rows, fields, strict=True))
-    return View(f"{path.stem}_{attention}", title, HEADINGS, shown, tuple(header), notes)
+    lines = [_cells(row) for row in rows]
+    filled = [place for place in range(len(HEADINGS)) if any(cells[place].text for cells in lines)]
+    shown = tuple(
+        Row(tuple(cells[place] for place in filled), row["status"], None, tuple(field), row["method"])
+        for row, cells, field in zip(rows, lines, fields, strict=True)
+    )
+    columns = tuple(_column(place) for place in filled)
+    return View(f"{path.stem}_{attention}", title, columns, shown, tuple(header), notes)
 
 
-def _row(row: dict[str, Any], fields: Sequence[str]) -> Row:
-    texts = cells(row)
-    values = dict(zip(HEADINGS, [None] * len(HEADINGS), strict=True))
+def _column(place: int) -> Column:
+    name = HEADINGS[place]
+    way = LOWER if name.startswith("s/im") else HIGHER if name.startswith("Speed-up") else ""
+    return Column(f"{name} {way}".strip(), number=WORDS <= place < len(HEADINGS) - 1, folded=name in ("n", "Status"))
+
+
+def _cells(row: dict[str, Any]) -> list[Cell]:
+    values = dict.fromkeys(HEADINGS)
     values |= {"s/im": row.get("s_per_im"), "n": row["n"], "Speed-up": row.get("speedup")}
     values |= {"s/im (paper)": row["paper_s_per_im"], "Speed-up (paper)": row["paper_speedup"]}
-    shown = tuple(
-        Cell(text, sort=values[name], number=WORDS <= place < len(HEADINGS) - 1)
-        for place, (name, text) in enumerate(zip(HEADINGS, texts, strict=True))
-    )
-    return Row(shown, row["status"], None, tuple(fields))
+    return [Cell(text, sort=values[name]) for name, text in zip(HEADINGS, cells(row), strict=True)]

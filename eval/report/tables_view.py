@@ -1,77 +1,228 @@
-"""A built table as the page shows it, and as it is exported: the same lines in words and at full precision."""
+"""A built table as the page shows it and as it is exported: grouped columns, rounded cells, and the CSV's fields."""
 
 import csv
+import dataclasses
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eval.judging.gates import BASELINE, FAILED, PASSED, Gate
 from eval.records import run_id
+from eval.report.columns import (
+    LOWER,
+    OURS,
+    SPEED_UP,
+    TOKENS,
+    Column,
+    arrow,
+    change,
+    column_of,
+    interval,
+    names_of,
+    percent,
+    rounded,
+    times,
+)
 from eval.tables import Line, Table, csv_text
-from eval.tables.claims import claims, sentence
-from eval.tables.markdown import gate_lines, heading, mark, number, over_seeds, shown
+from eval.tables.claims import OURS as METHOD
+from eval.tables.cost import baseline_line, speed_up, tokens_kept
+from eval.tables.markdown import MARK, mark, over_seeds
+from eval.tables.spec import SECONDS
+
+CLEAR = "*"  # at a difference whose interval excludes 0
+ABSENT = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`text` as shown; `interval` in brackets after it; `sort` a number where it is one; `number`: set to the right."""
+    """`text` as shown; `interval` in brackets after it; `sort` a number where it is one; `note`: why there is none.
+
+    measured: it links to its run. best: the best of its column. change: "better" or "worse" where the interval of a
+    difference excludes 0.
+    """
 
     text: str
     interval: str = ""
     sort: float | None = None
-    number: bool = False
     measured: bool = False
+    best: bool = False
+    change: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `csv`: its fields in the CSV file, as text."""
+    """One line. `csv`: its fields in the CSV file, as text. key: the method's key; emphasis: ReToM's own row."""
 
     cells: tuple[Cell, ...]
     status: str
     run: str | None
     csv: tuple[str, ...]
+    key: str = ""
+    emphasis: bool = False
 
 
 @dataclass(frozen=True)
 class View:
-    """A table of the page. `csv_header`: the columns of the CSV file."""
+    """A table of the page. `csv_header`: the columns of the CSV file; legend: its marks; notes: what is said below."""
 
     name: str
     title: str
-    headings: tuple[str, ...]
+    columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     csv_header: tuple[str, ...]
-    claims: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    legend: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def groups(self) -> list[tuple[str, int, bool]]:
+        """The headings over columns: (words, number of columns, all of them folded). Empty where no column has one."""
+        found: list[tuple[str, int, bool]] = []
+        for column in self.columns:
+            if found and found[-1][0] == column.group and found[-1][2] == column.folded:
+                found[-1] = (column.group, found[-1][1] + 1, column.folded)
+            else:
+                found.append((column.group, 1, column.folded))
+        return found if any(words for words, _, _ in found) else []
+
+    @property
+    def failed_gates(self) -> list[Gate]:
+        """The gates that failed: no row of the table may be quoted."""
+        return [gate for gate in self.gates if gate.status == FAILED]
+
+    @property
+    def passed_gates(self) -> int:
+        """How many gates passed."""
+        return sum(gate.status == PASSED for gate in self.gates)
 
 
 def view(table: Table) -> View:
-    """The columns of the Markdown file, with the CSV's fields beside every row."""
+    """The table's columns, grouped, those without a value left out, with the CSV's fields next to every row."""
     header, *fields = csv.reader(io.StringIO(csv_text(table)))
-    columns = shown(table)
-    rows = tuple(_row(table, line, columns, field) for line, field in zip(table.lines, fields, strict=True))
-    said = (*gate_lines(table), *(sentence(claim) for claim in claims(table)))
-    headings = tuple(heading(column) for column in columns)
-    return View(table.spec.name, table.spec.title, headings, rows, tuple(header), said)
+    names = names_of(table)
+    columns = {name: column_of(table, name, group, folded) for name, (group, folded) in names.items()}
+    labels = _labels(table)
+    cells = {name: [_cell(table, line, name) for line in table.lines] for name in names}
+    cells["model"] = [Cell(label) for label in labels]
+    filled = [name for name in names if any(cell.text not in ("", ABSENT) for cell in cells[name])]
+    marked = [_with_best(table, name, cells[name]) for name in filled]
+    rows = tuple(
+        _row(table, place, line, [column[place] for column in marked], field)
+        for place, (line, field) in enumerate(zip(table.lines, fields, strict=True))
+    )
+    notes = tuple(_reasons(labels, {columns[name]: cells[name] for name in names}))
+    shown = tuple(columns[name] for name in filled)
+    return View(table.spec.name, table.spec.title, shown, rows, tuple(header), notes, legend(rows), table.gates)
 
 
-def _row(table: Table, line: Line, columns: Iterable[str], fields: Iterable[str]) -> Row:
-    cells = tuple(_cell(table, line, column) for column in columns)
-    return Row(cells, line.status, None if line.record is None else run_id(line.record), tuple(fields))
+def legend(rows: Iterable[Row]) -> tuple[str, ...]:
+    """What the marks in `rows` mean, those that occur."""
+    cells = [cell for row in rows for cell in row.cells]
+    found = []
+    if any(cell.best for cell in cells):
+        found.append("Bold: best of its column.")
+    if any(cell.interval for cell in cells):
+        found.append("Brackets: 95% interval.")
+    if any(cell.change for cell in cells):
+        found.append(f"{CLEAR} The interval of the difference excludes 0.")
+    if any(MARK in cell.text for cell in cells):
+        found.append(f"{MARK} Timed while other processes were using the device.")
+    return tuple(found)
 
 
-def _cell(table: Table, line: Line, column: str) -> Cell:
-    if column not in line.cells:
-        return Cell(over_seeds(line, column), number=True)
-    value: Any = line.cells[column]
-    if column in table.spec.labels or column == "status":
+def _cell(table: Table, line: Line, name: str) -> Cell:
+    if name in (SPEED_UP, TOKENS):
+        return _cost(table, line, name)
+    if name.endswith("_over_seeds"):
+        return Cell(over_seeds(line, name))
+    value: Any = line.cells[name]
+    if name in table.spec.labels or name in ("status", "protocol"):
         return Cell(value or "")
-    if column == "n":
-        return Cell("" if value is None else str(value), sort=value, number=True)
-    if value is None:
-        return Cell(line.status if column in table.metrics and line.status != "ok" else "", number=True)
-    sign = "+" if column.endswith("_minus_none") else ""
-    low, high = line.cells.get(f"{column}_low"), line.cells.get(f"{column}_high")
-    interval = "" if low is None or high is None else f"[{number(column, low, sign)}, {number(column, high, sign)}]"
-    text = number(column, value, sign) + mark(line, column)
-    return Cell(text, interval, value, number=True, measured=not column.startswith("paper_"))
+    if name in ("n", "run_id"):
+        return Cell("" if value is None else str(value), sort=value if name == "n" else None, measured=name == "run_id")
+    if value is None or _cannot_be(name, value):
+        return _empty(table, line, name, value)
+    sign = "+" if name.endswith(f"_minus_{BASELINE}") else ""
+    ends = line.cells.get(f"{name}_low"), line.cells.get(f"{name}_high")
+    if sign and line.record["method"] == BASELINE:
+        return Cell(ABSENT, sort=value)
+    changed = change(name.removesuffix(f"_minus_{BASELINE}"), *ends) if sign else ""
+    text = rounded(name, value, sign) + mark(line, name)
+    return Cell(text, interval(name, *ends, sign), value, measured=not name.startswith("paper_"), change=changed)
+
+
+def _cannot_be(name: str, value: float) -> bool:
+    """A distance below 0 is no distance: the extrapolation in 1/n has left its range."""
+    return name.endswith("_infinite") and value < 0
+
+
+def _empty(table: Table, line: Line, name: str, value: float | None) -> Cell:
+    """A cell without a number: the row's status, or a dash with the reason."""
+    if value is not None:
+        return Cell(ABSENT, note=f"the extrapolation gives {rounded(name, value)}, and a distance is not negative")
+    if name in table.metrics and line.status in ("failed", "missing"):
+        return Cell(line.status)
+    metric = {} if line.record is None else line.record["metrics"].get(name, {})
+    reason = metric.get("reason") if name in (*table.metrics, *table.beside) else None
+    return Cell(ABSENT, note=reason) if reason else Cell("")
+
+
+def _cost(table: Table, line: Line, name: str) -> Cell:
+    if name == TOKENS:
+        share = tokens_kept(line.record)
+        return Cell("") if share is None else Cell(percent(share), sort=share)
+    factor = speed_up(table, line)
+    return Cell("") if factor is None else Cell(times(factor) + busy(table, line), sort=factor, measured=True)
+
+
+def busy(table: Table, line: Line) -> str:
+    """The mark of a speed-up of which either time was taken on a busy device; else ""."""
+    return mark(line, SECONDS) or mark(baseline_line(table) or line, SECONDS)
+
+
+def _with_best(table: Table, name: str, cells: Sequence[Cell]) -> list[Cell]:
+    """The column with its best cells marked: among complete rows, and seconds of an idle device; ties are all best."""
+    base, lines = name.removeprefix("paper_"), table.lines
+    if not arrow(base):
+        return list(cells)
+
+    def counts(cell: Cell, line: Line) -> bool:
+        itself = base == "ssim" and line.record is not None and line.record["method"] == BASELINE
+        whole = line.status == "ok" or name != base
+        return cell.sort is not None and whole and MARK not in cell.text and not itself
+
+    valid = [cell for cell, line in zip(cells, lines, strict=True) if counts(cell, line)]
+    if len(valid) < 2:
+        return list(cells)
+    pick: Callable = min if arrow(base) == LOWER else max
+    best = pick(valid, key=lambda cell: cell.sort).text
+    return [
+        dataclasses.replace(cell, best=counts(cell, line) and cell.text == best)
+        for cell, line in zip(cells, lines, strict=True)
+    ]
+
+
+def _labels(table: Table) -> list[str]:
+    """The name of each line's method, with the options in which it differs from the paper's row."""
+    rows = [table.spec.name_of(row.method) for row in table.spec.rows]
+    return rows + [line.cells["model"] for line in table.lines[len(rows) :]]
+
+
+def _row(table: Table, place: int, line: Line, cells: Sequence[Cell], fields: Iterable[str]) -> Row:
+    rows = table.spec.rows
+    key = rows[place].method if place < len(rows) else line.record["method"]
+    run = None if line.record is None else run_id(line.record)
+    return Row(tuple(cells), line.status, run, tuple(fields), key, key == METHOD and place < len(rows))
+
+
+def _reasons(labels: Sequence[str], columns: Mapping[Column, Sequence[Cell]]) -> list[str]:
+    """Why cells are left out, one line for each column and reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for column, cells in columns.items():
+        name = column.heading if column.group in ("", OURS) else f"{column.group}, {column.heading}"
+        for label, cell in zip(labels, cells, strict=True):
+            if cell.note:
+                found.setdefault((name, cell.note), []).append(label)
+    return [f"No {name} of {', '.join(rows)}: {note}." for (name, note), rows in found.items()]
