@@ -12,6 +12,7 @@ LOWER, HIGHER = "↓", "↑"
 ARROWS = {"fid": LOWER, "fid_legacy_pytorch": LOWER, "kid": LOWER, SECONDS: LOWER} | dict.fromkeys(
     ("clip", "clip_vitl14", "ssim", "speed_up"), HIGHER
 )
+INFINITE = "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}∞"
 SPEED_UP, TOKENS = "speed_up", "tokens"  # columns of the page alone
 
 
@@ -89,7 +90,7 @@ def column_of(table: Table, name: str, group: str, folded: bool) -> Column:
     elif name.endswith("_half"):
         shown = "n/2"
     elif base.endswith("_infinite"):
-        shown = "n = ∞" if base == name else "Difference, n = ∞"
+        shown = INFINITE if base == name else f"Difference, {INFINITE}"
     elif name.endswith("_over_seeds"):
         shown = heading(name.removesuffix("_over_seeds"))
     else:
