@@ -23,7 +23,7 @@ TITLE = "Token merging report"
 
 
 def main() -> int:
-    """Write the page. Returns 1 where records could not be read or a table not be built; the page then says why."""
+    """Write the page. Returns 1 where records could not be read or a table not built; the page gives the reason."""
 
     def work(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
         # Hydra prints what libraries log, and fontTools logs every glyph that goes into a PDF.
@@ -67,12 +67,12 @@ def _claims(path: Path, gathered: Gathered, problems: list[str]) -> Claims | Non
 
 
 def _complain(gathered: Gathered, studies: Studies) -> int:
-    """Say what the page says; 1 for a problem. For failed and missing rows the status of `scripts.tables` answers."""
+    """Print the problems of the page; 1 for a problem. `scripts.tables` returns 1 for failed and missing rows."""
     problems = (*gathered.problems, *studies.problems)
     for problem in problems:
-        say(f"the report says: {problem}")
+        say(f"problem in the report: {problem}")
     for entry in gathered.incomplete:
-        say(f"the report says: {entry.label} is {entry.line.status}")
+        say(f"incomplete row: {entry.label} is {entry.line.status}")
     return int(bool(problems))
 
 

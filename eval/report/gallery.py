@@ -1,4 +1,4 @@
-"""Figure 2: the same prompts and seeds over the methods, those that merging changed most first."""
+"""Figure 2: the same prompts and seeds with every method, those that merging changed most first."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from eval.tables.claims import OURS
 
 BASELINE = "none"
 PROMPTS = 48
-# Pictures are compared at this side, and at most so many of all runs together (300 prompts over nine rows, well under a
+# Images are compared at this side, and at most so many of all runs together (300 prompts of nine rows, well under a
 # minute): a real run has 2,000 of 512 pixels.
 COMPARED_SIDE = 128
 COMPARED_PICTURES = 2700
@@ -22,7 +22,7 @@ COMPARED_PICTURES = 2700
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell: `uri` is None where there is no picture, and `why` then says so. ssim: to the unmerged one."""
+    """One cell: `uri` is None where there is no image, and `why` gives the reason. ssim: to the baseline's image."""
 
     uri: str | None
     why: str | None = None
@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Shown:
-    """One prompt and seed with a picture (or its absence) for each column."""
+    """One prompt and seed with an image, or the reason for its absence, for each column."""
 
     key: str
     prompt: str
@@ -43,9 +43,9 @@ class Shown:
 
 @dataclass(frozen=True)
 class Gallery:
-    """`columns`: rows of the tables that have pictures; `rows`: prompts, lowest SSIM first.
+    """`columns`: rows of the tables that have images; `rows`: prompts, lowest SSIM first.
 
-    compared, total: prompts looked at, prompts of the runs; problems: sentences.
+    compared, total: number of prompts compared, and in the runs; problems: what is not shown, and why.
     """
 
     columns: tuple[Entry, ...]
@@ -56,7 +56,7 @@ class Gallery:
 
 
 def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURES) -> Gallery:
-    """Pictures of at most `prompts` prompts, as many as `budget` characters hold. Never fails for want of a picture.
+    """Images of at most `prompts` prompts, as many as fit into `budget` characters. An absent image is no error.
 
     Of more than `COLUMNS` rows some are shown: the first of the tables, and of the others a few spread evenly.
     """
@@ -67,7 +67,7 @@ def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURE
         if items:
             manifests[entry] = items
     columns = tuple(manifests)
-    # The same picture of two runs has key, prompt and seed in common.
+    # The same image of two runs has the same key, prompt and seed.
     keys = list(dict.fromkeys(key for items in manifests.values() for key in items))
     looked = spread(keys, COMPARED_PICTURES // max(len(columns), 1))
     scores = _scores(gathered.runs, manifests, looked)
@@ -77,7 +77,7 @@ def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURE
         row = _row(gathered.runs, manifests, key, scores[key])
         left -= sum(len(picture.uri or "") for picture in row.pictures)
         if left < 0:
-            problems.append(f"Pictures of {len(rows)} prompts fill the page; the other prompts are left out.")
+            problems.append(f"The images of {len(rows)} prompts fill the page; the other prompts are left out.")
             break
         rows.append(row)
     problems += _absent(columns, rows)
@@ -93,7 +93,7 @@ def _columns(entries: Sequence[Entry], problems: list[str]) -> list[Entry]:
     chosen = [*first, *few(others, COLUMNS - len(first))]
     if len(chosen) < len(runs):
         problems.append(
-            f"Pictures of {len(chosen)} of {len(runs)} rows are shown: of the first, and of others spread evenly."
+            f"Images of {len(chosen)} of {len(runs)} rows are shown: the first rows, and others spread evenly."
         )
     return chosen
 
@@ -104,7 +104,7 @@ Scores = dict[Key, dict[Entry, float | None]]
 
 
 def _manifest(folder: Path, problems: list[str]) -> dict[Key, dict] | None:
-    """The run's items by key, prompt and seed; read only: setting a bad file aside is the run's business."""
+    """The run's items by key, prompt and seed. Nothing is written: a damaged file is for the run to set aside."""
     path = folder / "manifest.jsonl"
     try:
         # Not splitlines(): a prompt may hold U+2028, which JSON does not escape.
@@ -112,10 +112,12 @@ def _manifest(folder: Path, problems: list[str]) -> dict[Key, dict] | None:
         found = {(str(item["key"]), str(item["prompt"]), int(item["seed"])): item for item in items}
         check_files(items, path)
     except FileNotFoundError:
-        problems.append(f"{folder.parent.name}/{folder.name} has no manifest.jsonl, hence no pictures here.")
+        problems.append(f"{folder.parent.name}/{folder.name} has no manifest.jsonl; its images are not shown.")
         return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, RunError) as error:
-        problems.append(f"The manifest of {folder.parent.name}/{folder.name} cannot be read ({error}); no pictures.")
+        problems.append(
+            f"The manifest of {folder.parent.name}/{folder.name} cannot be read ({error}); its images are not shown."
+        )
         return None
     return found
 
@@ -125,24 +127,24 @@ def _open(runs: Path, entry: Entry, item: Mapping, side: int):
 
 
 def _file(runs: Path, entry: Entry, item: Mapping) -> Path:
-    """Where the picture lies. RunError: a link, which might put any file of this machine on the page."""
+    """The path of the image. RunError: a link, which might put any file of this machine on the page."""
     folder = runs / entry.run / "images"
     if folder.is_symlink() or (folder / item["file"]).is_symlink():
-        raise RunError(f"picture {folder / item['file']} is a link")
+        raise RunError(f"image {folder / item['file']} is a link")
     return folder / item["file"]
 
 
 def _scores(runs: Path, manifests: Mapping[Entry, Items], keys: Sequence[Key]) -> Scores:
-    """SSIM to the unmerged picture, both at `COMPARED_SIDE`; None where either is not there."""
+    """SSIM to the baseline's image, both at `COMPARED_SIDE`; None where either is absent."""
     scores: Scores = {key: {} for key in keys}
     base = next((entry for entry in manifests if entry.line.record["method"] == BASELINE), None)
     if base is None:
         return scores
     for key in keys:
-        unmerged = _try_open(runs, base, manifests[base].get(key))
+        base_image = _try_open(runs, base, manifests[base].get(key))
         for entry, items in manifests.items():
-            picture = None if entry is base or unmerged is None else _try_open(runs, entry, items.get(key))
-            scores[key][entry] = None if picture is None else likeness(picture, unmerged)
+            picture = None if entry is base or base_image is None else _try_open(runs, entry, items.get(key))
+            scores[key][entry] = None if picture is None else likeness(picture, base_image)
     return scores
 
 
@@ -154,7 +156,7 @@ def _try_open(runs: Path, entry: Entry, item: Mapping | None):
 
 
 def _lowest(scores: Mapping[Entry, float | None]) -> float:
-    # What cannot be compared comes last, not first: it is told in words above the grid.
+    # What cannot be compared comes last, not first; the lines above the grid report it.
     return min((score for score in scores.values() if score is not None), default=2.0)
 
 
@@ -166,7 +168,7 @@ def _row(runs: Path, manifests: Mapping[Entry, Items], key: Key, scores: Mapping
 
 def _picture(runs: Path, entry: Entry, item: Mapping | None, score: float | None) -> Picture:
     if item is None:
-        return Picture(None, why="not asked of this run")
+        return Picture(None, why="not in this run")
     listed = {entry["key"]: entry["why"] for entry in entry.line.record["images"]["invalid"]}
     invalid = listed.get(item["key"])
     try:
@@ -179,9 +181,9 @@ def _picture(runs: Path, entry: Entry, item: Mapping | None, score: float | None
 
 
 def _absent(columns: Sequence[Entry], rows: Sequence[Shown]) -> list[str]:
-    told = []
+    found = []
     for index, entry in enumerate(columns):
         count = sum(row.pictures[index].uri is None for row in rows)
         if count:
-            told.append(f"{entry.run} lacks {count} of the {len(rows)} pictures shown here.")
-    return told
+            found.append(f"{count} of the {len(rows)} images shown here are absent in {entry.run}.")
+    return found

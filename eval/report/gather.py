@@ -1,4 +1,4 @@
-"""What a report is about: the tables that could be built, one view over all their rows, and what could not be had."""
+"""The contents of a report: the tables that could be built, an overview of all their rows, and what is absent."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ QUALITY = ("fid", "clip", "ssim")
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One row of the overview: `key`, its method, and `label`, its name everywhere, both unique; its numbers."""
+    """One row of the overview: the method's `key`, its `label` (its name everywhere), both unique, and its numbers."""
 
     key: str
     label: str
@@ -33,9 +33,9 @@ class Entry:
 class Gathered:
     """`overview`: every row of every table once, with quality and seconds; None where no table could be built.
 
-    problems: sentences for the reader: what could not be read or built, and why.
+    problems: what could not be read or built, and why.
     swept: the overview's rows and, after them, those of other experiments under the same protocol, for the curves.
-    notes: sentences on what of these was left out.
+    notes: which of these were left out.
     """
 
     runs: Path
@@ -58,7 +58,7 @@ class Gathered:
 
     @property
     def without_value(self) -> list[tuple[str, str, list[str]]]:
-        """(metric, reason, names of the rows) where a metric of the overview could not be had."""
+        """(metric, reason, names of the rows) where a metric of the overview has no value."""
         found: dict[tuple[str, str], list[str]] = {}
         for entry in self.entries:
             metrics = {} if entry.line.record is None else entry.line.record["metrics"]
@@ -99,7 +99,7 @@ def gather(
 
 
 def _swept(overview: Table, entries: tuple[Entry, ...], records: Sequence[dict]) -> tuple[tuple[Entry, ...], tuple]:
-    """The overview's rows and those of other experiments that may be compared with them; sentences on the others."""
+    """The overview's rows and those of other experiments that may be compared with them; notes on the others."""
     own = {entry.line.record["protocol_hash"] for entry in entries if entry.line.record and not _failed(entry)}
     runs = {entry.run for entry in entries}
     others = [record for record in records if run_id(record) not in runs and record["status"] != "failed"]
@@ -108,8 +108,8 @@ def _swept(overview: Table, entries: tuple[Entry, ...], records: Sequence[dict])
     if len(fitting) < len(others):
         homes = sorted({record["experiment"] for record in others if record["protocol_hash"] not in own})
         notes = (
-            f"Finished runs under another protocol are not among the curves (in {', '.join(homes)}): "
-            "the report of their own experiment shows them.",
+            f"Finished runs under another protocol are left out of the curves (in {', '.join(homes)}). "
+            "The report of their own experiment shows them.",
         )
     if not fitting:
         return entries, notes

@@ -1,13 +1,13 @@
-"""How much of many rows the page shows: it is to stay under 15 MB, and says what it leaves out."""
+"""How much of many rows the page shows. It stays under 15 MB and reports what it leaves out."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
-PAGE = 14_000_000  # bytes of the page with its pictures, less the words around these
-PICTURES = 11_000_000  # characters of the pictures' data URIs, at most
+PAGE = 14_000_000  # bytes of the page with its images, less the text around these
+PICTURES = 11_000_000  # characters of the images' data URIs, at most
 LEAST = 500_000  # of them at least, however much the rest takes
 RECORDS = 3_000_000  # characters of whole records
-COLUMNS = 24  # rows with pictures
+COLUMNS = 24  # rows with images
 NAMED = 30  # rows with a mark and a name of their own in a figure
 CURVES = 20  # curves of one option
 

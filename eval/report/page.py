@@ -1,4 +1,4 @@
-"""The page itself: everything into one file that needs nothing beside it."""
+"""The page: one self-contained file."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ FIGURES = "figures"
 
 
 def folder_of(results: Path, profile: str) -> Path:
-    """Where the page of a profile lies, its figures below it and the measurements beside it."""
+    """The folder of a profile's page, with the tables and measurements; the figures are below it."""
     return Path(results) / ("" if profile == "real" else profile)
 
 
@@ -70,7 +70,7 @@ def write_report(
 
 
 def _filled(parts: Mapping[str, Any], gathered: Gathered) -> str:
-    """The page, with as many pictures as fit beside everything else."""
+    """The page, with as many images as it still has room for."""
     template = _template()
     without = template.render(**parts, gallery=Gallery((), (), 0, 0, ()))
     left = PAGE - len(without.encode())

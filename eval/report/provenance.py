@@ -1,4 +1,4 @@
-"""Where the numbers of one run come from, as headed lists of name and value."""
+"""The provenance of each run's numbers, as lists of name and value."""
 
 import dataclasses
 import json
@@ -17,9 +17,9 @@ from eval.report.studies import Studies
 
 @dataclass(frozen=True)
 class Origin:
-    """One run: `facts` in short, `parts` of its record as indented JSON, `invalid` pictures (key, why).
+    """One run: `facts` in short, `parts` of its record as indented JSON, `invalid` images (key, why).
 
-    left_out: the file that holds the parts where the page does not, below the folder of runs.
+    left_out: the file below the folder of runs that has the parts, where the page does not.
     """
 
     run: str
@@ -96,7 +96,7 @@ def _facts(record: Mapping) -> list[tuple[str, str]]:
         ("attention", _attention(record)),
         (
             "protocol",
-            f"{record['protocol_hash']}; {protocol['n']} images, {protocol['n_reference']} reference pictures",
+            f"{record['protocol_hash']}; {protocol['n']} images, {protocol['n_reference']} reference images",
         ),
         ("reference", str(protocol["reference_hash"])),
         ("prompts", str(protocol["prompts_hash"])),
@@ -104,7 +104,7 @@ def _facts(record: Mapping) -> list[tuple[str, str]]:
         ("images", f"{record['images']['n']}, {len(record['images']['invalid'])} of them invalid"),
     ]
     if "batch_size" in protocol["sampler"]:
-        facts.append(("batch", f"{protocol['sampler']['batch_size']}, which {protocol['dtype']} images depend on"))
+        facts.append(("batch", f"{protocol['sampler']['batch_size']}; {protocol['dtype']} images depend on it"))
     if record["images"]["foreign"]:
         facts.append(("foreign files", ", ".join(map(str, record["images"]["foreign"]))))
     if timing is not None:

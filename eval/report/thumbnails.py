@@ -1,4 +1,4 @@
-"""Small pictures for the page: encoded as WebP data URIs, and compared with each other."""
+"""Small images for the page: encoded as WebP data URIs, and compared with each other."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ QUALITY = 80
 
 
 def thumbnail(path: Path, side: int = SIDE) -> Image.Image:
-    """The picture in RGB, its longer side at most `side` pixels; never enlarged. RunError: absent or unreadable."""
+    """The image in RGB, its longer side at most `side` pixels; never enlarged. RunError: absent or unreadable."""
     image = decode(read_file(path), str(path))
     if max(image.size) > side:
         # Whole-number reduction first: a fraction of the cost of filtering every pixel, and no visible difference.
@@ -26,14 +26,14 @@ def thumbnail(path: Path, side: int = SIDE) -> Image.Image:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as WebP inside a data URI."""
+    """The image as WebP inside a data URI."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def likeness(a: Image.Image, b: Image.Image) -> float | None:
-    """SSIM of two small pictures; None where they cannot be compared (sizes differ, or under 11 pixels)."""
+    """SSIM of two small images; None where they cannot be compared (sizes differ, or under 11 pixels)."""
     try:
         return ssim(_tensor(a), _tensor(b))
     except RunError:

@@ -170,7 +170,7 @@ def test_absent_damaged_and_invalid_pictures_are_shown_as_such(runs: Path) -> No
     (folder / "images" / "2.png").unlink()
     (folder / "images" / "1.png").write_bytes(b"no picture")
     page = Page(written(runs))
-    assert f"{run_id(record)} lacks 2 of the 3 pictures" in page.text
+    assert f"2 of the 3 images shown here are absent in {run_id(record)}." in page.text
     for words in ("no such file", "unreadable", "invalid: constant", "2 of 100 images are invalid"):
         assert words in page.text
 

@@ -51,7 +51,7 @@ def test_a_thousand_runs_are_under_15_megabytes(sweep: Gathered, tmp_path: Path)
     path = write_report(sweep, tmp_path, title="A sweep")
     assert path.stat().st_size < 15_000_000
     page = html.unescape(path.read_text(encoding="utf-8"))
-    assert f"Pictures of {COLUMNS} of {RUNS} rows are shown" in page
+    assert f"Images of {COLUMNS} of {RUNS} rows are shown" in page
     assert f"of {RUNS} runs; the others are in the named files" in page
     assert f"The {CURVES} curves with the most values are shown, of" in page
     assert "rows are grey dots without a name" in page

@@ -194,8 +194,8 @@ def test_curves_hold_the_runs_of_other_experiments_under_the_same_protocol(tmp_p
     assert curve.values == (0.5, 0.75)
     assert len(gathered.tables[0].lines) == 4
     assert gathered.notes == (
-        "Finished runs under another protocol are not among the curves (in elsewhere): "
-        "the report of their own experiment shows them.",
+        "Finished runs under another protocol are left out of the curves (in elsewhere). "
+        "The report of their own experiment shows them.",
     )
     text = write_report(gathered, tmp_path, title="Report").read_text(encoding="utf-8")
     swept = run_id(make_record("retom", experiment="ablate_alpha", **OPTIONS | {"ratio": 0.75}))
