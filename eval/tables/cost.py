@@ -46,9 +46,9 @@ def _planned(site: Mapping) -> int:
 
 
 def _share(site: Mapping, calls: int) -> float:
-    """Of one site. A call without a plan runs on all of its tokens; without counts, every call has a plan."""
+    """Of one site. A call without a plan runs on all tokens; a site that merges without plans does so at every call."""
     if site["merged"] == site["tokens"]:
         # A site that merges nothing and yet reuses was left out at these calls (DeepCache).
         return 1 - (site.get("plans_reused") or 0) / calls if calls else 1.0
-    planned = 1.0 if site.get("plans_computed") is None or not calls else _planned(site) / calls
+    planned = _planned(site) / calls if _planned(site) else 1.0  # the oracle makes no plans
     return 1 - planned * (1 - site["merged"] / site["tokens"])

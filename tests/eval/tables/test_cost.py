@@ -26,6 +26,7 @@ def record(*sites: tuple[int, int | None, int | None, int | None], steps: int = 
         ([(100, 50, 1, 10)], 0.5),  # a scheduler that calls more often than it has steps
         ([(100, 100, 2, 8)], 0.2),  # DeepCache: the block ran at two of ten calls
         ([(100, 50, None, None)], 0.5),
+        ([(100, 50, 0, 0), (100, 100, 0, 0)], 0.75),  # the oracle merges without plans
         ([(100, None, 1, 9)], None),
         ([], None),
     ],
