@@ -46,7 +46,7 @@ REAL := '[table1,table2]'
 # The tiny model's tensors are too small for threads to pay, and threads that wait for each other on a busy machine cost much.
 smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help docs install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
+.PHONY: help docs install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint typecheck package format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,9 +102,12 @@ docs: $(STAMP) ## the documentation site, warnings as errors: site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "written: site/index.html"
 
-lint: $(STAMP) ## ruff: rules and formatting
+lint: $(STAMP) typecheck ## ruff: rules and formatting; mypy: types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+typecheck: $(STAMP) ## mypy --strict on the library, as pyproject.toml configures it
+	$(BIN)/mypy
 
 format: $(STAMP) ## rewrite the files as ruff formats them
 	$(BIN)/ruff check --fix .

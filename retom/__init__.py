@@ -29,4 +29,4 @@ __all__ = [
     "reset",
     "set_seeds",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -20,12 +20,12 @@ class Arguments:
             raise ValueError(f"{self.module} must take {' or '.join(names)}, got {', '.join(self.places) or 'nothing'}")
         return found
 
-    def get(self, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def get(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The argument of a call; None where it is not given or not known."""
         place = self.places.get(name)
         return args[place] if place is not None and place < len(args) else kwargs.get(name)
 
-    def named(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """All arguments of a call by their names."""
         given = {name: args[place] for name, place in self.places.items() if place < len(args)}
         return {**given, **kwargs}

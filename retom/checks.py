@@ -2,16 +2,20 @@
 
 import numbers
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 
 def check_number(name: str, value: object, interval: str) -> None:
     """ValueError where `value` is no number in `interval`, which is written as "[0, 1)" or "(0, inf)"."""
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    outside = number and (value < low or value > high or value != value)
-    on_end = number and ((value == low and interval[0] == "(") or (value == high and interval[-1] == ")"))
-    if not number or outside or on_end:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _contains(interval, value):
         raise ValueError(f"{name} must be in {interval}, got {value!r}")
+
+
+def _contains(interval: str, value: Any) -> bool:
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value > low or (value == low and interval[0] == "[")
+    below = value < high or (value == high and interval[-1] == "]")
+    return bool(above and below)
 
 
 def check_integer(name: str, value: object, least: int) -> None:
@@ -36,5 +40,6 @@ def as_tuple(value: object) -> object:
     """What holds several values as the tuple that a frozen method holds; a text, a mapping or one value as it is, for
     the check that follows to refuse.
     """
-    several = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
-    return tuple(value) if several else value
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        return tuple(value)
+    return value

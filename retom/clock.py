@@ -29,7 +29,7 @@ class Clock:
     or when they turn around: falling so far (or rising, in inversion), they now go the other way.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -56,7 +56,7 @@ class Clock:
     def _compared(self, timestep: Any, schedule: int | None, place: float | None, other_text: bool) -> Tick:
         if not self.started or schedule != self.schedule or (place is None) != (self.place is None):
             return Tick.BEGINS
-        if place is None:
+        if place is None or self.place is None:
             return self._compared_by_identity(timestep)
         if place == self.place:
             return Tick.SAME

@@ -6,6 +6,7 @@ the blocks are kept: N / n times fewer numbers for windows of n tokens.
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class DensePlan(Plan):
     order: Tensor | None = None
     place: Tensor | None = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         slots = 0
         for merge, unmerge in self.blocks:
             if not (isinstance(merge, Tensor) and isinstance(unmerge, Tensor)):
@@ -85,7 +86,7 @@ class DensePlan(Plan):
         """Tokens, N."""
         return sum(merge.shape[1] * merge.shape[3] for merge, _ in self.blocks)
 
-    def parts(self) -> tuple:
+    def parts(self) -> tuple[Any, ...]:
         """The values of all fields in their order."""
         return tuple(getattr(self, name) for name in _FIELDS)
 

@@ -88,7 +88,7 @@ class Generation:
         self.ids: Tensor | None = None
         self.sample: Tensor | None = None
         self.size: tuple[int, ...] | None = None
-        self.rows: Rows | None = None
+        self.rows = Rows(0)  # of the call under way
         self.top: tuple[int, int] | None = None  # the grid of the top level, where a model has levels
         self.timestep: Any = None  # of a compiled model, as `mixed`: whether a step has had several calls
         self.mixed = False
@@ -201,12 +201,12 @@ class Session:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins a generation of its own, with the seeds that were given."""
-        return {"start": self.start, "counts": self.counts(), "seeds": self.home.given}
+        return {"start": self.start, "counts": self.counts(), "seeds": None if self.home is None else self.home.given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["start"])
+        Session.__init__(self, state["start"])
         self.tallies[0].counted = state["counts"]
-        self.home.given = state["seeds"]
+        self.own.given = state["seeds"]
 
 
 class _Threads(threading.local):

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from retom.arguments import Arguments
 from retom.generation import Session
-from retom.plan import MergePlan
+from retom.plan_base import Plan
 from retom.processors import MapReader
 from retom.regional import check_graphs
 from retom.registry import Hook
 from retom.rows import by_row, rows_of
 from retom.site_state import Grid, SitePatch
 from retom.sites import packed_grid, patch_size
+
+_Passed = tuple[tuple[Any, ...], dict[str, Any]]  # the arguments of a call
 
 
 class StepHook(Hook):
@@ -40,7 +42,7 @@ class StepHook(Hook):
         self.levels = all(patch.site.parent is not module for patch in self.patches)
         return module
 
-    def pre_forward(self, module: nn.Module, *args, **kwargs):
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> _Passed:
         """Count the call."""
         names = (self.sample, "timestep", "encoder_hidden_states", "img_ids")
         sample, *others = (self.arguments.get(name, args, kwargs) for name in names)
@@ -94,7 +96,7 @@ class GridHook(Hook):
         self.side = patch_size(module)
         return module
 
-    def pre_forward(self, module: nn.Module, *args, **kwargs):
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> _Passed:
         """Note the grid. Ids are read once: they are the same tensor throughout a generation."""
         states = self.arguments.get(self.source, args, kwargs)
         if self.source != "img_ids":
@@ -117,7 +119,7 @@ class PlanHook(Hook):
         super().__init__()
         self.patch = patch
 
-    def pre_forward(self, module: nn.Module, *args, **kwargs):
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> _Passed:
         """Plan where a plan is due."""
         self.patch.plan_for(args[0] if args else kwargs["hidden_states"])
         return args, kwargs
@@ -138,7 +140,7 @@ class MergeHook(Hook):
         self.map_reader = MapReader(module)
         return module
 
-    def call(self, module: nn.Module, *args, **kwargs):
+    def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the sub-layer on merged tokens."""
         forward = self.under
         if self._is_left_unmerged(module, args, kwargs):
@@ -157,17 +159,20 @@ class MergeHook(Hook):
         return plan.unmerge(self._run_merged(forward, plan, args, kwargs))
 
     @staticmethod
-    def _run_merged(forward: Callable, plan: MergePlan, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+    def _run_merged(
+        forward: Callable[..., Tensor], plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         """The sub-layer on merged tokens, of which nothing is held any more when unmerging needs room."""
         if args:
             return forward(plan.merge(args[0]), *args[1:], **kwargs)
         return forward(**{**kwargs, "hidden_states": plan.merge(kwargs["hidden_states"])})
 
-    def _measured(self, module: nn.Module, x: Tensor) -> Tensor:
+    def _measured(self, module: Any, x: Tensor) -> Tensor:
         """What the method measures on: the attention's input or its keys."""
-        return module.to_k(x) if self.patch.method.metric == "keys" else x
+        measured: Tensor = module.to_k(x) if self.patch.method.metric == "keys" else x
+        return measured
 
-    def _is_left_unmerged(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:
+    def _is_left_unmerged(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether this call must see all tokens: what it is given or what reads it speaks of every one of them."""
         if self.map_reader.check(module):
             kind = type(module.processor).__name__
@@ -193,7 +198,7 @@ class MergeHook(Hook):
                 "set_chunk_feed_forward(None), or leave 'ff' out of targets"
             )
 
-    def _check(self, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """ValueError for masks: they speak of tokens that are no longer there."""
         name = self.patch.site.name
         if self.target.startswith("self") and self.arguments.get("attention_mask", args, kwargs) is not None:

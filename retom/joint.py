@@ -4,17 +4,19 @@ Image tokens are merged, text tokens pass through as they are. Where positions a
 position of its destination.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from retom.hooks import MergeHook
-from retom.plan import MergePlan
+from retom.plan_base import Plan
 
 
 class JointMergeHook(MergeHook):
     """On a joint attention: merge the image's tokens, run it, unmerge what it returns for the image."""
 
-    def call(self, module: nn.Module, *args, **kwargs):
+    def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the attention on all text tokens and the merged image tokens."""
         forward = self.under
         if self._is_left_unmerged(module, args, kwargs):
@@ -39,10 +41,10 @@ class JointMergeHook(MergeHook):
         """Text tokens at the front of x [B, T + N, C]; 0 where the text is an argument of its own."""
         if not self.patch.site.text_first:
             return 0
-        height, width = self.patch.grid.size
+        height, width = self.patch.grid.known
         return x.shape[1] - height * width
 
-    def _unmerge(self, out: Tensor | tuple[Tensor, ...], plan: MergePlan, text: int):
+    def _unmerge(self, out: Tensor | tuple[Tensor, ...], plan: Plan, text: int) -> Tensor | tuple[Tensor, ...]:
         """The image part of what the attention returned, over all tokens again.
 
         A tuple is (image, text), and (image, text, image prompt) with an IP-Adapter, whose queries are the image's.
@@ -53,7 +55,7 @@ class JointMergeHook(MergeHook):
             return plan.unmerge(out)
         return torch.cat([out[:, :text], plan.unmerge(out[:, text:])], dim=1)
 
-    def _destination_rows(self, tables: tuple[Tensor, Tensor], plan: MergePlan) -> tuple[Tensor, ...]:
+    def _destination_rows(self, tables: tuple[Tensor, Tensor], plan: Plan) -> tuple[Tensor, ...]:
         """Cosines and sines [T + N, D], text first, of the text and of the destinations: [T + M, D]."""
         destinations = plan.dst_index
         # an expanded index is the same for all rows by its strides; comparing values would wait for a GPU
@@ -63,7 +65,7 @@ class JointMergeHook(MergeHook):
                 "Flux has one table of positions for the whole batch; make one image per call (batch_size=1), or use a "
                 "method whose dst_index is expanded from one row"
             )
-        height, width = self.patch.grid.size
+        height, width = self.patch.grid.known
         text = tables[0].shape[0] - height * width
         return tuple(
             torch.cat([table[:text], table[text:].index_select(0, destinations[0].to(table.device))])

@@ -156,7 +156,7 @@ class ReToM(TokenMerger):
     share_plan: bool = False
     similarity: str = "cosine"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names = ("ratio", "alpha", "destination", "source", "similarity")
         check_options(**{name: getattr(self, name) for name in names})
         object.__setattr__(self, "window", check_window(self.window))

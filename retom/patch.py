@@ -22,7 +22,7 @@ from retom.steps import calls
 _NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
 
 
-def apply_patch(model, method: TokenMerger | None = None, *, backend: str = "gather", **options) -> int:
+def apply_patch(model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any) -> int:
     """Merge tokens in a diffusers model from now on.
 
     Args:
@@ -69,7 +69,7 @@ def check_free(denoiser: nn.Module) -> None:
         raise ValueError(f"the {type(denoiser).__name__} is patched by tomesd; call tomesd.remove_patch first")
 
 
-def check_model(model, method: TokenMerger) -> int:
+def check_model(model: object, method: TokenMerger) -> int:
     """Whether `apply_patch` would take this method on this model; nothing is patched and no weights are needed.
 
     A model on the meta device will do, so that a run is refused before its weights are loaded.
@@ -83,7 +83,7 @@ def check_model(model, method: TokenMerger) -> int:
     return len(_served(find_denoiser(model), method))
 
 
-def remove_patch(model) -> None:
+def remove_patch(model: object) -> None:
     """Take the patch off; every module's `vars` are again what they were. A model without a patch is left as it is.
 
     Raises:
@@ -95,7 +95,9 @@ def remove_patch(model) -> None:
 
 
 @contextlib.contextmanager
-def patched(model, method: TokenMerger | None = None, *, backend: str = "gather", **options) -> Iterator[int]:
+def patched(
+    model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any
+) -> Iterator[int]:
     """`apply_patch` for the length of a `with` block; the patch comes off however the block ends."""
     count = apply_patch(model, method, backend=backend, **options)
     try:
@@ -104,7 +106,7 @@ def patched(model, method: TokenMerger | None = None, *, backend: str = "gather"
         remove_patch(model)
 
 
-def set_seeds(model, seeds: Sequence[int]) -> None:
+def set_seeds(model: object, seeds: Sequence[int]) -> None:
     """Give the image seeds of the generations to come, one per image, for methods that choose at random.
 
     One per image, or per video where the model takes videos. They stay until others are given. All branches of guidance
@@ -126,7 +128,7 @@ def set_seeds(model, seeds: Sequence[int]) -> None:
     generation.give(torch.tensor(whole, dtype=torch.int64, device=device))
 
 
-def reset(model) -> None:
+def reset(model: object) -> None:
     """Begin a new generation of the calling thread with the next denoiser call.
 
     Pipelines need no such call: the schedule is new each time, and so are Flux's position ids. Call it in a loop of
@@ -135,7 +137,7 @@ def reset(model) -> None:
     _patched_step_hook(model).session.own.reset()
 
 
-def own_plans(model) -> None:
+def own_plans(model: object) -> None:
     """Copy what the last denoiser call left for the next ones into memory of its own.
 
     For CUDA graphs (`torch.compile(mode="reduce-overhead")`), whose next call overwrites what the last one made, while
@@ -159,7 +161,7 @@ def own_plans(model) -> None:
         slot.memory.update(tree_map_only(Tensor, own, dict(slot.memory)))
 
 
-def report(model) -> list[dict[str, Any]]:
+def report(model: object) -> list[dict[str, Any]]:
     """What each site did since the patch was applied.
 
     Returns:
@@ -192,7 +194,7 @@ def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
 def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
     session = Session(calls(method.due))
     grids: dict[nn.Module, Grid] = {}
-    patches = []
+    patches: list[SitePatch] = []
     for site in sites:
         if site.parent not in grids:
             grids[site.parent] = Grid()
@@ -217,7 +219,7 @@ def _step_hook(denoiser: nn.Module) -> StepHook | None:
     return None if registry is None else registry.get_hook(_STEP)
 
 
-def _patched_step_hook(model) -> StepHook:
+def _patched_step_hook(model: object) -> StepHook:
     denoiser = find_denoiser(model)
     hook = _step_hook(denoiser)
     if hook is None:

@@ -13,11 +13,13 @@ from retom.backends import get_backend
 from retom.checks import check_choice, check_integer, check_number
 from retom.plan_base import Plan
 from retom.plan_checks import check_contents, check_fields, is_readable
-from retom.rng import check_seeds, uniform_index
+from retom.ranking import Choice, rank_regions
+from retom.rng import Draw, check_seeds
 from retom.windows import Region, check_grid, tile
 
 DESTINATIONS = ("representative", "least", "random")
 SOURCES = ("average", "destination")
+_Fields = tuple[Tensor, Tensor, int, Tensor, Tensor, Tensor]  # the first six of a plan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,7 +57,7 @@ class MergePlan(Plan):
     backend: str = "gather"
     prepared: Any = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.prepared is None:
             check_fields(self.assign, self.weight, self.num_merged, self.dst_index)
         if self.order is None or self.starts is None:
@@ -113,17 +115,17 @@ class MergePlan(Plan):
         if is_readable(assign):
             check_contents(assign, weight, dst_index, order)
         if assign.shape[1] == dst_index.shape[1]:
-            return cls.identity(*assign.shape, device=assign.device)
+            return cls.identity(assign.shape[0], assign.shape[1], assign.device)
         mean = weight is None
         count = torch.zeros_like(dst_index).scatter_add_(1, assign, torch.ones_like(assign))  # [B, M]
-        if mean:
+        if weight is None:
             weight = count.gather(1, assign).float().reciprocal()
         starts = count.cumsum(1) - count
         order = assign.sort(dim=1, stable=True).indices if order is None else order
         slots = dst_index.shape[1]
         return cls(assign, weight, slots, dst_index, order=order, starts=starts, mean=mean, backend=backend)
 
-    def parts(self) -> tuple:
+    def parts(self) -> tuple[Any, ...]:
         """The values of all fields in their order."""
         return tuple(getattr(self, name) for name in _FIELDS)
 
@@ -184,20 +186,19 @@ def merge_plan(
         raise ValueError(f"x must be a float tensor [B, N, C], got {got}")
     grid = check_grid(grid, x.shape[1])
     check_integer("window", window, 1)
-    if destination == "random":
-        seeds = check_seeds(seeds, x.shape[0], x.device)
+    drawn_from = check_seeds(seeds, x.shape[0], x.device) if destination == "random" else None
     planner = get_backend(backend)
     regions = tile(grid, window)
     removed = [representative.num_sources(ratio, region.size) for region in regions]
     if not any(removed):
         return MergePlan.identity(x.shape[0], x.shape[1], x.device)
-    draw = (seeds if destination == "random" else None, step, layer)
+    draw: Draw = (drawn_from, step, layer)
     with torch.no_grad():
         # Backends that plan by themselves know the paper's similarity alone.
         if hasattr(planner, "plan_windows") and similarity == "cosine":
-            fields = planner.plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
+            fields: _Fields = planner.plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
             return MergePlan(*fields, backend=backend)
-        pieces = _rank_regions(x, grid, regions, destination, source, draw, similarity)
+        pieces = rank_regions(x, grid, regions, Choice(destination, source, similarity, draw))
         return _assemble(pieces, regions, removed, alpha, backend)
 
 
@@ -210,42 +211,13 @@ def check_options(*, ratio: float, alpha: float, destination: str, source: str, 
     check_choice("similarity", similarity, representative.SIMILARITIES)
 
 
-def _rank_regions(
-    x: Tensor, grid, regions, destination: str, source: str, draw, similarity: str
-) -> list[tuple[Tensor, Tensor]]:
-    """For each region its tokens [windows, n] and the same ranked per image [B, windows, n], destination first."""
-    x, inverse = representative.scaled(x, similarity)
-    pieces, first_window = [], 0
-    for region in regions:
-        tokens = region.tokens(grid, x.device)
-        ranked = _rank(x, inverse, grid, region, tokens, destination, source, (*draw, first_window), similarity)
-        pieces.append((tokens, ranked))
-        first_window += region.num_windows
-    return pieces
-
-
-def _rank(x, inverse, grid, region: Region, tokens, destination, source, draw, similarity) -> Tensor:
-    """Token numbers of one region's windows, destination first, then best source first, [B, windows, n]."""
-    batch = x.shape[0]
-    if region.size == 1:
-        return tokens.expand(batch, -1, -1)
-    score = representative.mean_similarity(x, inverse, region, grid, tokens, similarity)  # [B, windows, n]
-    if destination == "representative":
-        first = score.argmax(dim=-1)
-    elif destination == "least":
-        first = score.argmin(dim=-1)
-    else:
-        seeds, step, layer, first_window = draw
-        windows = torch.arange(first_window, first_window + region.num_windows, device=x.device)
-        first = uniform_index(seeds, step, layer, windows, region.size)
-    if source == "destination":
-        chosen = tokens.expand(batch, -1, -1).gather(2, first[..., None])[..., 0]  # [B, windows]
-        score = representative.similarity_to(x, inverse, region, grid, chosen, similarity)
-    places = representative.rank(score, first)
-    return tokens.expand(batch, -1, -1).gather(2, places)
-
-
-def _assemble(pieces, regions, removals: list[int], alpha: float, backend: str) -> MergePlan:
+def _assemble(
+    pieces: list[tuple[Tensor, Tensor]],
+    regions: tuple[Region, ...],
+    removals: list[int],
+    alpha: float,
+    backend: str,
+) -> MergePlan:
     """Number the slots window by window: the destination's first, then one for each token left as it is."""
     device, batch = pieces[0][1].device, pieces[0][1].shape[0]
     slots, starts, weights, destinations, blocks, first_slot, first_entry = [], [], [], [], [], 0, 0

@@ -1,6 +1,7 @@
 """What every plan can do, whichever way it is kept."""
 
 import abc
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -16,7 +17,11 @@ class Plan(abc.ABC):
     """
 
     dst_index: Tensor
-    num_merged: int
+
+    if TYPE_CHECKING:  # a field in some plans, computed in others
+
+        @property
+        def num_merged(self) -> int: ...
 
     @property
     @abc.abstractmethod
@@ -32,7 +37,7 @@ class Plan(abc.ABC):
         """[B, M, C] -> [B, N, C]."""
 
     @abc.abstractmethod
-    def parts(self) -> tuple:
+    def parts(self) -> tuple[Any, ...]:
         """The values of all fields in their order, so that `type(plan)(*plan.parts())` is the same plan.
 
         What is kept between calls of a compiled model must be plain: torch.compile cannot store a frozen dataclass.

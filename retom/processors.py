@@ -6,8 +6,9 @@ token of the grid. With merged tokens it is none.
 
 import types
 
-import torch
 from torch import nn
+
+from retom.tracing import constant
 
 _MAPS = {"get_attention_scores", "softmax"}
 
@@ -27,7 +28,7 @@ class MapReader:
         return self.reads
 
 
-@torch.compiler.assume_constant_result
+@constant
 def computes_map(kind: type) -> bool:
     """Whether a class of processors computes the attention map. Those of diffusers' models only multiply with it."""
     call = getattr(kind, "__call__", None)  # noqa: B004 - its code is wanted

@@ -5,7 +5,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from diffusers.hooks import HookRegistry, ModelHook
+from diffusers.hooks.hooks import HookRegistry, ModelHook
 from torch import nn
 
 
@@ -18,18 +18,23 @@ class Hook(ModelHook):
     """
 
     module: nn.Module
+    fn_ref: Any
     made_registry = False
 
-    @property
-    def under(self) -> Callable:
-        """The module's forward below this hook."""
-        return self.fn_ref.forward
+    def __init__(self) -> None:
+        ModelHook.__init__(self)
 
-    def through(self, *args, **kwargs) -> Any:
+    @property
+    def under(self) -> Callable[..., Any]:
+        """The module's forward below this hook."""
+        forward: Callable[..., Any] = self.fn_ref.forward
+        return forward
+
+    def through(self, *args: Any, **kwargs: Any) -> Any:
         """Stands for the module's forward."""
         return self.call(self.module, *args, **kwargs)
 
-    def call(self, module: nn.Module, *args, **kwargs) -> Any:
+    def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """The module's forward, with `pre_forward` before it and `post_forward` after it."""
         args, kwargs = self.pre_forward(module, *args, **kwargs)
         return self.post_forward(module, self.under(*args, **kwargs))
@@ -43,14 +48,14 @@ def register(module: nn.Module, hook: Hook, name: str) -> None:
     module.forward = types.MethodType(_with_signature(under), hook)
 
 
-def _with_signature(under: Callable) -> Callable:
+def _with_signature(under: Callable[..., Any]) -> Callable[..., Any]:
     """`Hook.through` as a function of its own, which tells the signature of what it stands for."""
     generic = Hook.through
     function = types.FunctionType(generic.__code__, generic.__globals__, generic.__name__)
     function.__doc__ = under.__doc__
     told = inspect.signature(under)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    function.__signature__ = told.replace(parameters=[own, *told.parameters.values()])
+    vars(function)["__signature__"] = told.replace(parameters=[own, *told.parameters.values()])
     return function
 
 
@@ -58,7 +63,9 @@ def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
     """Take the hooks of these names off every module; its `vars` are again what they were."""
     for module in model.modules():
         registry = vars(module).get("_diffusers_hook")
-        ours = {} if registry is None else {name: hook for name, hook in registry.hooks.items() if name in names}
+        if registry is None:
+            continue
+        ours = {name: hook for name, hook in registry.hooks.items() if name in names}
         for name in ours:
             _remove(registry, name)
         if ours and not registry.hooks:
@@ -93,6 +100,6 @@ def check_removable(model: nn.Module, names: tuple[str, ...]) -> None:
             )
 
 
-def _is_own(module: nn.Module, forward: Callable) -> bool:
+def _is_own(module: nn.Module, forward: Callable[..., Any]) -> bool:
     """Whether `forward` is the module's own, of its class."""
     return getattr(forward, "__func__", None) is type(module).forward

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retom.tracing import constant
 from retom.windows import Region
 
 _EPS = 1e-12
@@ -24,7 +25,7 @@ def num_sources(ratio: float, size: int) -> int:
     return min(numerator * size // denominator, size - 1)
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _as_decimal(ratio: float) -> tuple[int, int]:
     """The decimal that a ratio is written as, as numerator and denominator.
 
@@ -47,7 +48,8 @@ def inverse_norms(x: Tensor) -> Tensor:
 def token_norms(x: Tensor) -> Tensor:
     """|x_i| in float32 of tokens [..., C], without a float32 copy of half-precision ones on a GPU."""
     x = x.float() if x.dtype == torch.float64 else x  # which torch does not narrow by itself
-    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+    return norms
 
 
 def scaled(x: Tensor, similarity: str) -> tuple[Tensor, Tensor]:
@@ -137,8 +139,8 @@ def _dot(x: Tensor, vectors: Callable[[slice], Tensor], region: Region, grid: tu
     ever whole; elsewhere in four at most, since each is a launch of every operation.
     """
     view = region.view(x, grid)  # [B, rows, height, columns, width, C]
-    strip = _STRIP if x.device.type == "cpu" else max(_STRIP, -(-view.numel() // 4))
-    rows = max(1, strip * region.rows // view.numel())
+    size = _STRIP if x.device.type == "cpu" else max(_STRIP, -(-view.numel() // 4))
+    rows = max(1, size * region.rows // view.numel())
     strips = []
     for first in range(0, region.rows, rows):
         strip = view[:, first : first + rows].float()

@@ -4,8 +4,12 @@ An image's choices therefore do not depend on its batch, its neighbours, the sha
 and both halves of classifier-free guidance make the same ones.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+Draw = tuple[Tensor | None, int, int]  # what a random choice is a function of: seeds [B] int64, step, layer
 
 # The constants of splitmix64 (Steele, Lea & Flood, 2014) as signed 64-bit integers; int64 products wrap around.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -44,17 +48,17 @@ def _shift(z: Tensor, bits: int) -> Tensor:
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def check_seeds(seeds, batch: int, device: torch.device) -> Tensor:
+def check_seeds(seeds: Any, batch: int, device: torch.device) -> Tensor:
     """Seeds as an int64 tensor [B] on `device`; ValueError where they are absent or do not fit the batch."""
     if seeds is None:
         raise ValueError(f"seeds must be given for destination='random': {batch}, one integer per image, got None")
     try:
-        seeds = torch.as_tensor(seeds, device=device)
+        tensor = torch.as_tensor(seeds, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{_wanted(batch)}, got {seeds!r}") from error
-    if seeds.is_floating_point() or seeds.shape != (batch,):
-        raise ValueError(f"{_wanted(batch)}, got {seeds.tolist()!r}")
-    return seeds.to(torch.int64).contiguous()  # kernels read them one after another
+    if tensor.is_floating_point() or tensor.shape != (batch,):
+        raise ValueError(f"{_wanted(batch)}, got {tensor.tolist()!r}")
+    return tensor.to(torch.int64).contiguous()  # kernels read them one after another
 
 
 def _wanted(batch: int) -> str:

@@ -45,7 +45,7 @@ class Rows:
         """The seed of each row, [B] int64, from one per image; 0 throughout where none are given."""
         if seeds is None:
             return torch.zeros(self.count, dtype=torch.int64, device=device)
-        rows = seeds.to(device).repeat(self.branches)
+        rows = seeds.to(device).repeat(self.count // (self.frames * self._known()))
         return rows if self.frames == 1 else rows.repeat_interleave(self.frames)
 
     def _place(self, device: torch.device | str) -> Tensor:

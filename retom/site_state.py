@@ -19,7 +19,7 @@ from retom.sites import Site, halvings
 class Grid:
     """The token grid (H, W) under one parent, or of the denoiser itself, during the current call of each thread."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._local = _GridOfThread()
         self.latest: tuple[int, int] | None = None
 
@@ -29,6 +29,13 @@ class Grid:
         own = self._local.size
         return self.latest if own is None else own
 
+    @property
+    def known(self) -> tuple[int, int]:
+        """(H, W) within a call, in which it always is known."""
+        size = self.size
+        assert size is not None
+        return size
+
     def note(self, size: tuple[int, int]) -> None:
         """The grid of this thread's call."""
         self._local.size = self.latest = size
@@ -37,7 +44,7 @@ class Grid:
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()
+        Grid.__init__(self)
 
 
 class Slot:
@@ -47,15 +54,17 @@ class Slot:
     it was made for. memory: the method's own. fresh: whether the plan was made in this call.
     """
 
-    def __init__(self):
-        self.kept: tuple | None = None
-        self.key: tuple | None = None
+    def __init__(self) -> None:
+        self.kept: tuple[Any, ...] | None = None
+        self.key: tuple[Any, ...] | None = None
         self.memory: dict[str, Any] = {}
         self.fresh = False
 
 
 class SitePatch:
     """The state of one site."""
+
+    latest: Slot
 
     def __init__(self, site: Site, method: TokenMerger, backend: str, session: Session, grid: Grid):
         check_backend(backend)
@@ -68,10 +77,9 @@ class SitePatch:
         self.leader: SitePatch | None = None
         self.computed = self.reused = 0  # calls, of the model that is not compiled
         self.planned_grid: tuple[int, int] | None = None
-        self.merging: tuple | None = None  # the last plan that merged: (M, grid)
+        self.merging: tuple[Any, ...] | None = None  # the last plan that merged: (M, grid)
         self.whole: dict[str, str] = {}  # why a sub-layer was left whole, by target
         self.checked = False
-        self.latest: Slot | None = None
         self._local = _SlotsOfThread()
         self.enter(0)
 
@@ -131,7 +139,7 @@ class SitePatch:
     def _planned(self, metric: Tensor, slot: Slot) -> Plan | None:
         """What the method plans in the precision it asks for: autocast would measure similarities in half."""
         context = self._context(slot, metric)
-        grid, device_type = self.grid.size, metric.device.type
+        grid, device_type = self.grid.known, metric.device.type
         if torch.is_autocast_enabled(device_type):
             with torch.autocast(device_type, enabled=False):
                 plan = self.method.plan(metric, grid, context)
@@ -165,7 +173,7 @@ class SitePatch:
     def _downsample(self) -> int:
         """How many times coarser than the model's top level the grid is, as it is in this call."""
         top = self.session.current.top
-        return self.site.downsample if top is None else halvings(top, self.grid.size)
+        return self.site.downsample if top is None else halvings(top, self.grid.known)
 
     def _check_rows(self, metric: Tensor, rows: Rows) -> None:
         if rows.count != metric.shape[0]:
@@ -215,7 +223,7 @@ class SitePatch:
 
     def count(self) -> None:
         """Count a call of the model that is over."""
-        slot = self._local.slot
+        slot = self.slot
         self.computed += slot.fresh
         self.reused += not slot.fresh
         slot.fresh = False
@@ -240,13 +248,13 @@ class SitePatch:
 class _GridOfThread(threading.local):
     """Python calls `__init__` in every thread that asks for it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.size: tuple[int, int] | None = None
 
 
 class _SlotsOfThread(threading.local):
     """Python calls `__init__` in every thread that asks for it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.slots: list[Slot] = [Slot()]
         self.slot: Slot | None = None

@@ -8,6 +8,7 @@ A site is a transformer block under a parent that knows its token grid:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ModelMixin
@@ -21,6 +22,8 @@ from diffusers.models.transformers.transformer_flux import (
 )
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
+
+from retom.tracing import constant
 
 FAMILIES = "U-Nets with BasicTransformerBlock (SD 1.x, SD 2.x, SDXL, inpainting), PixArt, SD 3 and 3.5, and Flux"
 
@@ -69,7 +72,7 @@ class Site:
         return {name: module for name, module in self._modules().items() if name in wanted and module is not None}
 
     def _modules(self) -> dict[str, nn.Module | None]:
-        block = self.block
+        block: Any = self.block
         if self.text_first:
             return {"self": block.attn}
         if self.joint:
@@ -79,7 +82,7 @@ class Site:
         return {"self": attn1, "self_kv": attn1, "cross": block.attn2, "ff": block.ff}
 
 
-def find_denoiser(model) -> nn.Module:
+def find_denoiser(model: object) -> nn.Module:
     """The module that is called once per step: a pipeline's `unet` or `transformer`, or the module given itself.
 
     ValueError for anything else, also for a module around the denoiser (DataParallel, a PeftModel).
@@ -107,7 +110,7 @@ def _is_whole(module: nn.Module) -> bool:
 def find_sites(denoiser: nn.Module) -> list[Site]:
     """The sites of a denoiser in the order they run; empty where there is none."""
     modules, coarser = dict(denoiser.named_modules()), _downsamples(denoiser)
-    sites = []
+    sites: list[Site] = []
     for name, block in sorted(modules.items(), key=lambda item: _running_order(item[0])):
         # the parent's list of blocks stands between them: "attentions.0.transformer_blocks.3"
         parent = modules.get(".".join(name.split(".")[:-2]))
@@ -160,7 +163,7 @@ def packed_grid(ids: Tensor) -> tuple[int, int]:
     return ids.shape[0] // width, width
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _row_length(ids: Tensor) -> int:
     """Tokens per row, read off the ids: on a GPU the one value of a generation that is waited for."""
     width = int((ids[:, 1] == ids[0, 1]).sum())
@@ -218,7 +221,7 @@ def _layer_type(name: str) -> str:
     return {"mid_block": "mid", "up_blocks": "up"}.get(name.partition(".")[0], "down")
 
 
-def _running_order(name: str) -> tuple:
+def _running_order(name: str) -> tuple[int, list[int]]:
     """Down before mid before up, Flux's single blocks last; numbers by value.
 
     `named_modules` lists a U-Net's mid block last.

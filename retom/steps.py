@@ -8,6 +8,7 @@ a step along them.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 LONGEST = 2048  # steps; a longer generation is taken for several
 
@@ -26,11 +27,11 @@ class Call:
         self.next = self
         self._chain = chain
 
-    def __deepcopy__(self, memo: dict) -> "Call":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Call":
         """Calls never change: copies of a model share them, and no copy follows them to their end."""
         return self
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its place: one call after the other would be a depth of thousands."""
         return _nth, (self._chain, self.number)
 
@@ -57,9 +58,9 @@ def _nth(refreshes: bytes, number: int) -> Call:
 
 @dataclasses.dataclass(eq=False)
 class Ended:
-    """A compiled generation that ended at a step, and those before it; None ends the list."""
+    """A compiled generation that ended at a step, and those before it; the one before which None is counts for none."""
 
-    last: Call | None
+    last: Call
     before: "Ended | None"
 
 
@@ -72,7 +73,7 @@ class Tally:
     def __init__(self, start: Call):
         self.start = start
         self.idle = self.now = _before(start)
-        self.ended = Ended(None, None)
+        self.ended = Ended(start, None)
         self.counted = (0, 0)
 
     def begin(self) -> None:
@@ -91,7 +92,7 @@ class Tally:
     def counts(self) -> tuple[int, int]:
         """Calls that made plans and calls that reused them."""
         computed, reused = self.counted
-        while self.ended.last is not None:
+        while self.ended.before is not None:
             computed, reused = _added(computed, reused, self.ended.last)
             self.ended = self.ended.before
         self.counted = (computed, reused)

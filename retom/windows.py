@@ -53,9 +53,10 @@ class Region:
 
     def view(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """The region's part of x [B, N, ...] as a view [B, rows, height, columns, width, ...] that copies nothing."""
-        cut = x.unflatten(1, grid)
+        cut: Tensor = x.unflatten(1, grid)
         cut = cut[:, self.top : self.top + self.rows * self.height, self.left : self.left + self.columns * self.width]
-        return cut.unflatten(2, (self.columns, self.width)).unflatten(1, (self.rows, self.height))
+        tiles: Tensor = cut.unflatten(2, (self.columns, self.width)).unflatten(1, (self.rows, self.height))
+        return tiles
 
 
 def tile(grid: tuple[int, int], window: int) -> tuple[Region, ...]:

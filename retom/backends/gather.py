@@ -4,7 +4,7 @@ Both read and write each row once. The tokens of a slot are summed in the plan's
 same bits.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,45 +17,45 @@ class GatherIndices(NamedTuple):
     rows: Tensor  # [B * N] tokens grouped by slot
     starts: Tensor  # [B * M] where each slot begins in `rows`
     weight: Tensor  # [B * N] weight of each entry of `rows`
-    count: Tensor | None  # [B * M, 1] tokens per slot, for a plain mean
+    sizes: Tensor | None  # [B * M, 1] tokens per slot, for a plain mean
     slots: Tensor  # [B * N] the slot of each token
 
 
 class GatherBackend:
     """See the module's docstring."""
 
-    def prepare(self, plan) -> GatherIndices:
+    def prepare(self, plan: Any) -> GatherIndices:
         """Flatten the plan over the batch."""
         batch, num_tokens = plan.assign.shape
         image = torch.arange(batch, device=plan.assign.device)[:, None]
         order, starts = plan.order, plan.starts
-        count = None
+        sizes = None
         if plan.mean:
             ends = torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], num_tokens)], dim=1)
-            count = (ends - starts).reshape(-1, 1)
+            sizes = (ends - starts).reshape(-1, 1)
         return GatherIndices(
             rows=(order + image * num_tokens).reshape(-1),
             starts=(starts + image * num_tokens).reshape(-1),
             weight=plan.weight.gather(1, order).reshape(-1),
-            count=count,
+            sizes=sizes,
             slots=(plan.assign + image * plan.num_merged).reshape(-1),
         )
 
-    def merge(self, plan, x: Tensor) -> Tensor:
+    def merge(self, plan: Any, x: Tensor) -> Tensor:
         """Weighted sum of each slot's tokens, [B, N, C] -> [B, M, C]."""
         batch, _, channels = x.shape
         index: GatherIndices = plan.prepared
         flat = x.reshape(-1, channels)
-        if index.count is None or x.dtype != torch.float32:  # a sum in half precision may overflow, a mean does not
+        if index.sizes is None or x.dtype != torch.float32:  # a sum in half precision may overflow, a mean does not
             merged = F.embedding_bag(
                 index.rows, flat, index.starts, mode="sum", per_sample_weights=index.weight.to(x.dtype)
             )
         else:
             # A sum and one division, as scatter_reduce(reduce="mean") does it, so that peers are met bit for bit.
-            merged = F.embedding_bag(index.rows, flat, index.starts, mode="sum") / index.count
+            merged = F.embedding_bag(index.rows, flat, index.starts, mode="sum") / index.sizes
         return merged.view(batch, plan.num_merged, channels)
 
-    def unmerge(self, plan, y: Tensor) -> Tensor:
+    def unmerge(self, plan: Any, y: Tensor) -> Tensor:
         """Each token gets its slot's row, [B, M, C] -> [B, N, C]."""
         batch, _, channels = y.shape
         return y.reshape(-1, channels).index_select(0, plan.prepared.slots).view(batch, -1, channels)

@@ -4,7 +4,7 @@ A dense map holds B * M * N numbers, 67 MB in float32 for N = 4096, ratio 0.5 an
 of n tokens hold N / n times fewer.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Blocks(NamedTuple):
 class MatmulBackend:
     """See the module's docstring."""
 
-    def prepare(self, plan) -> tuple[Blocks, ...]:
+    def prepare(self, plan: Any) -> tuple[Blocks, ...]:
         """Write out the matrices; the whole grid is one block where the plan has no windows."""
         if not plan.blocks:
             every = torch.arange(plan.assign.shape[1], device=plan.assign.device)[None]
@@ -32,11 +32,11 @@ class MatmulBackend:
             first += tokens.shape[0] * slots
         return tuple(maps)
 
-    def merge(self, plan, x: Tensor) -> Tensor:
+    def merge(self, plan: Any, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C], slots window by window."""
         return torch.cat([_apply(block.merge, x[:, block.tokens]) for block in plan.prepared], dim=1)
 
-    def unmerge(self, plan, y: Tensor) -> Tensor:
+    def unmerge(self, plan: Any, y: Tensor) -> Tensor:
         """[B, M, C] -> [B, N, C]."""
         out = y.new_empty(y.shape[0], plan.assign.shape[1], y.shape[2])
         first = 0
@@ -53,7 +53,7 @@ def _apply(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(matrix.to(x.dtype), x).flatten(1, 2)
 
 
-def _blocks(plan, tokens: Tensor, slots: int, first: int) -> Blocks:
+def _blocks(plan: Any, tokens: Tensor, slots: int, first: int) -> Blocks:
     """Matrices of the windows `tokens` [windows, n] whose slots begin at `first`, `slots` a window."""
     windows, size = tokens.shape
     base = first + slots * torch.arange(windows, device=tokens.device)[None, :, None]

@@ -3,10 +3,18 @@
 Triton is imported when the backend is first asked for, not by `import retom`. Nothing stands in where it cannot run.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from retom.rng import Draw
+from retom.windows import Region
+
+if TYPE_CHECKING:
+    from retom.backends.triton.launch import WindowPlan
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _INSTEAD = "choose backend 'gather'"
@@ -32,29 +40,42 @@ class TritonBackend:
                 f"slow and meant for tests), and there is none; {_INSTEAD}"
             )
 
-    def plan_windows(self, x: Tensor, grid, regions, removed, alpha: float, destination: str, source: str, draw):
+    def plan_windows(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        regions: Sequence[Region],
+        removed: Sequence[int],
+        alpha: float,
+        destination: str,
+        source: str,
+        draw: Draw,
+    ) -> "WindowPlan":
         """The fields of a plan made by kernels: see `retom.backends.triton.launch.plan_windows`."""
         _check_tensor(x)
-        return _launch().plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
+        plan: WindowPlan = _launch().plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
+        return plan
 
-    def prepare(self, plan) -> TritonIndices:
+    def prepare(self, plan: Any) -> TritonIndices:
         """Nothing is computed: kernels read the plan itself."""
         tensors = (plan.order, plan.starts, plan.weight, plan.assign)
         return TritonIndices(*(x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous() for x in tensors))
 
-    def merge(self, plan, x: Tensor) -> Tensor:
+    def merge(self, plan: Any, x: Tensor) -> Tensor:
         """Weighted sum of each slot's tokens, [B, N, C] -> [B, M, C]; x may be strided."""
         _check_tensor(x, differentiable=True)
         index: TritonIndices = plan.prepared
-        return _launch().merge(x, index.order, index.starts, index.weight, plan.mean)
+        merged: Tensor = _launch().merge(x, index.order, index.starts, index.weight, plan.mean)
+        return merged
 
-    def unmerge(self, plan, y: Tensor) -> Tensor:
+    def unmerge(self, plan: Any, y: Tensor) -> Tensor:
         """Each token gets its slot's row, [B, M, C] -> [B, N, C]."""
         _check_tensor(y, differentiable=True)
-        return _launch().unmerge(y, plan.prepared.assign)
+        unmerged: Tensor = _launch().unmerge(y, plan.prepared.assign)
+        return unmerged
 
 
-def _launch():
+def _launch() -> ModuleType:
     try:
         from retom.backends.triton import launch
     except ModuleNotFoundError as error:

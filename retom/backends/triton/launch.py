@@ -5,13 +5,15 @@ device more programs than it has processors.
 """
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
 from retom.backends.triton import large, planning, rows
+from retom.rng import Draw
 from retom.windows import Region
 
 _DESTINATIONS = ("representative", "least", "random")
@@ -36,7 +38,16 @@ class WindowPlan(NamedTuple):
     starts: Tensor
 
 
-def plan_windows(x: Tensor, grid, regions, removed, alpha: float, destination: str, source: str, draw) -> WindowPlan:
+def plan_windows(
+    x: Tensor,
+    grid: tuple[int, int],
+    regions: Sequence[Region],
+    removed: Sequence[int],
+    alpha: float,
+    destination: str,
+    source: str,
+    draw: Draw,
+) -> WindowPlan:
     """Plan windows in one launch, or in two where a window has more than 256 tokens.
 
     Args:
@@ -50,14 +61,13 @@ def plan_windows(x: Tensor, grid, regions, removed, alpha: float, destination: s
     """
     batch, num_tokens, _ = x.shape
     num_merged = sum(region.num_windows * (region.size - gone) for region, gone in zip(regions, removed, strict=True))
-    whole = {"dtype": torch.int64, "device": x.device}
     plan = WindowPlan(
-        assign=torch.empty(batch, num_tokens, **whole),
+        assign=torch.empty(batch, num_tokens, dtype=torch.int64, device=x.device),
         weight=torch.empty(batch, num_tokens, dtype=torch.float32, device=x.device),
         num_merged=num_merged,
-        dst_index=torch.empty(batch, num_merged, **whole),
-        order=torch.empty(batch, num_tokens, **whole),
-        starts=torch.empty(batch, num_merged, **whole),
+        dst_index=torch.empty(batch, num_merged, dtype=torch.int64, device=x.device),
+        order=torch.empty(batch, num_tokens, dtype=torch.int64, device=x.device),
+        starts=torch.empty(batch, num_merged, dtype=torch.int64, device=x.device),
     )
     kinds = _kinds(regions, removed, alpha)
     with _device(x):
@@ -105,7 +115,7 @@ class _Kinds(NamedTuple):
     shares: tuple[float, ...]  # the weight of a source, and alpha
 
 
-def _kinds(regions: tuple[Region, ...], removed, alpha: float) -> _Kinds:
+def _kinds(regions: Sequence[Region], removed: Sequence[int], alpha: float) -> _Kinds:
     gone, slots, shares, first = [0] * 4, [0] * 4, [1.0] * 4, 0
     for region, count in zip(regions, removed, strict=True):
         kind = 2 * (region.top > 0) + (region.left > 0)
@@ -115,7 +125,15 @@ def _kinds(regions: tuple[Region, ...], removed, alpha: float) -> _Kinds:
     return _Kinds(tuple(gone), tuple(slots[1:]), (*shares, float(alpha)))
 
 
-def _plan_held(x: Tensor, grid, regions, kinds: _Kinds, plan: WindowPlan, choice, draw) -> None:
+def _plan_held(
+    x: Tensor,
+    grid: tuple[int, int],
+    regions: Sequence[Region],
+    kinds: _Kinds,
+    plan: WindowPlan,
+    choice: tuple[str, str],
+    draw: Draw,
+) -> None:
     """Windows that a program can hold, several small ones to a program."""
     batch, num_tokens, channels = x.shape
     tokens = _power(regions[0].size)
@@ -133,7 +151,15 @@ def _plan_held(x: Tensor, grid, regions, kinds: _Kinds, plan: WindowPlan, choice
     )  # fmt: skip
 
 
-def _plan_large(x: Tensor, grid, regions, kinds: _Kinds, plan: WindowPlan, choice, draw) -> None:
+def _plan_large(
+    x: Tensor,
+    grid: tuple[int, int],
+    regions: Sequence[Region],
+    kinds: _Kinds,
+    plan: WindowPlan,
+    choice: tuple[str, str],
+    draw: Draw,
+) -> None:
     """Windows of more tokens than that: scores first, then ranks."""
     batch, num_tokens, channels = x.shape
     windows = sum(region.num_windows for region in regions)
@@ -178,7 +204,7 @@ def _blocks(number: int, size: int) -> int:
     return -(-number // size)
 
 
-def _device(x: Tensor):
+def _device(x: Tensor) -> contextlib.AbstractContextManager[Any]:
     """Triton launches on the current device; a compiled graph sees to that itself."""
     if x.device.type == "cuda" and not torch.compiler.is_compiling():
         return torch.cuda.device(x.device)
