@@ -109,6 +109,11 @@ lint: $(STAMP) typecheck ## ruff: rules and formatting; mypy: types
 typecheck: $(STAMP) ## mypy --strict on the library, as pyproject.toml configures it
 	$(BIN)/mypy
 
+package: $(STAMP) ## build the sdist and the wheel of the library into dist/ and check them with twine
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
 format: $(STAMP) ## rewrite the files as ruff formats them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
