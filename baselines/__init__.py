@@ -1,1 +1,1 @@
-"""Peer methods, one file each: a `retom.TokenMerger`, or an adapter around the peer's own package."""
+"""Other methods, one file each: a `retom.TokenMerger`, or an adapter around the package of a method."""

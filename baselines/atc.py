@@ -1,10 +1,10 @@
 """ATC: Agglomerative Token Clustering (arXiv 2409.11923) for diffusion models.
 
-Implemented from the paper; its released Stable Diffusion code does not run (an undefined name in `merge.py`), but says
-what is meant, and this file follows it: similarity is measured on the block's input, only the top level merges
-(`max_downsample=1`), every row of the batch is clustered by itself, and both halves of guidance are rows of their own.
-Clustering runs on the host: at every site and step the pairwise distances are copied from the device and the clusters
-back, which a GPU waits for and `torch.compile` cannot trace.
+Implemented from the paper. The released Stable Diffusion code does not run (an undefined name in `merge.py`) but shows
+the intent, which this file follows: similarity is computed on the input of the block, only the top level is merged
+(`max_downsample=1`), and every row of the batch is clustered separately, including both halves of guidance. Clustering
+runs on the host: at every site and step the pairwise distances are copied from the device and the clusters back. A GPU
+waits for that, and `torch.compile` cannot trace it.
 """
 
 import importlib.util
@@ -36,8 +36,8 @@ class ATC(TokenMerger):
         ratio: share of all tokens removed, any in [0, 1).
         linkage: distance of two clusters, "average", "complete" or "single".
         targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
-        max_downsample: leave grids coarser than this alone; None merges at every depth.
-        implementation: "sklearn" as the authors use, "fastcluster", or "reciprocal" (average linkage alone, on the
+        max_downsample: sites with coarser grids are not merged; None merges at every depth.
+        implementation: "sklearn" as in the authors' code, "fastcluster", or "reciprocal" (average linkage only, on the
             device of the tokens); the clusters are the same.
 
     Raises:
@@ -58,9 +58,9 @@ class ATC(TokenMerger):
         for name, allowed in (("linkage", LINKAGES), ("implementation", IMPLEMENTATIONS)):
             check_choice(name, getattr(self, name), allowed)
         if self.implementation == "fastcluster" and importlib.util.find_spec("fastcluster") is None:
-            raise ValueError("implementation='fastcluster' needs the package fastcluster; install it or take 'sklearn'")
+            raise ValueError("implementation='fastcluster' needs the package fastcluster; install it or use 'sklearn'")
         if self.implementation == "reciprocal" and self.linkage != "average":
-            raise ValueError(f"implementation='reciprocal' has linkage 'average' alone, got {self.linkage!r}")
+            raise ValueError(f"implementation='reciprocal' supports only linkage 'average', got {self.linkage!r}")
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
         """Plan one site; None below `max_downsample`."""
@@ -83,7 +83,7 @@ class ATC(TokenMerger):
 
 
 def unit_tokens(tokens: Tensor) -> Tensor:
-    """Tokens [N, C] at norm 1 in float32; one of norm 0 stays so and is at distance 1 from all."""
+    """Tokens [N, C] normalised to 1 in float32; a token of norm 0 is not changed and has distance 1 to all."""
     tokens = tokens.float()
     return tokens * inverse_norms(tokens[None])[0, :, None]
 
@@ -100,12 +100,12 @@ def sklearn_labels(distance: np.ndarray, clusters: int, linkage: str) -> np.ndar
 
 
 def fast_labels(distance: np.ndarray, clusters: int, linkage: str) -> np.ndarray:
-    """The cluster of each token, [N], by fastcluster; equal distances apart, the clusters are scikit-learn's."""
+    """The cluster of each token, [N], by fastcluster; the same as scikit-learn's, except for equal distances."""
     import fastcluster  # optional
 
     size = len(distance)
     tree = fastcluster.linkage(squareform(distance, checks=False), method=linkage, preserve_input=False)
-    # Merge number k joins two nodes into node size + k; the first size - clusters merges, nearest first, are done.
+    # Merge number k joins two nodes into node size + k. The first size - clusters merges, nearest first, are used.
     children = tree[: size - clusters, :2].astype(np.int64)
     parent = np.repeat(np.arange(size, 2 * size - clusters), 2)
     edges = coo_array(

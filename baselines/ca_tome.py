@@ -1,23 +1,23 @@
 """CA-ToMe: Cached Adaptive Token Merging (arXiv 2501.00946).
 
-ToMeSD's matching, but every pair that is more similar than a threshold is merged, so that the number of tokens follows
-the content, the layer and the step; and pairs are found at listed steps only and used again in between.
+The matching is that of ToMeSD, but every pair whose similarity exceeds a threshold is merged, so the number of tokens
+depends on the content, the layer and the step. Pairs are computed at listed steps and reused in between.
 
-**How many tokens are left.** Rows of one call are one tensor and must have one M, while each image has its own number
-of pairs above the threshold. Two forms, neither of which lets a neighbour into an image:
-* `ratio=None`, the paper's. Of every row the r most similar pairs are merged, r being the smallest count among the rows
-  (so that only pairs above the threshold are merged), rounded down to a multiple of N / `buckets` so that few shapes
-  occur. The rows of one image (both halves of guidance) decide r together, so an image is a function of itself as long
-  as it is alone in the call: `batch_limit` is 1. r is read by the host at the listed steps; `torch.compile` breaks its
-  graph there, hence not `fullgraph`.
-* `ratio=0.5`, say. M is fixed, N - floor(ratio * N), whatever the batch holds: no shape depends on data, nothing is
-  read, and the model compiles as one graph. Of every row the most similar pairs take the slots; of these, pairs above
-  the threshold are averaged, and a source below it is left out of the mean and only receives its destination's output.
+**Number of tokens left.** The rows of one call are one tensor and have the same M, but each image has its own number of
+pairs above the threshold. There are two variants. In both, an image does not depend on its neighbours:
+* `ratio=None`, as in the paper. In every row the r most similar pairs are merged. r is the smallest count among the
+  rows (so that only pairs above the threshold are merged), rounded down to a multiple of N / `buckets` to limit the
+  number of shapes. The rows of one image (both halves of guidance) determine r together, so an image depends only on
+  itself if it is the only one in the call: `batch_limit` is 1. The host reads r at the listed steps. `torch.compile`
+  breaks the graph there, so `fullgraph` is not possible.
+* `ratio=0.5`, for example. M is fixed at N - floor(ratio * N) for any batch. No shape depends on data, nothing is read,
+  and the model compiles as one graph. In every row the most similar pairs are merged. Of these, pairs above the
+  threshold are averaged. A source below it does not enter the mean and only receives the output of its destination.
 
-Where the paper and the released code (whose `merge.py` was not at hand) leave a choice: similarity must exceed the
+Choices that the paper and the released code (its `merge.py` was not available) leave open: similarity must exceed the
 threshold; the count of a batch is the smallest; destinations are drawn per image at the listed steps; steps are
-denoiser calls from 0 within one generation (PNDM makes 51 for 50), while the released code counts in module state.
-Matching costs N_src * N_dst * C at a listed step and nothing otherwise.
+denoiser calls from 0 in one generation (PNDM makes 51 for 50), while the released code counts in module state. Matching
+costs N_src * N_dst * C at a listed step and nothing otherwise.
 """
 
 import itertools
@@ -36,18 +36,18 @@ from retom.representative import num_sources
 
 @dataclass(frozen=True)
 class CAToMe(TokenMerger):
-    """Bipartite merging of what is similar enough, with cached pairs.
+    """Bipartite merging of sufficiently similar tokens, with cached pairs.
 
     Attributes:
         threshold: cosine similarity a pair must exceed, in [-1, 1]; 1 merges nothing.
-        steps: denoiser calls at which pairs are found, from 0, rising; None finds them at every call. The default is
-            the list of the authors' best reported FID.
-        ratio: None for as many as exceed the threshold, or the fixed share of tokens removed.
-        buckets: sizes of r that can occur are multiples of N / buckets (at least 1 token); no matter to a fixed ratio.
-        window: side of the windows that have one destination each.
-        use_rand: draw each window's destination; otherwise it is the top left token.
+        steps: denoiser calls at which pairs are computed, increasing from 0; None computes them at every call. The
+            default is the list with the authors' best reported FID.
+        ratio: None for the number of pairs above the threshold, or a fixed share of tokens removed.
+        buckets: r is a multiple of N / buckets (at least 1 token); not used with a fixed ratio.
+        window: side of the windows, which have one destination each.
+        use_rand: draw the destination of each window at random; otherwise it is the top left token.
         targets: the sub-layers that run on merged tokens, of "self" or "self_kv", "cross", "ff".
-        max_downsample: leave grids coarser than this alone; None merges at every depth.
+        max_downsample: sites with coarser grids are not merged; None merges at every depth.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -76,16 +76,16 @@ class CAToMe(TokenMerger):
 
     @property
     def merges(self) -> bool:
-        """Whether a run must merge something."""
+        """Whether a run must merge tokens."""
         return self.threshold < 1 and self.ratio != 0
 
     @property
     def batch_limit(self) -> int | None:
-        """Images of one call up to which an image is a function of its own seed alone; None: any number."""
+        """Images per call up to which an image depends only on its own seed; None: any number."""
         return 1 if self.ratio is None and self.merges else None
 
     def due(self, step: int) -> bool:
-        """Whether pairs are found at a step: at those listed, or at all."""
+        """Whether pairs are computed at a step: at the listed steps, or at all."""
         return self.steps is None or step in self.steps
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
@@ -114,7 +114,7 @@ class CAToMe(TokenMerger):
 
 def _check_steps(steps) -> tuple[int, ...]:
     steps = as_tuple(steps)
-    whole = isinstance(steps, tuple) and all(isinstance(step, int) and not isinstance(step, bool) for step in steps)
-    if not steps or not whole or steps[0] != 0 or any(b <= a for a, b in itertools.pairwise(steps)):
-        raise ValueError(f"steps must be rising integers from 0 on, or None for every step, got {steps!r}")
+    integers = isinstance(steps, tuple) and all(isinstance(step, int) and not isinstance(step, bool) for step in steps)
+    if not steps or not integers or steps[0] != 0 or any(b <= a for a, b in itertools.pairwise(steps)):
+        raise ValueError(f"steps must be increasing integers starting at 0, or None for every step, got {steps!r}")
     return steps

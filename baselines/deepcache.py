@@ -1,8 +1,9 @@
-"""DeepCache (arXiv 2312.00858) by its official package, `DeepCache`: a control that merges nothing.
+"""DeepCache (arXiv 2312.00858), from its official package `DeepCache`: a control that merges no tokens.
 
-The deep part of the U-Net runs at every `interval`-th step, and its output is used again at the steps between. The
-package works with today's diffusers; it serves whole pipelines, since it looks the timestep up in the scheduler. Two
-calls of one timestep (PNDM repeats its second) count as one step for it. Its Python state is beyond `torch.compile`.
+The deep part of the U-Net runs at every `interval`-th step, and its output is reused at the steps in between. The
+package works with current versions of diffusers. It needs a complete pipeline, since it looks up the timestep in the
+scheduler. Two calls with one timestep (PNDM repeats its second) count as one step. `torch.compile` cannot trace its
+Python state.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,12 @@ _STATE = "_deepcache_package"
 
 @dataclass(frozen=True)
 class DeepCache(Adapter):
-    """The package's own options, in this project's words.
+    """The options of the package, under the names of this project.
 
     Attributes:
-        interval: the deep part runs at every so many steps, N >= 1; 1 reuses nothing.
-        branch: which skip connection the reused features come in at, from 0, the outermost: then only the last layer of
-            the way up runs at every step.
+        interval: number of steps after which the deep part runs again, N >= 1; 1 reuses nothing.
+        branch: the skip connection at which the reused features enter. With 0, the outermost, only the last layer of
+            the up path runs at every step.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -42,18 +43,18 @@ class DeepCache(Adapter):
 
     @property
     def merges(self) -> bool:
-        """Never: what is left out are layers, and the report says at how many steps."""
+        """False: layers are skipped, and the report lists at how many steps."""
         return False
 
     def check_model(self, denoiser: nn.Module) -> None:
-        """ValueError for what the package cannot wrap: a transformer, or a compiled U-Net."""
+        """ValueError for a denoiser that the package cannot wrap: a transformer, or a compiled U-Net."""
         if not isinstance(denoiser, UNet2DConditionModel):
             raise ValueError(f"DeepCache wraps the blocks of a UNet2DConditionModel, got {type(denoiser).__name__}")
         if denoiser._compiled_call_impl is not None:
             raise ValueError("DeepCache cannot run in a compiled U-Net; set sampler.compile=false")
 
     def apply(self, pipe) -> int:
-        """Wrap the U-Net's blocks by the package; the number of transformer blocks among them."""
+        """Wrap the blocks of the U-Net with the package. Returns the number of transformer blocks among them."""
         unet = getattr(pipe, "unet", None)
         if unet is None or not hasattr(pipe, "scheduler"):
             raise ValueError(f"DeepCache needs a pipeline with a UNet2DConditionModel, got {type(pipe).__name__}")
@@ -69,7 +70,7 @@ class DeepCache(Adapter):
         return len(state.records)
 
     def remove(self, pipe) -> None:
-        """The package's own `disable`, and what that leaves behind as well; an unpatched model is left as it is."""
+        """Call `disable` of the package and remove what that leaves. A model without the patch is not changed."""
         unet = find_denoiser(pipe)
         state = vars(unet).pop(_STATE, None)
         if state is not None:
@@ -77,21 +78,21 @@ class DeepCache(Adapter):
             state.traces.clear()
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
-        """Nothing is random; the cache of the last generation is dropped."""
+        """Nothing is random; the cache of the last generation is cleared."""
         helper = state_of(pipe, _STATE, "DeepCache").helper
         helper.cached_output.clear()
         helper.start_timestep = None
 
     def report(self, pipe) -> list[dict[str, Any]]:
-        """The keys of `retom.report`: nothing is merged; plans_computed are the calls at which the block ran, and
-        plans_reused those at which it was left out."""
+        """The keys of `retom.report`: no tokens are merged; plans_computed counts the calls in which the block ran, and
+        plans_reused those in which it was skipped."""
         state = state_of(pipe, _STATE, "DeepCache")
         return [record.report(state.calls) for record in state.records]
 
 
 @dataclass(eq=False)
 class _SiteRecord:
-    """What was seen at one transformer block."""
+    """What was recorded at one transformer block."""
 
     site: Site
     grid: tuple[int, int] | None = None
@@ -112,7 +113,7 @@ class _SiteRecord:
 
 @dataclass(eq=False)
 class _State:
-    """What `remove`, `set_seeds` and `report` need; kept on the U-Net."""
+    """What `remove`, `set_seeds` and `report` need; stored on the U-Net."""
 
     helper: DeepCacheSDHelper
     traces: Traces
@@ -120,7 +121,7 @@ class _State:
     calls: int = 0
 
     def listen(self, unet: nn.Module) -> None:
-        """Count calls of the U-Net and of its transformer blocks; the listeners change nothing that passes."""
+        """Count calls of the U-Net and of its transformer blocks. The listeners change no inputs."""
 
         def count(_module, _args, _kwargs):
             self.calls += 1

@@ -1,9 +1,10 @@
 """ReToM with ratio and window scheduled over steps: constant, linear, cosine, or off at first.
 
-A schedule is a staircase of a few levels of equal length, and similarity is measured anew where a level begins. So the
-number of tokens left changes a few times in a generation and not at every step: `torch.compile` makes two graphs for
-every level, where it begins and where it goes on, in the first generation. Beyond four levels that is more than torch's
-own limit of 8 (`torch._dynamo.config.recompile_limit`), which the harness raises and a user of the method alone must.
+A schedule has a few levels of equal length, and similarity is computed again at the start of each level. So the number
+of tokens left changes a few times per generation and not at every step. `torch.compile` makes two graphs for every
+level in the first generation: one for its first step and one for the others. With more than four levels that exceeds
+torch's limit of 8 (`torch._dynamo.config.recompile_limit`). The benchmark raises this limit. If you use only the
+method, raise it yourself.
 """
 
 import dataclasses
@@ -26,15 +27,16 @@ SCHEDULES = {
 
 @dataclass(frozen=True)
 class Dynamic(TokenMerger):
-    """ReToM whose options move from those of `start` to those of `end`.
+    """ReToM with options that change from those of `start` to those of `end`.
 
     Attributes:
-        start: ReToM at the first level. Its period does not count: a level is one.
-        end: ReToM at the last level, other than `start` in ratio and window alone; None is as `start`.
+        start: ReToM at the first level. Its period is not used: a level is one period.
+        end: ReToM at the last level, which may differ from `start` only in ratio and window; None is the same as
+            `start`.
         schedule: "constant" (all levels as `start`), "linear" or "cosine" (slow at both ends).
-        levels: steps of the staircase; a generation of fewer denoiser calls has one level for each.
-        steps: denoiser calls of a generation, over which it is laid; calls beyond stay on the last level.
-        off_levels: how many of the first levels merge nothing.
+        levels: number of levels; a generation with fewer denoiser calls has one level for each.
+        steps: number of denoiser calls over which the levels are spread; further calls use the last level.
+        off_levels: number of levels at the start that merge nothing.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -58,8 +60,8 @@ class Dynamic(TokenMerger):
             if not isinstance(value, ReToM):
                 raise ValueError(f"{name} must be a ReToM, got {value!r}")
         if dataclasses.replace(end, ratio=self.start.ratio, window=self.start.window) != self.start:
-            raise ValueError("start and end must be ReToM with the same options but for ratio and window")
-        # What the hooks ask of a method, and the levels themselves: made here, so that a compiled model makes nothing.
+            raise ValueError("start and end must be ReToM with the same options except for ratio and window")
+        # The attributes that hooks read and the levels are set here, so that a compiled model creates nothing.
         for name in ("metric", "targets", "share_plan", "max_downsample"):
             object.__setattr__(self, name, getattr(self.start, name))
         object.__setattr__(self, "period", math.ceil(self.steps / levels))
@@ -68,16 +70,16 @@ class Dynamic(TokenMerger):
 
     @property
     def merges(self) -> bool:
-        """Whether any level that is on merges."""
+        """Whether any level that is on merges tokens."""
         return any(stage.merges for stage in self.stages[self.off_levels :])
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
-        """As ReToM of the level that begins; None on a level that is off."""
+        """Plan as ReToM of the current level; None on a level that is off."""
         level = self._level(context.step)
         return None if level < self.off_levels else self.stages[level].plan(metric, grid, context)
 
     def due(self, step: int) -> bool:
-        """Where a level begins."""
+        """Whether a level starts at this step."""
         return step == 0 or self._level(step) != self._level(step - 1)
 
     def _level(self, step: int) -> int:
@@ -89,7 +91,7 @@ class Dynamic(TokenMerger):
         return dataclasses.replace(self.start, ratio=ratio, window=window)
 
     def _window(self, end: ReToM, share: float) -> int | dict[str, int]:
-        """Sides in between, rounded; by layer type as soon as one of the two is."""
+        """Interpolated sides, rounded; by layer type if one of the two is."""
         first, last = self.start.window, end.window
         if isinstance(first, int) and isinstance(last, int):
             return round(_between(first, last, share))
@@ -101,5 +103,5 @@ class Dynamic(TokenMerger):
 
 
 def _between(first: float, last: float, share: float) -> float:
-    # Rounded, so that a ratio is the decimal a reader would write: it is read as one when tokens are counted.
+    # Rounded, so that a ratio is a short decimal: it is read as one when tokens are counted.
     return round(first + share * (last - first), 6)

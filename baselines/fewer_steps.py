@@ -1,8 +1,8 @@
-"""Fewer steps at equal time: the control that costs no code, nothing merged and part of the steps left out.
+"""Fewer steps at equal time: the simplest control. It merges nothing and skips part of the steps.
 
-Which share of the steps costs what a method costs is measured, by `python -m scripts.equal_time method=retom`, kept in
-the results' equal_time.json, and given here as a number: a run's images must not depend on how fast the machine was.
-The run's own seconds stand in its record, beside the method's, so that everyone sees whether the times are equal.
+`python -m scripts.equal_time method=retom` measures the share of steps that takes as long as a method and stores it in
+equal_time.json of the results. It is passed here as a number, since the images of a run must not depend on the speed of
+the machine. The time per image of the run is in its record, next to that of the method, so the two can be compared.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ _REPLACED = "set_timesteps"
 
 @dataclass(frozen=True)
 class FewerSteps(Adapter):
-    """The pipeline's own scheduler, asked for fewer steps.
+    """The scheduler of the pipeline, with fewer steps.
 
     Attributes:
-        share: steps made, of those the sampler asks for, in (0, 1]; rounded to whole steps, at least one. The name of a
-            method stands for a share that is still to be measured and cannot be applied.
+        share: share of the requested steps, in (0, 1]; rounded to an integer number of steps, at least one. The name of
+            a method stands for a share that is not measured yet and cannot be applied.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -35,40 +35,40 @@ class FewerSteps(Adapter):
 
     @property
     def merges(self) -> bool:
-        """Never."""
+        """False."""
         return False
 
     def steps(self, asked: int) -> int:
-        """How many steps are made where `asked` are asked for. ValueError where the share is not measured."""
+        """The number of steps if `asked` are requested. ValueError if the share is not measured."""
         if isinstance(self.share, str):
             raise ValueError(f"share must be a number, measured by python -m scripts.equal_time, got {self.share!r}")
         return max(1, int(asked * self.share + 0.5))
 
     def apply(self, pipe) -> int:
-        """Shorten what the pipeline's scheduler is asked for. No site; the scheduler notes what was left out."""
+        """Reduce the steps requested from the scheduler. Returns 0 sites."""
         self.steps(1)
         scheduler = getattr(pipe, "scheduler", None)
         if scheduler is None:
-            raise ValueError(f"fewer steps are for pipelines with a scheduler, got {type(pipe).__name__}")
+            raise ValueError(f"fewer steps need a pipeline with a scheduler, got {type(pipe).__name__}")
         if _REPLACED in vars(scheduler):
             raise ValueError("the scheduler is patched already; remove that patch first")
         original = scheduler.set_timesteps
 
         def set_timesteps(num_inference_steps: int | None = None, *args: Any, **kwargs: Any) -> None:
             if num_inference_steps is None:
-                raise ValueError("fewer steps need a number of inference steps; timesteps or sigmas were given instead")
+                raise ValueError("fewer steps need a number of inference steps, got timesteps or sigmas")
             original(self.steps(num_inference_steps), *args, **kwargs)
 
         scheduler.set_timesteps = set_timesteps
         return 0
 
     def remove(self, pipe) -> None:
-        """The scheduler's own method again; a pipeline without the patch is left as it is."""
+        """Restore the method of the scheduler. A pipeline without the patch is not changed."""
         vars(pipe.scheduler).pop(_REPLACED, None)
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
         """Nothing is random."""
 
     def report(self, pipe) -> list[dict[str, Any]]:
-        """No site, no line."""
+        """Empty: there are no sites."""
         return []

@@ -1,27 +1,27 @@
 """IBTM: Importance-Based Token Merging (arXiv 2411.16720, ICCV 2025).
 
-A token matters as much as guidance moves it: its importance is the magnitude of the difference between the conditional
-and the unconditional prediction. The most important tokens form a pool; destinations are drawn from it at random, the
-rest of the pool are sources. Each source is matched with its most similar destination; unimportant tokens are merged,
-important sources only as far as the ratio asks for it, so that those without a good match stay on their own.
+The importance of a token is the effect of guidance on it: the magnitude of the difference between the conditional and
+the unconditional prediction. The most important tokens form a pool. Destinations are drawn from it at random, and the
+rest of the pool are sources. Each source is matched with its most similar destination. Unimportant tokens are merged
+first. Important sources are merged only if the ratio requires it, so those without a good match are not merged.
 
-No code is released and the full text was not at hand; this follows the abstract and the project page. Left open there
-and chosen here:
-* Importance comes from the denoiser call before, the last one that has finished. At step 0 there is none, and without
-  guidance there never is: all tokens are then equally important, the pool is the whole grid, and what is left is ToMeSD
-  with destinations drawn from anywhere. SD 3 stacks the branches as U-Nets do. Flux is refused: guidance is one of its
-  inputs, and its predictions have no branches to compare. So are three branches (perturbed attention guidance).
-* Magnitude is the norm over the channels of the output, averaged over the latent pixels of a token's grid cell. With
-  learned variance (PixArt) its channels count as well.
-* The pool holds `pool` of all tokens and `destinations` of all tokens are drawn from it, anew at every step and site,
-  from the image's own seed; both halves of guidance have the same pool and the same draw.
-* Unimportant sources are merged first, the most similar ones first; then important ones. If the ratio asks for fewer
-  than there are unimportant tokens, the least similar of these are left alone.
-* Similarity is the cosine on the block's input and only the top level merges, as in ToMeSD.
+No code is released and the full text was not available. This file follows the abstract and the project page. Choices
+that these leave open:
+* Importance comes from the previous denoiser call. At step 0 there is none, and without guidance there is never any.
+  All tokens are then equally important, the pool is the complete grid, and the method is ToMeSD with destinations drawn
+  from anywhere. SD 3 stacks the branches as U-Nets do. Flux is not supported: guidance is one of its inputs, and its
+  predictions have no branches to compare. Three branches (perturbed attention guidance) are not supported either.
+* Magnitude is the norm over the channels of the output, averaged over the latent pixels of the grid cell of a token.
+  With learned variance (PixArt) its channels are included.
+* The pool has a share `pool` of all tokens. A share `destinations` of all tokens is drawn from it again at every step
+  and site, from the seed of the image. Both halves of guidance have the same pool and the same draw.
+* Unimportant sources are merged first, in order of similarity, then important ones. If the ratio requires fewer merges
+  than there are unimportant tokens, the least similar of these are not merged.
+* Similarity is the cosine on the input of the block and only the top level is merged, as in ToMeSD.
 
-Calls with more than two rows need `retom.set_seeds` (the harness does it), one seed per image: the branches are what
-is left. Two rows without seeds are one image with guidance.
-Matching costs N_src * N_dst * C, quadratic in N as ToMeSD's.
+Calls with more than two rows need `retom.set_seeds` with one seed per image, which determines the number of branches.
+The benchmark calls it. Two rows without seeds are one image with guidance. Matching costs N_src * N_dst * C, quadratic
+in N as in ToMeSD.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class IBTM(TokenMerger):
         pool: share of all tokens that are important, in [destinations, 1].
         destinations: share of all tokens that are destinations, in (0, 1).
         targets: the sub-layers that run on merged tokens, of "self" or "self_kv", "cross", "ff".
-        max_downsample: leave grids coarser than this alone; None merges at every depth.
+        max_downsample: sites with coarser grids are not merged; None merges at every depth.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -72,7 +72,7 @@ class IBTM(TokenMerger):
         if self.ratio > 1 - self.destinations + 1e-9:
             raise ValueError(
                 f"ratio must be in [0, {1 - self.destinations:.4g}] with destinations={self.destinations} "
-                f"(destinations are not merged away), got {self.ratio}"
+                f"(destinations are not merged), got {self.ratio}"
             )
         if self.pool < self.destinations:
             raise ValueError(
@@ -80,11 +80,11 @@ class IBTM(TokenMerger):
             )
 
     def check_model(self, denoiser: nn.Module) -> None:
-        """ValueError for Flux, on which no token is ever more important than another."""
+        """ValueError for Flux, where all tokens are equally important."""
         if isinstance(denoiser, FluxTransformer2DModel):
             raise ValueError(
-                "ibtm ranks tokens by what guidance changes, and a FluxTransformer2DModel makes one guided prediction "
-                "without halves to compare; take tomesd_plan, which is what would be left of it"
+                "ibtm ranks tokens by the effect of guidance, but a FluxTransformer2DModel makes one guided prediction "
+                "without halves to compare; use tomesd_plan, which is equivalent in this case"
             )
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
@@ -102,12 +102,12 @@ class IBTM(TokenMerger):
             drawn = uniform_index(context.seeds, context.step, context.layer, every, 1 << 31)  # [B, N]
             drawn = drawn.masked_fill(~important, -1).sort(dim=1, descending=True, stable=True).indices
             matching = match(metric, drawn[:, :count])
-            # Similarities lie in [-1, 1], so adding 4 puts all unimportant sources first.
+            # Similarities are in [-1, 1], so adding 4 puts all unimportant sources first.
             score = matching.similarity + 4.0 * ~important.gather(1, matching.sources)
             return first_merged(matching, score, removed, backend=context.backend)
 
     def _important(self, grid: tuple[int, int], num_tokens: int, context: SiteContext) -> Tensor:
-        """Which tokens are in the pool, [B, N] bool; all of them where importance is undefined."""
+        """Which tokens are in the pool, [B, N] bool; all of them if importance is undefined."""
         seeds, output = context.seeds, context.output
         everyone = torch.ones(len(seeds), num_tokens, dtype=torch.bool, device=seeds.device)
         unguided = context.rows is not None and context.rows.branches == 1
@@ -124,7 +124,7 @@ def importance(output: Tensor, grid: tuple[int, int]) -> Tensor:
     """Magnitude of the guidance difference on a token grid (H, W).
 
     Args:
-        output: what the denoiser returned for both halves of guidance, [2 n, C, h, w].
+        output: the output of the denoiser for both halves of guidance, [2 n, C, h, w].
         grid: (H, W).
 
     Returns:

@@ -1,6 +1,6 @@
-"""Bipartite soft matching as several peers use it: each source knows its most similar destination.
+"""Bipartite soft matching, used by several methods: each source is matched with its most similar destination.
 
-`baselines.tomesd` has its own, whose sorts are those of the `tomesd` package; here every order is a stable one.
+`baselines.tomesd` has its own version with the sorts of the `tomesd` package. Here all sorts are stable.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,8 @@ from retom.windows import Region
 
 
 class Matching(NamedTuple):
-    """Sources and destinations as ascending token numbers, [B, S] and [B, D]; of each source the destination it is most
-    similar to (a place in `destinations`) and their cosine similarity, [B, S] both."""
+    """Sources and destinations as ascending token numbers, [B, S] and [B, D]; for each source the index of its most
+    similar destination in `destinations` and their cosine similarity, both [B, S]."""
 
     sources: Tensor
     destinations: Tensor
@@ -26,9 +26,9 @@ class Matching(NamedTuple):
 
 
 def full_windows(grid: tuple[int, int], sides: tuple[int, int]) -> Region:
-    """The windows of sides (height, width) that fit into the grid; one larger than the grid is cut to it, as in ReToM.
+    """The windows of sides (height, width) that fit into the grid. Sides are limited to those of the grid, as in ReToM.
 
-    Tokens at the right and bottom edge that no whole window holds are outside.
+    Tokens at the right and bottom edge that are not in a full window are not included.
     """
     tall, wide = min(sides[0], grid[0]), min(sides[1], grid[1])
     return Region(0, 0, grid[0] // tall, grid[1] // wide, tall, wide)
@@ -37,10 +37,10 @@ def full_windows(grid: tuple[int, int], sides: tuple[int, int]) -> Region:
 def window_destinations(
     grid: tuple[int, int], sides: tuple[int, int], batch: int, context: SiteContext, use_rand: bool
 ) -> Tensor:
-    """One token number of every whole window, [B, windows], as in ToMeSD.
+    """One token number of every full window, [B, windows], as in ToMeSD.
 
-    Drawn from the image's seed, the step and the layer, or the top left token. Tokens that no whole window holds are
-    nobody's destination.
+    It is drawn from the seed of the image, the step and the layer, or it is the top left token. Tokens that are not in
+    a full window are never destinations.
     """
     region = full_windows(grid, sides)
     tokens = region.tokens(grid, context.seeds.device)  # [windows, size]
@@ -53,8 +53,8 @@ def window_destinations(
 
 @torch.compiler.assume_constant_result
 def truncated(share: float, grid: tuple[int, int]) -> int:
-    """int(share * N) over a grid of N tokens as floats multiply, which is how the `tomesd` package counts: 28 for 0.29
-    of 100 tokens, where ReToM counts 29. `torch.compile` calls this as it stands and traces the integer alone.
+    """int(share * N) for a grid of N tokens in floating point, as in the `tomesd` package: 28 for 0.29 of 100 tokens,
+    where ReToM has 29. `torch.compile` calls this while tracing and traces only the integer.
     """
     return int(grid[0] * grid[1] * share)
 
@@ -74,14 +74,14 @@ def match(metric: Tensor, destinations: Tensor) -> Matching:
 def first_merged(
     matching: Matching, score: Tensor, removed: int, averaged: Tensor | None = None, backend: str = "gather"
 ) -> MergePlan:
-    """Merge the `removed` sources of the highest score into their destinations; the others keep slots of their own.
+    """Merge the `removed` sources with the highest scores into their destinations; the others have their own slots.
 
     Args:
         matching: from `match`.
         score: [B, S]; ties go to the lower token number.
         removed: in [1, S].
-        averaged: [B, S] bool, the sources whose values enter the mean of their slot; all of them when None.
-        backend: how the plan is executed.
+        averaged: [B, S] bool, the sources whose values enter the mean of their slot; None for all.
+        backend: the backend that executes the plan.
     """
     sources, destinations, nearest, _ = matching
     rank = score.sort(dim=1, descending=True, stable=True).indices

@@ -1,4 +1,4 @@
-"""No merging at all: the row every other one is compared with."""
+"""The baseline: no merging. Every other method is compared with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from baselines.adapter import Adapter
 
 @dataclass(frozen=True)
 class Unmerged(Adapter):
-    """Leaves the pipeline alone."""
+    """The baseline, which does not change the pipeline."""
 
     @property
     def merges(self) -> bool:
-        """Never."""
+        """False."""
         return False
 
     def apply(self, pipe) -> int:
-        """Touch nothing; no site."""
+        """Do nothing. Returns 0 sites."""
         return 0
 
     def remove(self, pipe) -> None:
-        """Nothing to take off."""
+        """Do nothing."""
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
         """Nothing is random."""
 
     def report(self, pipe) -> list[dict[str, Any]]:
-        """No site, no line."""
+        """Empty: there are no sites."""
         return []

@@ -1,7 +1,7 @@
-"""The free-merge oracle: the shorter sequence as if it had been given, a bound on speed and not a method to use.
+"""The free-merge oracle: attention on a shorter sequence without the cost of merging. A bound on speed, not a method.
 
-A strided part of the tokens goes in and every output row is repeated: no similarity, no index, no weight. At every site
-as many tokens are left as ReToM leaves there, so what ReToM takes longer than this is what merging costs.
+A strided part of the tokens is the input and every output row is repeated: there is no similarity, index or weight. At
+every site the number of tokens left is that of ReToM, so the additional time of ReToM is the cost of merging.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Oracle(Adapter):
 
     Attributes:
         ratio: share of tokens removed, R in [0, 1).
-        window: as in ReToM; it decides nothing but how many tokens are left, sum(N_W - floor(R * N_W)).
+        window: as in ReToM; it only determines the number of tokens left, sum(N_W - floor(R * N_W)).
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -43,17 +43,17 @@ class Oracle(Adapter):
         object.__setattr__(self, "window", check_window(self.window))
 
     def tokens_left(self, grid: tuple[int, int], layer_type: str) -> int:
-        """M of a site."""
+        """The number of tokens left at a site, M."""
         side = self.window if isinstance(self.window, int) else self.window[layer_type]
         return sum(
             region.num_windows * (region.size - num_sources(self.ratio, region.size)) for region in tile(grid, side)
         )
 
     def check_model(self, denoiser: nn.Module) -> None:
-        """ValueError for a model without a self-attention over image tokens alone."""
+        """ValueError for a model without self-attention over image tokens only."""
         if not _plain_sites(denoiser):
             raise ValueError(
-                f"{type(denoiser).__name__} has no self-attention the oracle knows: it serves U-Nets and PixArt"
+                f"the oracle does not support {type(denoiser).__name__}; supported are U-Nets and PixArt"
             )
 
     def apply(self, pipe) -> int:
@@ -71,7 +71,7 @@ class Oracle(Adapter):
         return len(sites)
 
     def remove(self, pipe) -> None:
-        """Take the patch off; every module's `vars` are again what they were."""
+        """Remove the patch and restore the `vars` of every module."""
         remove_hooks(find_denoiser(pipe), (_GRID, _MERGE))
 
     def set_seeds(self, pipe, seeds: Sequence[int]) -> None:
@@ -83,7 +83,7 @@ class Oracle(Adapter):
 
 
 class StrideHook(Hook):
-    """On a self-attention: leave tokens out, run it, repeat its output."""
+    """On a self-attention: drop tokens, run it, repeat its output."""
 
     def __init__(self, oracle: Oracle, site: Site, grid: Grid):
         super().__init__()
@@ -96,7 +96,7 @@ class StrideHook(Hook):
         """Run the attention on fewer tokens."""
         forward = self.under
         x = args[0] if args else kwargs["hidden_states"]
-        left = self.oracle.tokens_left(self.grid.size, self.site.layer_type)
+        left = self.oracle.tokens_left(self.grid.known, self.site.layer_type)
         self.seen = (x.shape[1], left)
         short = shorten(x, left)
         if args:
@@ -120,13 +120,13 @@ class StrideHook(Hook):
 
 
 def shorten(x: Tensor, left: int) -> Tensor:
-    """Every k-th token where N = k * left, otherwise the first `left`; [B, N, C] -> [B, left, C], a view."""
+    """Every k-th token if N = k * left, otherwise the first `left`; [B, N, C] -> [B, left, C], a view."""
     stride, rest = divmod(x.shape[1], left)
     return x[:, :left] if rest else x[:, ::stride]
 
 
 def lengthen(y: Tensor, tokens: int) -> Tensor:
-    """Each row k times where N = k * M, otherwise all rows and as many again as are missing; -> [B, tokens, C]."""
+    """Each row k times if N = k * M, otherwise all rows followed by repeats up to N; -> [B, tokens, C]."""
     batch, left, channels = y.shape
     stride, rest = divmod(tokens, left)
     if rest:
@@ -135,7 +135,7 @@ def lengthen(y: Tensor, tokens: int) -> Tensor:
 
 
 def _plain_sites(denoiser: nn.Module) -> list[Site]:
-    """The sites whose self-attention is of the image's tokens alone."""
+    """The sites with self-attention over image tokens only."""
     return [site for site in find_sites(denoiser) if not site.joint and site.sublayers(("self",))]
 
 

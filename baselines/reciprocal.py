@@ -1,9 +1,9 @@
 """Average-linkage clustering by merging all reciprocal nearest neighbours at once, on the device of the tokens.
 
 The average of all cosine similarities between two clusters is the product of their mean unit tokens, so no N x N matrix
-is kept up to date: a round is one matrix product. Average linkage is reducible (merging two clusters brings neither
-nearer to a third), hence every reciprocal pair is a merge of the greedy algorithm as well, whatever the order
-(Murtagh 1983, The Computer Journal 26:354), and the nearest merges of all that were made are the greedy ones.
+is updated: a round is one matrix product. Average linkage is reducible (merging two clusters brings neither nearer to a
+third). Therefore every reciprocal pair is also a merge of the greedy algorithm, in any order (Murtagh 1983, The
+Computer Journal 26:354), and the nearest of all merges found are the greedy ones.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-_ROWS = 2048  # of the similarity matrix at once: 64 MB in float32 at N = 8,192
+_ROWS = 2048  # of the similarity matrix at a time: 64 MB in float32 at N = 8,192
 
 
 def reciprocal_labels(unit: Tensor, clusters: int) -> np.ndarray:
-    """The cluster of each of N tokens, [N], from unit tokens [N, C] float32: the greedy ones."""
+    """The cluster of each of N tokens, [N], from unit tokens [N, C] float32; the same as the greedy algorithm."""
     size = unit.shape[0]
     pairs = _merges(unit, size - clusters).cpu().numpy()
     edges = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
@@ -24,7 +24,7 @@ def reciprocal_labels(unit: Tensor, clusters: int) -> np.ndarray:
 
 
 def _merges(unit: Tensor, wanted: int) -> Tensor:
-    """The `wanted` nearest merges as pairs of tokens, [wanted, 2]; a cluster goes by its first token."""
+    """The `wanted` nearest merges as pairs of tokens, [wanted, 2]; the first token of a cluster represents it."""
     state = _Clusters(unit)
     pairs, nearness = [], []
     bound = -torch.inf
@@ -32,7 +32,7 @@ def _merges(unit: Tensor, wanted: int) -> Tensor:
         state.find_neighbours(bound)
         if nearness:
             made = torch.cat(nearness)
-            # No later merge is nearer than the nearest pair there is now.
+            # No later merge is nearer than the nearest current pair.
             if int((made >= state.nearest()).sum()) >= wanted:
                 break
             if len(made) >= wanted:
@@ -45,7 +45,7 @@ def _merges(unit: Tensor, wanted: int) -> Tensor:
 
 
 class _Clusters:
-    """Clusters under way, each kept at the place of its first token."""
+    """The current clusters, each stored at the index of its first token."""
 
     def __init__(self, unit: Tensor):
         size = unit.shape[0]
@@ -54,12 +54,12 @@ class _Clusters:
         self.count = unit.new_ones(size, 1)
         self.place = torch.arange(size, device=unit.device)
         self.alive = torch.ones(size, dtype=torch.bool, device=unit.device)
-        self.stale = self.alive.clone()  # whose neighbour must be looked for
-        self.similarity = unit.new_full((size,), torch.inf)  # with the neighbour; an upper bound where stale
+        self.stale = self.alive.clone()  # whose neighbour must be computed
+        self.similarity = unit.new_full((size,), torch.inf)  # with the neighbour; an upper bound if stale
         self.neighbour = self.place.clone()
 
     def find_neighbours(self, bound: float) -> None:
-        """The nearest cluster of each stale one that could still matter."""
+        """Compute the nearest cluster of each stale one above the bound."""
         columns = self.alive.nonzero()[:, 0]
         rows = (self.alive & self.stale & (self.similarity >= bound)).nonzero()[:, 0]
         for part in rows.split(_ROWS):
@@ -74,7 +74,7 @@ class _Clusters:
         return self.similarity[self.alive].max()
 
     def merge_reciprocal(self, bound: float) -> tuple[Tensor, Tensor]:
-        """Merge all pairs that are each other's nearest and as near as `bound`: (pairs [k, 2], similarity)."""
+        """Merge all reciprocal nearest pairs with similarity of at least `bound`: (pairs [k, 2], similarity)."""
         fresh = self.alive & ~self.stale & (self.similarity >= bound)
         mutual = fresh & (self.neighbour[self.neighbour] == self.place) & (self.place < self.neighbour)
         first = mutual.nonzero()[:, 0]

@@ -1,7 +1,7 @@
-"""A plan that prunes: some tokens are kept as they are, every other one gets the output of a kept one.
+"""A plan that prunes: some tokens are kept, and every other token gets the output of a kept one.
 
-It is a `retom.Plan` and obeys its laws (linear, rows of a batch independent, constant on a cluster), but needs no
-weights and no sums, so no backend: it is two indexed reads.
+It is a `retom.Plan` and obeys its laws (linear, rows of a batch independent, constant on a cluster). It needs no
+weights, sums or backend: merge and unmerge are indexed reads.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ from retom.plan_checks import check_contents, check_fields
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SelectionPlan(Plan):
-    """Which tokens are kept and which of them stands for each token.
+    """The kept tokens, and the one that represents each token.
 
     Attributes:
         assign: the slot of each token, [B, N] int64 in [0, M).
-        dst_index: the token each slot keeps, [B, M] int64.
-        num_merged: slots, M.
+        dst_index: the kept token of each slot, [B, M] int64.
+        num_merged: number of slots, M.
     """
 
     assign: Tensor
@@ -29,20 +29,20 @@ class SelectionPlan(Plan):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens, N."""
+        """Number of tokens, N."""
         return self.assign.shape[1]
 
     def check(self) -> None:
-        """ValueError where the plan's contents cannot be right. They are copied to the host: a GPU is waited for."""
+        """ValueError if the contents of the plan are invalid. They are copied to the host, which waits for a GPU."""
         check_fields(self.assign, None, self.num_merged, self.dst_index)
         check_contents(self.assign, None, self.dst_index, None)
 
     def parts(self) -> tuple:
-        """The values of all fields in their order."""
+        """The values of all fields, in order."""
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def on(self, backend: str) -> "SelectionPlan":
-        """The plan itself: every backend would do the same."""
+        """The plan itself, which is the same on every backend."""
         return self
 
     def merge(self, x: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class SelectionPlan(Plan):
         return _rows(x, self.dst_index)
 
     def unmerge(self, y: Tensor) -> Tensor:
-        """[B, M, C] -> [B, N, C], a copy of its slot's value for every token."""
+        """[B, M, C] -> [B, N, C], a copy of the value of its slot for every token."""
         self._check_fit(y, self.num_merged)
         return _rows(y, self.assign)
 

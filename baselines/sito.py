@@ -1,15 +1,16 @@
-"""SiTo: Similarity-based Token pruning (Zhang, Tang, Ning & Zhang, AAAI 2025), from the paper's three stages.
+"""SiTo: Similarity-based Token pruning (Zhang, Tang, Ning & Zhang, AAAI 2025), from the three stages of the paper.
 
 Base tokens: in every sx x sy window the token with the highest score, beta * (sum of its cosine similarities to all
 tokens) + alpha * (Gaussian noise). Pruned tokens: the r tokens that are most similar to any base token. Recovery: a
 pruned token gets a copy of the output of its most similar base token.
 
-What is chosen here: the sum over all tokens is taken as one product with the sum of unit tokens, linear in tokens,
-where the release makes the whole similarity matrix in half precision. Noise is a pure function of (image seed, step,
-layer, token), the same for both halves of guidance; the release draws it for the whole batch from the global generator.
-The release recovers from the most similar of all tokens kept; the paper says base tokens, and so it is here. As in the
-release, similarity is measured on the block's input, only the top level prunes, and tokens at the edge that fill no
-window are no base tokens. A sum over N tokens grows with N and alpha = 0.1 does not: noise decides only near ties.
+Differences from the release: the sum over all tokens is one product with the sum of unit tokens, linear in tokens,
+while the release computes the complete similarity matrix in half precision. Noise is a pure function of (image seed,
+step, layer, token), the same for both halves of guidance, while the release draws it for the complete batch from the
+global generator. Tokens are recovered from base tokens, as in the paper, while the release uses the most similar of all
+kept tokens. As in the release, similarity is computed on the input of the block, only the top level is pruned, and
+tokens at the edge that fill no window are never base tokens. A sum over N tokens grows with N and alpha = 0.1 does not,
+so noise only decides near ties.
 """
 
 import math
@@ -32,7 +33,7 @@ _LEVELS = 1 << 24
 
 @dataclass(frozen=True)
 class SiTo(TokenMerger):
-    """Prune what is most similar to a base token.
+    """Prune the tokens that are most similar to a base token.
 
     Attributes:
         ratio: share of all tokens pruned, in [0, 1 - 1 / (sx * sy)].
@@ -40,7 +41,7 @@ class SiTo(TokenMerger):
         noise_alpha: weight of the noise in the score of base tokens.
         sim_beta: weight of the similarities.
         targets: the sub-layers that run on the kept tokens, of "self", "cross", "ff".
-        max_downsample: leave grids coarser than this alone; None prunes at every depth.
+        max_downsample: sites with coarser grids are not pruned; None prunes at every depth.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -64,7 +65,7 @@ class SiTo(TokenMerger):
         check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
-        """Plan one site; None below `max_downsample` or where nothing is to be pruned."""
+        """Plan one site; None below `max_downsample` or if no token is pruned."""
         if not self.reaches(context.downsample):
             return None
         num_tokens = metric.shape[1]
@@ -77,7 +78,7 @@ class SiTo(TokenMerger):
         return SelectionPlan(assign, kept, kept.shape[1])
 
     def _base(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> Tensor:
-        """The base token of every whole window, [B, windows]."""
+        """The base token of every full window, [B, windows]."""
         score = self.sim_beta * similarity_sums(metric)
         score = score + self.noise_alpha * gaussian(context, metric.shape[1])
         tokens = full_windows(grid, (self.sy, self.sx)).tokens(grid, metric.device)

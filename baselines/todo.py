@@ -1,13 +1,13 @@
 """ToDo: Token Downsampling (arXiv 2402.13573): attention on a coarser grid of keys and values, with all queries.
 
-Keys and values are taken from every f-th token of every f-th row (nearest neighbour); queries stay whole, so nothing is
-unmerged and no similarity is computed. The factor f is given as the share of keys and values left out, 1 - 1 / f^2: the
-released demo has f = 2 (0.75) at 1024 pixels, 3 (0.8889) at 1536 and 4 (0.9375) at 2048, at the top level, and one more
-factor for the level below.
+Keys and values are taken from every f-th token of every f-th row (nearest neighbour). All queries are used, so nothing
+is unmerged and no similarity is computed. The factor f is specified as the share of keys and values dropped, 1 - 1 /
+f^2. The released demo has f = 2 (0.75) at 1024 pixels, 3 (0.8889) at 1536 and 4 (0.9375) at 2048 at the top level, and
+one more factor for the level below.
 
-What is chosen here: the side of the coarser grid is floor(side / f), so a share that is no 1 - 1 / f^2 of a whole f
-takes tokens at uneven distances and leaves out a little more than asked. The release can change to another method for
-the last part of the steps; here all steps are alike.
+Choices of this file: the side of the coarser grid is floor(side / f), so a share that is not 1 - 1 / f^2 for an integer
+f takes tokens at uneven distances and drops slightly more than requested. The release can switch to another method for
+the last steps. Here all steps are treated alike.
 """
 
 import math
@@ -26,7 +26,7 @@ class ToDo(TokenMerger):
     """Strided keys and values.
 
     Attributes:
-        ratio: share of keys and values left out at the top level, in [0, 1); factor 2 is 0.75.
+        ratio: share of keys and values dropped at the top level, in [0, 1); factor 2 is 0.75.
         ratio_level_2: the same one level below.
 
     Raises:
@@ -43,12 +43,12 @@ class ToDo(TokenMerger):
             check_number(name, getattr(self, name), "[0, 1)")
 
     def reaches(self, downsample: int) -> bool:
-        """Whether that level leaves anything out."""
+        """Whether keys and values are dropped at that level."""
         return self._ratio(downsample) > 0
 
     @property
     def merges(self) -> bool:
-        """Whether either level leaves anything out."""
+        """Whether keys and values are dropped at either level."""
         return self.ratio > 0 or self.ratio_level_2 > 0
 
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
@@ -69,10 +69,10 @@ class ToDo(TokenMerger):
 
 
 def nearest(side: int, ratio: float, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """One side of the coarser grid: the places kept, [m], and for each place the last kept one up to it, [side].
+    """One side of the coarser grid: the kept positions, [m], and for each position the last kept one up to it, [side].
 
-    m = floor(side * sqrt(1 - ratio)), at least 1; place i of it is floor(i * side / m), as nearest-neighbour
-    interpolation takes it.
+    m = floor(side * sqrt(1 - ratio)), at least 1; the i-th kept position is floor(i * side / m), as in
+    nearest-neighbour interpolation.
     """
     left = _left(side, ratio)
     kept = torch.arange(left, device=device) * side // left
@@ -82,6 +82,6 @@ def nearest(side: int, ratio: float, device: torch.device | str) -> tuple[Tensor
 
 @torch.compiler.assume_constant_result
 def _left(side: int, ratio: float) -> int:
-    """m of `nearest`. `torch.compile` calls this as it stands and traces the integer alone."""
-    # A whole factor must not lose a row to rounding: sqrt(1 - 8/9) * 192 is 63.999...
+    """m of `nearest`. `torch.compile` calls this while tracing and traces only the integer."""
+    # An integer factor must not lose a row to rounding: sqrt(1 - 8/9) * 192 is 63.999...
     return max(1, math.floor(side * math.sqrt(1 - ratio) + 1e-6))

@@ -1,14 +1,14 @@
 """ToFu: Token Fusion (arXiv 2312.01026), on ToMeSD's matching.
 
-Where a layer answers an interpolated input about as it would interpolate its answers, tokens may be merged; where it
-does not, a mixture is an input it was not made for, and the source is better pruned. What is merged is merged by MLERP:
-the mean of the tokens, rescaled to the largest norm among them. That keeps activations at the scale the layer knows,
-and makes the merge nonlinear: of the laws of a plan, linearity is given up.
+If a layer is close to linear, the output for a mixture of tokens is close to the mixture of their outputs, and tokens
+may be merged. If it is not, a mixture is out of distribution, and the source is pruned instead. Tokens are merged by
+MLERP: their mean, rescaled to the largest norm among them. This preserves the scale of activations and makes the merge
+nonlinear, so linearity is the one law of a plan that does not hold.
 
-What is chosen here: the paper's rule for a Vision Transformer is that early layers prune and later ones merge, and no
-code of it for diffusion is public. A U-Net's way down and middle prune here and its way up merges; `prune` may name
-others, sites by number among them, and `linearity` measures what a layer does. Matching, windows and the level they are
-used at are ToMeSD's. A pruned source gets its destination's output.
+Choices of this file: in the paper, early layers of a Vision Transformer prune and later ones merge, and there is no
+public code for diffusion. Here the down path and the middle of a U-Net prune and the up path merges. `prune` can select
+others, including sites by number, and `linearity` measures a layer. Matching, windows and levels are those of ToMeSD. A
+pruned source gets the output of its destination.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ from retom.windows import LAYER_TYPES
 
 
 class MlerpPlan(MergePlan):
-    """A plan by clusters whose merged tokens have the largest norm of their members."""
+    """A plan whose merged tokens have the largest norm of their members."""
 
     def merge(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, M, C]: means, rescaled; a token alone in its cluster stays bit for bit what it was."""
+        """[B, N, C] -> [B, M, C]: rescaled means. A token that is alone in its cluster is unchanged, bit for bit."""
         mean = super().merge(x)
         if self.is_identity:
             return mean
@@ -48,7 +48,7 @@ class ToFu(ToMeSD):
 
     Attributes:
         prune: where sources are pruned: layer types ("down", "mid", "up") and numbers of sites, from 0.
-        The others: see `ToMeSD`.
+        Other attributes: see `ToMeSD`.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -61,10 +61,10 @@ class ToFu(ToMeSD):
         object.__setattr__(self, "prune", as_tuple(self.prune))
         for place in self.prune if isinstance(self.prune, tuple) else (self.prune,):
             if isinstance(place, bool) or not (place in LAYER_TYPES or (isinstance(place, int) and place >= 0)):
-                raise ValueError(f"prune must hold {', '.join(LAYER_TYPES)} or numbers of sites, got {place!r}")
+                raise ValueError(f"prune must contain only {', '.join(LAYER_TYPES)} or numbers of sites, got {place!r}")
 
     def _made(self, clusters: Clusters, context: SiteContext) -> MergePlan | SelectionPlan:
-        """The plan of what was matched: pruned, or merged by MLERP."""
+        """The plan for the matched clusters: pruned, or merged by MLERP."""
         assign, kept, order = clusters
         if context.layer_type in self.prune or context.layer in self.prune:
             return SelectionPlan(assign, kept, kept.shape[1])
@@ -72,15 +72,15 @@ class ToFu(ToMeSD):
 
 
 def linearity(layer: Callable[[Tensor], Tensor], left: Tensor, right: Tensor, points: int = 5) -> float:
-    """How far a layer is from answering mixtures by mixtures of its answers: 0 for a linear layer.
+    """Deviation of a layer from linearity: 0 for a linear layer.
 
     Args:
         layer: a function of tokens [..., C].
         left, right: the two inputs that are mixed, of equal shape.
-        points: mixtures (1 - t) left + t right looked at, t equally spaced strictly between 0 and 1.
+        points: number of mixtures (1 - t) left + t right, with t equally spaced strictly between 0 and 1.
 
     Returns:
-        Mean over mixtures of |f(mixture) - mixture of f| / |f(right) - f(left)|. Compare layers of one model by it.
+        Mean over mixtures of |f(mixture) - mixture of f| / |f(right) - f(left)|, for comparing layers of one model.
     """
     if points < 1:
         raise ValueError(f"points must be at least 1, got {points}")

@@ -1,10 +1,10 @@
-"""ToMeSD (Token Merging for Fast Stable Diffusion, arXiv 2303.17604) on this project's own plans.
+"""ToMeSD (Token Merging for Fast Stable Diffusion, arXiv 2303.17604) with the plans of this project.
 
 One token of every sx x sy window is a destination, every other token a source; tokens at the right and bottom edge that
-fill no window are sources. Each source knows its most similar destination in the whole grid, and the r sources that are
-most similar to theirs are averaged into it. Without randomness this equals the `tomesd` package bit for bit on the CPU
-in float32. What the package does silently is refused or done here: a ratio it would cap is an error, an odd batch keeps
-its randomness, and the choice of destinations is drawn for every image from its own seed.
+fill no window are sources. Each source is matched with its most similar destination in the grid, and the r sources with
+the most similar destinations are averaged into them. Without randomness this equals the `tomesd` package bit for bit on
+the CPU in float32. There are three differences: a ratio that the package would cap silently is an error, an odd batch
+has random destinations too, and destinations are drawn for every image from its own seed.
 """
 
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ from retom.windows import check_window
 
 @dataclass(frozen=True)
 class ToMeSD(TokenMerger):
-    """Random bipartite merging, measured on the block's input.
+    """Random bipartite merging, with similarity on the input of the block.
 
     Attributes:
         ratio: share of all tokens removed, in [0, 1 - 1 / (sx * sy)].
         sx, sy: width and height of a window in tokens.
-        window: instead of sx and sy, one side or one for each of down, mid and up, which the package cannot do.
-        use_rand: draw each window's destination anew at every step and site; otherwise it is the top left token.
+        window: instead of sx and sy, one side or one for each of down, mid and up, which the package does not have.
+        use_rand: draw the destination of each window again at every step and site; otherwise it is the top left token.
         targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
-        max_downsample: leave grids coarser than this alone; None merges at every depth.
+        max_downsample: sites with coarser grids are not merged; None merges at every depth.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -55,7 +55,7 @@ class ToMeSD(TokenMerger):
         if self.window is not None:
             if (self.sx, self.sy) != (2, 2):
                 raise ValueError(
-                    f"give window or sx and sy, not both: got window={self.window!r}, {self.sx}, {self.sy}"
+                    f"pass window or sx and sy, not both: got window={self.window!r}, {self.sx}, {self.sy}"
                 )
             object.__setattr__(self, "window", check_window(self.window))
         check_ratio(self.ratio, self._areas())
@@ -73,12 +73,12 @@ class ToMeSD(TokenMerger):
             return self._made(bipartite(metric, places, removed), context)
 
     def _made(self, clusters: "Clusters", context: SiteContext) -> MergePlan:
-        """The plan of what was matched: means."""
+        """The plan for the matched clusters, which are averaged."""
         assign, kept, order = clusters
         return MergePlan.from_clusters(assign, None, kept, order=order, backend=context.backend)
 
     def _areas(self) -> dict[str, int]:
-        """Tokens of a window, by what an error calls it."""
+        """Tokens of a window, by its name in error messages."""
         if self.window is None:
             return {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy}
         if isinstance(self.window, int):
@@ -93,7 +93,7 @@ class ToMeSD(TokenMerger):
 
 
 class Clusters(NamedTuple):
-    """Each token's slot [B, N]; the token each slot keeps [B, M]; tokens in the order they are summed in [B, N]."""
+    """The slot of each token [B, N]; the kept token of each slot [B, M]; tokens in the order of summation [B, N]."""
 
     assign: Tensor
     kept: Tensor
@@ -101,7 +101,7 @@ class Clusters(NamedTuple):
 
 
 def bipartite(metric: Tensor, destinations: Tensor, removed: int) -> Clusters:
-    """Put the sources that are most similar to their nearest destination into its slot.
+    """Assign the sources that are most similar to their nearest destination to its slot.
 
     Args:
         metric: [B, N, C].
@@ -109,14 +109,14 @@ def bipartite(metric: Tensor, destinations: Tensor, removed: int) -> Clusters:
         removed: how many sources are merged, in [1, N - D].
     """
     batch, num_tokens, _ = metric.shape
-    # Neither sort is stable, on purpose: these are the package's calls, so equal keys end in its order on any machine.
+    # Neither sort is stable, on purpose: these are the calls of the package, so ties have its order on any machine.
     kind = torch.zeros(batch, num_tokens, dtype=torch.int64, device=metric.device).scatter_(1, destinations, -1)
     by_kind = kind[..., None].argsort(dim=1)[..., 0]
     destinations, sources = by_kind.tensor_split([destinations.shape[1]], dim=1)
     best, nearest = _nearest(metric, sources, destinations)
     rank = best.argsort(dim=-1, descending=True)
     merged, alone = rank[:, :removed], rank[:, removed:]
-    # Slots are numbered, and tokens summed, in the package's order: sources left alone, then destinations.
+    # Slots are numbered and tokens summed in the order of the package: sources that are not merged, then destinations.
     first = alone.shape[1]
     kept = torch.cat([sources.gather(1, alone), destinations], dim=1)  # [B, M]
     tokens = torch.cat([kept, sources.gather(1, merged)], dim=1)  # [B, N]
@@ -130,9 +130,9 @@ def bipartite(metric: Tensor, destinations: Tensor, removed: int) -> Clusters:
 
 
 def _nearest(metric: Tensor, sources: Tensor, destinations: Tensor) -> tuple[Tensor, Tensor]:
-    """Similarity of each source with its most similar destination, and which one that is, each [B, S].
+    """Similarity of each source with its most similar destination, and the index of that destination, each [B, S].
 
-    The same operations on the same operands as the package's, so that no rounding tells the two apart.
+    The operations and operands are those of the package, so that rounding is the same.
     """
     metric = metric / metric.norm(dim=-1, keepdim=True)
     left, right = (

@@ -1,6 +1,6 @@
-"""What another package leaves on a model, so that it can be taken off without a rest; and where its adapter's state is.
+"""Track what another package adds to a model, to remove all of it, and find the state of its adapter.
 
-Packages put names of their own into modules' `vars`, and not all of them take them away again.
+Packages add attributes to the `vars` of modules, and some do not remove them.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from retom.sites import find_denoiser
 
 @dataclass(eq=False)
 class Traces:
-    """Names that a package put into the `vars` of modules, and listeners beside them.
+    """Attributes that a package added to the `vars` of modules, and listeners.
 
     Attributes:
-        added: the names, by module.
-        handles: of the listeners that were put on.
+        added: the names of the attributes, by module.
+        handles: the handles of the listeners.
     """
 
     added: dict[nn.Module, set[str]]
@@ -26,17 +26,17 @@ class Traces:
 
     @classmethod
     def of(cls, model: nn.Module, patch: Callable[[], object]) -> "Traces":
-        """Call `patch` and note what it puts on the modules of `model`."""
+        """Call `patch` and record the attributes that it adds to the modules of `model`."""
         before = {module: set(vars(module)) for module in model.modules()}
         patch()
         return cls({module: set(vars(module)) - names for module, names in before.items()})
 
     def listen(self, module: nn.Module, listener) -> None:
-        """Call `listener(module, args, kwargs)` before every forward of `module`; it must change nothing."""
+        """Call `listener(module, args, kwargs)` before every forward of `module`. It must not change anything."""
         self.handles.append(module.register_forward_pre_hook(listener, with_kwargs=True))
 
     def clear(self) -> None:
-        """Take listeners and names away; every module's `vars` are again what they were."""
+        """Remove listeners and attributes, which restores the `vars` of every module."""
         for handle in self.handles:
             handle.remove()
         for module, names in self.added.items():
@@ -45,7 +45,7 @@ class Traces:
 
 
 def state_of(pipe, attribute: str, method: str) -> Any:
-    """What the adapter `method` keeps on the denoiser of `pipe` as `attribute`. ValueError where it is not applied."""
+    """The state that the adapter `method` stored on the denoiser of `pipe`. ValueError if it is not applied."""
     denoiser = find_denoiser(pipe)
     state = vars(denoiser).get(attribute)
     if state is None:

@@ -1,7 +1,7 @@
 """ReToM: local representative token guided merging for diffusers models (arXiv 2507.12771).
 
 import retom
-retom.apply_patch(pipe, ratio=0.5)
+retom.apply_patch(pipe, ratio=0.5)  # a pipeline, its unet or its transformer
 with retom.patched(pipe, retom.ReToM(ratio=0.5, window=8)): ...
 retom.remove_patch(pipe)
 """

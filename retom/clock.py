@@ -1,9 +1,9 @@
-"""What a timestep tells of the generation: whether it goes on, begins, or is called once more in the same step.
+"""Infer from timesteps whether a denoiser call starts a generation, moves to its next step or repeats a step.
 
-Nothing is read from a GPU. A timestep tells its place by
-* where it is in its schedule, when it is a view into one (`for t in scheduler.timesteps`), or
-* its value, when that is on the host: a number, or a CPU tensor of its own.
-A tensor of its own on a GPU tells nothing but whether it is the very same one.
+Nothing is read from a GPU. The position of a timestep is
+* its offset in the schedule, if it is a view into one (`for t in scheduler.timesteps`), or
+* its value, if that is on the host: a number, or a separate CPU tensor.
+A separate tensor on a GPU has no known position. Only its identity is compared.
 """
 
 import enum
@@ -14,19 +14,19 @@ from torch import Tensor
 
 
 class Tick(enum.Enum):
-    """How a denoiser call follows the one before."""
+    """How a denoiser call relates to the previous one."""
 
     BEGINS = "the first call of a generation"
     NEXT = "the next step"
     SAME = "another call of the same step"
-    UNKNOWN = "the timestep does not tell"
+    UNKNOWN = "the timestep has no known position"
 
 
 class Clock:
-    """Follows the timesteps of one generation after the other.
+    """Follows the timesteps of successive generations.
 
-    A generation ends when timesteps are out of another schedule (schedulers make theirs again for every generation),
-    or when they turn around: falling so far (or rising, in inversion), they now go the other way.
+    A generation ends when timesteps come from another schedule (schedulers create a new one for every generation), or
+    when they change direction: they fell so far (or rose, in inversion) and now move the other way.
     """
 
     def __init__(self) -> None:
@@ -34,17 +34,17 @@ class Clock:
 
     def stop(self) -> None:
         """Forget the generation."""
-        self.timestep: Any = None  # kept, so that no other tensor takes its memory
+        self.timestep: Any = None  # referenced, so that no other tensor reuses its memory
         self.schedule: int | None = None  # address of the schedule's memory
         self.place: float | None = None
         self.started = False
         self.first = 0.0
         self.largest = 0.0
-        self.furthest = 0.0  # the place that has gone furthest in its direction
+        self.furthest = 0.0  # the furthest place in the direction of travel
         self.falling: bool | None = None
 
     def tick(self, timestep: Any, *, other_text: bool = False) -> Tick:
-        """How the call at `timestep` follows the one before; with other text embeddings, any step back is a turn."""
+        """How the call at `timestep` relates to the previous one. With `other_text`, any step back is a turn."""
         schedule, place = _position(timestep)
         found = self._compared(timestep, schedule, place, other_text)
         if found is Tick.BEGINS:
@@ -65,24 +65,24 @@ class Clock:
         return Tick.BEGINS if back or turned else Tick.NEXT
 
     def _compared_by_identity(self, timestep: Tensor) -> Tick:
-        """As `_compared`, of tensors whose value would have to be read from a GPU."""
+        """As `_compared`, for tensors whose value would have to be read from a GPU."""
         if timestep is self.timestep:
             return Tick.SAME
-        bases = timestep._base, self.timestep._base  # the whole schedule, where it has one step
+        bases = timestep._base, self.timestep._base  # the complete schedule, if it has one step
         return Tick.BEGINS if None not in bases and bases[0] is not bases[1] else Tick.UNKNOWN
 
     def _turned(self, place: float, tolerance: float) -> bool:
-        """Whether places now go the other way.
+        """Whether the direction has changed.
 
-        Schedules with steps in between (KDPM2) go back a little by rounding: that is no turn, a hundredth of the
-        largest timestep is. Places in a schedule are exact.
+        Schedules with intermediate steps (KDPM2) move back slightly through rounding, which is not a turn. A move of
+        a hundredth of the largest timestep is. Offsets in a schedule are exact.
         """
-        gone = place - self.furthest
+        moved = place - self.furthest
         self.largest = max(self.largest, place)
-        far = abs(gone) > self.largest * tolerance
+        far = abs(moved) > self.largest * tolerance
         if self.falling is None and far:
-            self.falling = gone < 0
-        if self.falling is not None and (gone < 0) != self.falling:
+            self.falling = moved < 0
+        if self.falling is not None and (moved < 0) != self.falling:
             return far
         if self.falling is not None:
             self.furthest = place
@@ -90,7 +90,7 @@ class Clock:
 
 
 def _position(timestep: Any) -> tuple[int | None, float | None]:
-    """The address of the schedule that a timestep is a view into, and its place there or its value on the host."""
+    """The address of the schedule that a timestep is a view into, and its offset there or its value on the host."""
     if not isinstance(timestep, Tensor):
         return None, float(timestep)
     shown = math.prod(size for size, stride in zip(timestep.shape, timestep.stride(), strict=True) if stride)

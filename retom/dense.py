@@ -1,7 +1,7 @@
-"""The dense plan: merge and unmerge as any two linear maps, for methods that spread a token over several slots (ToMA).
+"""Dense plans: merge and unmerge as two arbitrary linear maps, for methods that spread a token over slots (ToMA).
 
-It has the face of `retom.MergePlan`. Where tokens are only mixed within windows the maps are block-diagonal, and only
-the blocks are kept: N / n times fewer numbers for windows of n tokens.
+A dense plan has the interface of `retom.MergePlan`. If tokens are mixed only within windows, the maps are
+block-diagonal and only the blocks are stored: N / n times fewer numbers for windows of n tokens.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from retom.plan_base import Plan
 class DensePlan(Plan):
     """Two linear maps. Plain data; rows of a batch are independent.
 
-    Unlike in a `MergePlan`, tokens that share a slot need not get the same output. Products of matrices are all there
-    is to it, so it runs in the same way on every backend.
+    Unlike in a `MergePlan`, tokens that share a slot may get different outputs. The plan consists of matrix products,
+    so it runs the same way on every backend.
 
     Attributes:
         blocks: pairs (merge [B, windows, m, n], unmerge [B, windows, n, m]) for windows of equal size; slots are
             numbered window by window.
-        dst_index: the token whose place each slot keeps, [B, M] int64.
-        order: tokens window by window, [N] int64; None where that is the order they come in.
-        place: where each token is in `order`, [N]; made from `order` when not given.
+        dst_index: the token whose position each slot has, [B, M] int64.
+        order: tokens window by window, [N] int64; None if they already come in that order.
+        place: the position of each token in `order`, [N]; computed from `order` if not given.
 
     Raises:
-        ValueError: where the shapes do not fit together.
+        ValueError: if the shapes do not fit together.
     """
 
     blocks: tuple[tuple[Tensor, Tensor], ...]
@@ -62,7 +62,7 @@ class DensePlan(Plan):
             object.__setattr__(self, "place", self.order.argsort())
 
     def check(self) -> None:
-        """ValueError where the plan's contents cannot be right. They are copied to the host: a GPU is waited for."""
+        """ValueError if the contents of the plan are invalid. They are copied to the host, which waits for a GPU."""
         index = self.dst_index.cpu()
         if ((index < 0) | (index >= self.num_tokens)).any():
             raise ValueError(
@@ -87,11 +87,11 @@ class DensePlan(Plan):
         return sum(merge.shape[1] * merge.shape[3] for merge, _ in self.blocks)
 
     def parts(self) -> tuple[Any, ...]:
-        """The values of all fields in their order."""
+        """The values of all fields, in order."""
         return tuple(getattr(self, name) for name in _FIELDS)
 
     def on(self, backend: str) -> "DensePlan":
-        """The plan itself; ValueError where there is no such backend."""
+        """The plan itself; ValueError for an unknown backend."""
         get_backend(backend)
         return self
 
@@ -111,7 +111,7 @@ class DensePlan(Plan):
         return out if self.order is None else out[:, self.place]
 
     def _apply(self, which: int, x: Tensor) -> Tensor:
-        """The maps of one kind on the rows of x, which lie window by window."""
+        """Apply the merge (0) or unmerge (1) maps to the rows of x, which are ordered window by window."""
         pieces, first = [], 0
         for pair in self.blocks:
             matrix = pair[which]  # [B, windows, p, q]

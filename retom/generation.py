@@ -1,12 +1,12 @@
-"""What is known of the generation under way: its step, its call sequences, the images' seeds.
+"""The state of the current generation: its step, its call sequences and the seeds of its images.
 
-**Steps.** A step is a place in the schedule. However often embeddings, guidance or latents are exchanged, the next
-timestep is the next step (`retom.clock`).
+**Steps.** A step is a place in the schedule. The next timestep is the next step, even if embeddings, guidance or
+latents are replaced in between (`retom.clock`).
 
-**Call sequences.** A denoiser may be called several times in one step: tile by tile, with one text after the other,
-once more for self-attention guidance. The calls that come at one place of every step are a sequence: each has plans of
-its own. Which one a call belongs to is told by its text embeddings where they are those of a sequence, and by its order
-otherwise. Where the embeddings of a sequence are others than at its last call, its plans are made again.
+**Call sequences.** A denoiser may be called several times in one step: tile by tile, with one prompt after another, or
+again for self-attention guidance. The n-th calls of all steps form a sequence, and every sequence has its own plans. A
+call belongs to the sequence that has its text embeddings, or else to the next one in order. If the embeddings of a
+sequence change, its plans are made again.
 
 **Threads.** State belongs to the thread that calls the model.
 """
@@ -21,14 +21,14 @@ from retom.clock import Clock, Tick
 from retom.rows import Rows
 from retom.steps import Call, Tally
 
-MOST_SEQUENCES = 16  # the last one holds every call beyond, and always plans
+MOST_SEQUENCES = 16  # the last one takes all further calls, and always plans
 
 
 class Sequence:
-    """The calls at one place of every step.
+    """The n-th calls of all steps.
 
-    text: the embeddings of its last call. planned: how often plans were due by then; None before the first call.
-    called: whether it was called in this step. output: what the denoiser returned at its last call.
+    text: the embeddings of the last call. planned: how often plans had been due by then; None before the first call.
+    called: whether it was called in this step. output: what the denoiser returned at the last call.
     """
 
     def __init__(self, number: int):
@@ -40,24 +40,23 @@ class Sequence:
 
 
 class Generation:
-    """The generation under way in one thread.
+    """The current generation of one thread.
 
-    A generation ends when the timesteps say so (`retom.clock`), when Flux's position ids are another tensor (its
-    pipelines make new ones in every call), or when `retom.reset` is called. Where the timesteps tell nothing (a tensor
-    of its own on a GPU), other text embeddings or latents of another shape end it. Nothing is read from a GPU.
+    A generation ends when the timesteps show it (`retom.clock`), when Flux's position ids are another tensor (its
+    pipelines create new ones in every call), or when `retom.reset` is called. If the timesteps have no known position
+    (separate tensors on a GPU), other text embeddings or latents of another shape end it. Nothing is read from a GPU.
 
-    A model compiled as a whole cannot look at places and values of timesteps: a graph may be guarded by which tensors
-    are the very same ones, and by shapes. There a generation also ends with other text embeddings or latents of another
-    shape, so steps begin again where prompts travel or guidance is cut off; and calls with the very same timestep
-    tensor are calls of one step, each of which makes plans. In all of these cases plans are made again, none is taken
-    from elsewhere.
+    A model compiled as one graph cannot read positions and values of timesteps. Its guards cover the identity and the
+    shape of tensors. There a generation also ends with other text embeddings or latents of another shape, so the step
+    count restarts if prompts change or guidance stops in mid-generation. Calls with the same timestep tensor are calls
+    of one step, and each of them makes plans. In all of these cases plans are made again and never reused wrongly.
     """
 
     def __init__(self, start: Call, tally: Tally, home: "Generation | None" = None):
         self.start = self.now = start
         self.tally = tally
         self.home = home
-        self.given: Tensor | None = None  # the seeds given in this thread
+        self.given: Tensor | None = None  # the seeds set in this thread
         self.clock = Clock()
         self.begun = False
         self.reset()
@@ -69,11 +68,11 @@ class Generation:
 
     @property
     def seeds(self) -> Tensor | None:
-        """One seed per image, [images] int64: those given in this thread, else in the thread that patched the model."""
+        """One seed per image, [images] int64: those of this thread, or else of the thread that patched the model."""
         return self.home.given if self.given is None and self.home is not None else self.given
 
     def give(self, seeds: Tensor) -> None:
-        """The seeds of the generations to come."""
+        """Set the seeds of the following generations."""
         self.given = seeds
         self.reset()
 
@@ -88,16 +87,16 @@ class Generation:
         self.ids: Tensor | None = None
         self.sample: Tensor | None = None
         self.size: tuple[int, ...] | None = None
-        self.rows = Rows(0)  # of the call under way
-        self.top: tuple[int, int] | None = None  # the grid of the top level, where a model has levels
-        self.timestep: Any = None  # of a compiled model, as `mixed`: whether a step has had several calls
-        self.mixed = False
+        self.rows = Rows(0)  # of the current call
+        self.top: tuple[int, int] | None = None  # the grid of the top level, if the model has levels
+        self.timestep: Any = None  # of a compiled model
+        self.mixed = False  # of a compiled model: whether a step had several calls
         self._row_seeds: tuple[Rows, Tensor] | None = None
 
     def advance(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None = None) -> bool:
-        """Begin a denoiser call on latents `sample` with these text embeddings and, in Flux, position ids.
+        """Start a denoiser call on latents `sample` with these text embeddings and, in Flux, position ids.
 
-        Returns whether a generation begins with it.
+        Returns whether the call starts a generation.
         """
         if torch.compiler.is_compiling():
             return self._advance_compiled(sample, timestep, text, ids)
@@ -123,11 +122,11 @@ class Generation:
             return Tick.SAME
         if tick is Tick.UNKNOWN and ids is None and not (same_text and tuple(sample.shape) == self.size):
             return Tick.BEGINS
-        # The very same call again is no other tile and no other text.
+        # An identical call is neither another tile nor another prompt.
         return Tick.NEXT if tick is Tick.UNKNOWN or (same_text and same_sample) else tick
 
     def _sequence(self, text: Tensor | None) -> Sequence:
-        """The sequence that a call with `text` belongs to; the last one holds all calls beyond the most."""
+        """The sequence that a call with `text` belongs to; the last one takes all calls beyond MOST_SEQUENCES."""
         free = [sequence for sequence in self.sequences if not sequence.called]
         known = [sequence for sequence in free if sequence.text is text]
         if not free and len(self.sequences) < MOST_SEQUENCES:
@@ -142,7 +141,7 @@ class Generation:
         self.sequence = sequence
 
     def _advance_compiled(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None) -> bool:
-        """As `advance`, of what a graph can be guarded by: which tensors are the very same ones, and shapes."""
+        """As `advance`, using only what guards of a graph cover: identity and shape of tensors."""
         now, other_text, size = self.now, text is not self.sequence.text, tuple(sample.shape)
         begins = ids is not self.ids or (ids is None and (other_text or size != self.size))
         again = not begins and isinstance(timestep, Tensor) and timestep is self.timestep
@@ -160,7 +159,7 @@ class Generation:
         return begins
 
     def row_seeds(self, rows: Rows, device: torch.device) -> Tensor:
-        """The seed of every row, [B] int64. Made once for as many rows; a compiled model makes what it uses."""
+        """The seed of every row, [B] int64. Cached per `rows`, except in a compiled model."""
         if torch.compiler.is_compiling():
             return rows.seeds(self.seeds, device)
         if self._row_seeds is None or self._row_seeds[0] != rows:
@@ -169,10 +168,10 @@ class Generation:
 
 
 class Session:
-    """What belongs to one patched model: a generation for each thread, and what all of them count.
+    """The state of one patched model: a generation for each thread, and the counts of all threads.
 
-    A thread that gave no seeds uses those of the thread that patched the model. A thread in which the model was never
-    called (autograd's own, where activations are computed again) uses what the last call left.
+    A thread that set no seeds uses those of the thread that patched the model. A thread that never called the model
+    (autograd's, where activations are recomputed) uses the state of the last call.
     """
 
     def __init__(self, start: Call):
@@ -190,17 +189,17 @@ class Session:
 
     @property
     def current(self) -> Generation:
-        """The generation that a module belongs to which is called now."""
+        """The generation of the current module call."""
         own = self._local.generation
         return own if own.begun or self.latest is None else self.latest
 
     def counts(self) -> tuple[int, int]:
-        """Calls of the compiled model that made plans, and that reused them."""
+        """How many calls of the compiled model made plans, and how many reused them."""
         pairs = [tally.counts() for tally in self.tallies]
         return sum(computed for computed, _ in pairs), sum(reused for _, reused in pairs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy begins a generation of its own, with the seeds that were given."""
+        """A copy starts its own generation, with the same seeds."""
         return {"start": self.start, "counts": self.counts(), "seeds": None if self.home is None else self.home.given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -210,7 +209,7 @@ class Session:
 
 
 class _Threads(threading.local):
-    """The generation of each thread. Python calls `__init__` in every thread that asks for it."""
+    """The generation of each thread. Python calls `__init__` in every thread that accesses it."""
 
     def __init__(self, session: Session):
         tally = Tally(session.start)

@@ -1,8 +1,7 @@
 """The hooks of a patched model, all `ModelHook`s of diffusers: one counts steps, one reads grids, the others merge.
 
-Hooks wrap `forward` on the instance (`retom.registry`). Nothing is subclassed or copied, no attention processor is
-replaced, and the names of parameters stay, so LoRA, IP-Adapter, GLIGEN and `set_attn_processor` work as on an unpatched
-model.
+Hooks wrap `forward` on the instance (`retom.registry`). No module is subclassed or copied, no attention processor is
+replaced and no parameter is renamed, so LoRA, IP-Adapter, GLIGEN and `set_attn_processor` work as without a patch.
 """
 
 import operator
@@ -26,17 +25,17 @@ _Passed = tuple[tuple[Any, ...], dict[str, Any]]  # the arguments of a call
 
 
 class StepHook(Hook):
-    """On the denoiser: counts its calls and notices where a generation begins."""
+    """On the denoiser: counts its calls and detects where a generation starts."""
 
-    def __init__(self, session: Session, patches: list[SitePatch], keep_output: bool):
+    def __init__(self, session: Session, patches: list[SitePatch], store_output: bool):
         super().__init__()
         self.session = session
-        self.keep_output = keep_output
+        self.store_output = store_output
         self.patches = patches
         self.warned = False
 
     def initialize_hook(self, module: nn.Module) -> nn.Module:
-        """Learn where the denoiser takes its inputs: their order differs between families."""
+        """Find the arguments of the denoiser, whose order differs between families."""
         self.arguments = Arguments(module)
         self.sample = self.arguments.first_of("sample", "hidden_states")
         self.levels = all(patch.site.parent is not module for patch in self.patches)
@@ -64,13 +63,13 @@ class StepHook(Hook):
         return args, kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
-        """Count what the sites did, and keep the output for methods that look at it."""
+        """Count what the sites did, and store the output for methods that need it."""
         generation = self.session.own
-        if self.keep_output:
+        if self.store_output:
             if not isinstance(output[0], Tensor):
                 raise ValueError(
-                    f"the method looks at what the denoiser predicts, and a {type(module).__name__} predicts nothing; "
-                    "put the method on the U-Net or transformer"
+                    f"the method needs the denoiser's prediction, but a {type(module).__name__} returns none; "
+                    "apply the method to the U-Net or transformer"
                 )
             generation.sequence.output = by_row(output[0].detach(), generation.rows)
         if not torch.compiler.is_compiling():
@@ -82,7 +81,7 @@ class StepHook(Hook):
 
 
 class GridHook(Hook):
-    """On the denoiser and on every site's parent: reads the token grid off what the module is called with."""
+    """On the denoiser and the parent of every site: reads the token grid from the arguments of the call."""
 
     def __init__(self, grid: Grid):
         super().__init__()
@@ -90,14 +89,14 @@ class GridHook(Hook):
         self.ids: Tensor | None = None
 
     def initialize_hook(self, module: nn.Module) -> nn.Module:
-        """Learn what tells the grid: a feature map [B, C, H, W], or in Flux the ids of the packed tokens."""
+        """Find the argument that has the grid: a feature map [B, C, H, W], or in Flux the ids of the packed tokens."""
         self.arguments = Arguments(module)
         self.source = self.arguments.first_of("img_ids", "sample", "hidden_states")
         self.side = patch_size(module)
         return module
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> _Passed:
-        """Note the grid. Ids are read once: they are the same tensor throughout a generation."""
+        """Store the grid. Ids are read once, since they are the same tensor throughout a generation."""
         states = self.arguments.get(self.source, args, kwargs)
         if self.source != "img_ids":
             self.grid.note(_fixed(states.shape[-2] // self.side, states.shape[-1] // self.side))
@@ -108,19 +107,19 @@ class GridHook(Hook):
 
 
 def _fixed(height: int, width: int) -> tuple[int, int]:
-    """The grid as plain integers, a graph for each: sizes `torch.compile` leaves open cannot be cut into windows."""
+    """The grid as plain integers, one graph for each. Symbolic sizes of `torch.compile` cannot be tiled."""
     return operator.index(height), operator.index(width)
 
 
 class PlanHook(Hook):
-    """On a block: plans from the block's input, for methods whose metric is "block_input"."""
+    """On a block: plans from the input of the block, for methods with metric "block_input"."""
 
     def __init__(self, patch: SitePatch):
         super().__init__()
         self.patch = patch
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> _Passed:
-        """Plan where a plan is due."""
+        """Plan if a plan is due."""
         self.patch.plan_for(args[0] if args else kwargs["hidden_states"])
         return args, kwargs
 
@@ -135,7 +134,7 @@ class MergeHook(Hook):
         self.plans = plans
 
     def initialize_hook(self, module: nn.Module) -> nn.Module:
-        """Learn where the sub-layer takes its arguments."""
+        """Find the arguments of the sub-layer."""
         self.arguments = Arguments(module)
         self.map_reader = MapReader(module)
         return module
@@ -143,7 +142,7 @@ class MergeHook(Hook):
     def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the sub-layer on merged tokens."""
         forward = self.under
-        if self._is_left_unmerged(module, args, kwargs):
+        if self._runs_on_all_tokens(module, args, kwargs):
             return forward(*args, **kwargs)
         x = args[0] if args else kwargs["hidden_states"]
         self._check_settings(module)
@@ -162,52 +161,52 @@ class MergeHook(Hook):
     def _run_merged(
         forward: Callable[..., Tensor], plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
-        """The sub-layer on merged tokens, of which nothing is held any more when unmerging needs room."""
+        """Run the sub-layer on merged tokens, which are freed before unmerging allocates memory."""
         if args:
             return forward(plan.merge(args[0]), *args[1:], **kwargs)
         return forward(**{**kwargs, "hidden_states": plan.merge(kwargs["hidden_states"])})
 
     def _measured(self, module: Any, x: Tensor) -> Tensor:
-        """What the method measures on: the attention's input or its keys."""
+        """What the method measures similarity on: the input of the attention or its keys."""
         measured: Tensor = module.to_k(x) if self.patch.method.metric == "keys" else x
         return measured
 
-    def _is_left_unmerged(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether this call must see all tokens: what it is given or what reads it speaks of every one of them."""
+    def _runs_on_all_tokens(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether this call needs all tokens, because of its processor or of the keys that it receives."""
         if self.map_reader.check(module):
             kind = type(module.processor).__name__
-            self.patch.leave_unmerged(self.target, f"its {kind} reads the attention map, one row for each token")
+            self.patch.skip(self.target, f"its {kind} reads the attention map, which has one row per token")
             return True
         given = self.target == "self_kv" and self.arguments.get("encoder_hidden_states", args, kwargs) is not None
         if given:
-            why = "keys of its own (encoder_hidden_states) are given to it, which targets=('self_kv',) would replace"
-            self.patch.leave_unmerged(self.target, why)
+            why = "it receives its own keys (encoder_hidden_states), which targets=('self_kv',) would replace"
+            self.patch.skip(self.target, why)
         return given
 
     def _check_settings(self, module: nn.Module) -> None:
-        """ValueError where the module is set to run in a way that merged tokens cannot follow."""
+        """ValueError if the settings of the module do not work with merged tokens."""
         name = self.patch.site.name
         if self.target == "self_kv" and getattr(module, "fused_projections", False):
             raise ValueError(
-                f"the projections of {name} are fused, and keys of merged tokens need one of their own; call "
-                "unfuse_qkv_projections(), or take targets=('self',)"
+                f"the projections of {name} are fused, but targets=('self_kv',) needs a separate one for keys; call "
+                "unfuse_qkv_projections(), or use targets=('self',)"
             )
         if self.target == "ff" and getattr(self.patch.site.block, "_chunk_size", None):
             raise ValueError(
-                f"the feed-forward of {name} is run in chunks, which merged tokens cannot be cut into; call "
-                "set_chunk_feed_forward(None), or leave 'ff' out of targets"
+                f"the feed-forward of {name} runs in chunks, which does not work with merged tokens; call "
+                "set_chunk_feed_forward(None), or remove 'ff' from targets"
             )
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """ValueError for masks: they speak of tokens that are no longer there."""
+        """ValueError for masks, which do not match merged tokens."""
         name = self.patch.site.name
         if self.target.startswith("self") and self.arguments.get("attention_mask", args, kwargs) is not None:
             raise ValueError(
-                f"attention_mask is given to the self-attention of {name}, but merged tokens no longer match a mask; "
-                "call the model without a mask, or remove_patch first"
+                f"attention_mask is passed to the self-attention of {name}, but a mask does not match merged tokens; "
+                "call the model without a mask, or call retom.remove_patch first"
             )
         if self.target == "cross" and kwargs.get("ip_adapter_masks") is not None:
             raise ValueError(
-                f"ip_adapter_masks are given to the cross-attention of {name}, whose queries are merged; "
-                "leave 'cross' out of targets"
+                f"ip_adapter_masks are passed to the cross-attention of {name}, whose queries are merged; "
+                "remove 'cross' from targets"
             )

@@ -1,6 +1,6 @@
-"""Merging in attention over text and image tokens together: SD 3, SD 3.5 (arXiv 2403.03206) and Flux.
+"""Merging in joint attention over text and image tokens: SD 3, SD 3.5 (arXiv 2403.03206) and Flux.
 
-Image tokens are merged, text tokens pass through as they are. Where positions are rotary (Flux), a merged token has the
+Image tokens are merged. Text tokens pass through unchanged. With rotary positions (Flux), a merged token has the
 position of its destination.
 """
 
@@ -14,12 +14,12 @@ from retom.plan_base import Plan
 
 
 class JointMergeHook(MergeHook):
-    """On a joint attention: merge the image's tokens, run it, unmerge what it returns for the image."""
+    """On a joint attention: merge the image tokens, run it, unmerge its output for the image tokens."""
 
     def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the attention on all text tokens and the merged image tokens."""
         forward = self.under
-        if self._is_left_unmerged(module, args, kwargs):
+        if self._runs_on_all_tokens(module, args, kwargs):
             return forward(*args, **kwargs)
         x = args[0] if args else kwargs["hidden_states"]
         text = self._text_length(x)
@@ -38,16 +38,16 @@ class JointMergeHook(MergeHook):
         return self._unmerge(out, plan, text)
 
     def _text_length(self, x: Tensor) -> int:
-        """Text tokens at the front of x [B, T + N, C]; 0 where the text is an argument of its own."""
+        """Text tokens at the front of x [B, T + N, C]; 0 if the text is a separate argument."""
         if not self.patch.site.text_first:
             return 0
         height, width = self.patch.grid.known
         return x.shape[1] - height * width
 
     def _unmerge(self, out: Tensor | tuple[Tensor, ...], plan: Plan, text: int) -> Tensor | tuple[Tensor, ...]:
-        """The image part of what the attention returned, over all tokens again.
+        """Unmerge the image part of what the attention returned.
 
-        A tuple is (image, text), and (image, text, image prompt) with an IP-Adapter, whose queries are the image's.
+        A tuple is (image, text), or (image, text, image prompt) with an IP-Adapter, whose queries are the image tokens.
         """
         if isinstance(out, tuple):
             return tuple(part if place == 1 else plan.unmerge(part) for place, part in enumerate(out))
@@ -56,13 +56,13 @@ class JointMergeHook(MergeHook):
         return torch.cat([out[:, :text], plan.unmerge(out[:, text:])], dim=1)
 
     def _destination_rows(self, tables: tuple[Tensor, Tensor], plan: Plan) -> tuple[Tensor, ...]:
-        """Cosines and sines [T + N, D], text first, of the text and of the destinations: [T + M, D]."""
+        """Select the text and the destinations from cosines and sines [T + N, D], text first: [T + M, D]."""
         destinations = plan.dst_index
-        # an expanded index is the same for all rows by its strides; comparing values would wait for a GPU
+        # The strides of an expanded index show that all rows are equal. Comparing values would wait for a GPU.
         if destinations.shape[0] > 1 and destinations.stride(0) != 0:
             raise ValueError(
                 f"{self.patch.site.name} is called with {destinations.shape[0]} images whose destinations differ, but "
-                "Flux has one table of positions for the whole batch; make one image per call (batch_size=1), or use a "
+                "Flux has one position table for the whole batch; generate one image per call (batch_size=1), or use a "
                 "method whose dst_index is expanded from one row"
             )
         height, width = self.patch.grid.known

@@ -1,4 +1,4 @@
-"""What a merging method is, and ReToM as one."""
+"""The interface of merging methods, and ReToM."""
 
 import abc
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ TARGETS = ("self", "self_kv", "cross", "ff")
 
 @dataclass(frozen=True)
 class SiteContext:
-    """Where and when a plan is asked for.
+    """The site and the step that a plan is requested for.
 
     Attributes:
         name: the block's name in the model.
         layer: number of the site in the model, from 0.
-        layer_type: "down", "mid" or "up" in a U-Net; "down" throughout in a transformer, whose grid never shrinks.
-        downsample: how many times coarser than the model's top level the grid of this call is, 1 at the top.
-        step: denoiser call within the generation, from 0.
+        layer_type: "down", "mid" or "up" in a U-Net; always "down" in a transformer, whose grid never shrinks.
+        downsample: by which factor the grid of this call is coarser than the model's top level, 1 at the top.
+        step: number of the denoiser call in the generation, from 0.
         seeds: image seed of every row of the batch, [B] int64; both halves of guidance have the same.
-        backend: how the plan will be executed; a method may plan with it or leave that to `MergePlan.on`.
-        memory: a dict of the site's own, for what a method keeps over steps; empty at the start of every generation and
-            where the grid or the batch is another. Calls at one place of every step share one.
-        output: what the denoiser returned at the step before, [B, ...], frames of videos as rows; None at step 0 and
+        backend: the backend that will execute the plan; a method may pass it on or leave that to `MergePlan.on`.
+        memory: a dict for what a method stores between steps. Each site has its own for every call sequence. It is
+            emptied at the start of a generation and when the grid or the batch changes.
+        output: what the denoiser returned at the previous step, [B, ...], frames of videos as rows; None at step 0 and
             for methods without `needs_output`.
-        rows: which image, branch of guidance and frame each row is; None in a context made by hand.
+        rows: the image, the branch of guidance and the frame of each row; None in a context made by hand.
     """
 
     name: str
@@ -49,18 +49,18 @@ class SiteContext:
 
 
 class TokenMerger(abc.ABC):
-    """A merging method: a frozen dataclass with a `plan`. The class attributes are defaults a method may override.
+    """A merging method: a frozen dataclass with a method `plan`. Subclasses may override the class attributes.
 
     Attributes:
-        metric: what `plan` is given, "attn_input" (after the norm), "block_input" (before it) or "keys" (the attention
-            input through the self-attention's key projection, which then runs once more).
-        targets: the sub-layers that run on merged tokens: "self", or "self_kv" (keys and values alone), "cross", "ff".
-        period: `plan` is asked every so many denoiser calls, and its answer reused in between; or see `due`.
-        share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
-        max_downsample: grids coarser than this are left alone; None merges at every depth.
-        needs_output: keep the denoiser's last output for `SiteContext.output`.
-        branches: how many stacked branches of guidance the method can work on, where it compares them; None: any.
-        batch_limit: images of one call up to which an image is a function of its own seed alone; None: any number.
+        metric: the input of `plan`, "attn_input" (after the norm), "block_input" (before it) or "keys" (the attention
+            input through the key projection of the self-attention, which then runs one more time).
+        targets: the sub-layers that run on merged tokens: "self", or "self_kv" (keys and values only), "cross", "ff".
+        period: number of denoiser calls after which `plan` is called again; its result is reused in between. See `due`.
+        share_plan: whether all blocks of one transformer, which have the same grid, use the plan of the first.
+        max_downsample: sites with coarser grids are not merged; None merges at every depth.
+        needs_output: whether to store the last output of the denoiser for `SiteContext.output`.
+        branches: numbers of stacked guidance branches that the method supports, if it compares them; None: any.
+        batch_limit: images per call up to which an image depends only on its own seed; None: any number.
     """
 
     metric: str = "attn_input"
@@ -74,52 +74,52 @@ class TokenMerger(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> Plan | None:
-        """Plan one site at one step from metric [B, N, C] over grid (H, W); None leaves the site alone."""
+        """Plan one site at one step from metric [B, N, C] over grid (H, W); None does not merge the site."""
 
     def due(self, step: int) -> bool:
-        """Whether `plan` is asked at a denoiser call (from 0, of its generation); it is asked at 0 whatever this says.
+        """Whether `plan` is called at a step of a generation, from 0. It is always called at step 0.
 
-        All steps are asked about when the method is put on a model.
+        `apply_patch` calls this for all steps in advance.
         """
         return step % self.period == 0
 
-    def check_model(self, denoiser: nn.Module) -> None:  # noqa: B027 - most methods serve every model with sites
-        """ValueError for a denoiser, which has sites for all targets, that the method still cannot serve."""
+    def check_model(self, denoiser: nn.Module) -> None:  # noqa: B027 - most methods support every model with sites
+        """ValueError for a denoiser that has sites for all targets but that the method does not support."""
 
     def reaches(self, downsample: int) -> bool:
-        """Whether the method merges at sites whose grid is `downsample` times coarser than the model's top level."""
+        """Whether the method merges sites whose grid is `downsample` times coarser than the model's top level."""
         return self.max_downsample is None or downsample <= self.max_downsample
 
     @property
     def cycle(self) -> int:
-        """Denoiser calls after which what planning costs repeats; timings cover whole cycles."""
+        """Denoiser calls after which the cost of planning repeats; timings cover complete cycles."""
         return self.period
 
     @property
     def merges(self) -> bool:
-        """Whether a run with these options must merge something; the harness fails a run that then merges nothing."""
+        """Whether a run with these options must merge tokens; if it merges none, the benchmark fails the run."""
         return getattr(self, "ratio", 1) > 0
 
 
 def check_merger(method: TokenMerger) -> None:
-    """ValueError where the attributes every method has are not what hooks can honour."""
+    """ValueError if an attribute of the method has a value that the hooks do not support."""
     if not isinstance(method, TokenMerger):
         raise ValueError(f"method must be a retom.TokenMerger, got {type(method).__name__}")
     check_choice("metric", method.metric, METRICS)
     targets = method.targets
     known = isinstance(targets, tuple | list) and all(target in TARGETS for target in targets)
     if not known or not targets or len(set(targets)) != len(targets):
-        raise ValueError(f"targets must be a choice of {', '.join(TARGETS)}, each at most once, got {targets!r}")
+        raise ValueError(f"targets must be one or more of {', '.join(TARGETS)}, each at most once, got {targets!r}")
     if method.metric == "keys" and not {"self", "self_kv"} & set(targets):
-        raise ValueError(f"metric='keys' needs 'self' or 'self_kv' in targets, whose keys they are, got {targets!r}")
+        raise ValueError(f"metric='keys' needs 'self' or 'self_kv' in targets, got {targets!r}")
     if {"self", "self_kv"} <= set(targets):
-        raise ValueError(f"targets must hold 'self' or 'self_kv', not both, got {targets!r}")
+        raise ValueError(f"targets must contain either 'self' or 'self_kv', not both, got {targets!r}")
     check_integer("period", method.period, 1)
     check_flag("share_plan", method.share_plan)
     check_flag("needs_output", method.needs_output)
     coarsest = method.max_downsample
     if coarsest is not None and (isinstance(coarsest, bool) or not isinstance(coarsest, int) or coarsest < 1):
-        raise ValueError(f"max_downsample must be None or at least 1, got {coarsest!r}")
+        raise ValueError(f"max_downsample must be None or an integer of at least 1, got {coarsest!r}")
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,14 @@ class ReToM(TokenMerger):
         ratio: share of tokens removed before attention, R in [0, 1).
         window: side of a window in tokens, one int or one for each of down, mid and up (the adaptive window).
         alpha: weight of the destination in the merged token, in [0, 1] (Eq. 2).
-        period: similarity is measured anew every so many denoiser calls, p >= 1.
+        period: number of denoiser calls after which similarity is computed again, p >= 1.
         destination: "representative", "least" or "random".
         source: "average" (Algorithm 1) or "destination".
-        metric: what similarity is measured on, "attn_input" (after the norm), "block_input" (before it) or "keys".
-        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff"; "self_kv" instead of "self" merges
-            keys and values alone, so that queries stay whole and nothing is unmerged.
-        max_downsample: leave grids coarser than this alone; None merges at every depth.
-        share_plan: the blocks of one transformer, which have the same grid, all use the plan of the first.
+        metric: what similarity is computed on, "attn_input" (after the norm), "block_input" (before it) or "keys".
+        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff". With "self_kv" instead of "self",
+            only keys and values are merged: all queries are used and nothing is unmerged.
+        max_downsample: sites with coarser grids are not merged; None merges at every depth.
+        share_plan: whether all blocks of one transformer, which have the same grid, use the plan of the first.
         similarity: "cosine" (Eq. 1), "dot" product, "l2" (negative squared distance) or "pearson" (over channels).
 
     Raises:
@@ -168,7 +168,7 @@ class ReToM(TokenMerger):
         if not self.reaches(context.downsample):
             return None
         window = self.window if isinstance(self.window, int) else self.window[context.layer_type]
-        # Looked at only where it is needed: `torch.compile` makes a graph for every value of what it looked at.
+        # Read only if needed: `torch.compile` makes a graph for every value that it read.
         draw = (
             {name: getattr(context, name) for name in ("seeds", "step", "layer")}
             if self.destination == "random"

@@ -1,4 +1,4 @@
-"""Putting a method on a model, taking it off, and asking what it did."""
+"""Apply a method to a model, remove it, and report what it did."""
 
 import contextlib
 import operator
@@ -23,35 +23,35 @@ _NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan",
 
 
 def apply_patch(model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any) -> int:
-    """Merge tokens in a diffusers model from now on.
+    """Patch a diffusers model so that it merges tokens.
 
     Args:
         model: a pipeline, its `unet`, or its `transformer`.
-        method: what plans the merges; without it the options build a `ReToM`.
+        method: the method that plans the merges; if None, a `ReToM` with `options`.
         backend: how plans are executed, "gather", "matmul" or "triton".
-        options: fields of `ReToM`, as `ratio=0.5`; not together with `method`.
+        options: fields of `ReToM`, such as `ratio=0.5`; not together with `method`.
 
-    State belongs to the thread that calls the model: threads may share a patched model, each with a scheduler of its
-    own. A compiled model keeps its plans per thread too.
+    State belongs to the thread that calls the model. Threads may share a patched model, compiled or not, if each has
+    its own scheduler.
 
-    With gradient checkpointing, call `backward` before the denoiser's next call: what is run again then uses the plans
-    of the last one.
+    With gradient checkpointing, call `backward` before the next call of the denoiser: recomputed activations use the
+    plans of the last call.
 
     Returns:
         The number of sites patched.
 
     Raises:
-        ValueError: for a model that is patched or offloaded already, has no site or no sub-layer for a target, or for a
-            bad option.
+        ValueError: if the model is patched or offloaded already or has no site or no sub-layer for a target, or if an
+            option is invalid.
     """
     if method is not None and options:
-        raise ValueError(f"give method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
+        raise ValueError(f"pass method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
     method = _retom(options) if method is None else method
     get_backend(backend)
     denoiser = find_denoiser(model)
     check_free(denoiser)
     if type(getattr(denoiser, "_hf_hook", None)).__name__ == "CpuOffload":
-        # The pipeline takes accelerate's hook off after every call, and with it whatever was put over it.
+        # The pipeline removes accelerate's hook after every call, and with it any hook on top of it.
         raise ValueError(
             f"the {type(denoiser).__name__} is offloaded already; patch it before pipe.enable_model_cpu_offload(), or "
             "call pipe.remove_all_hooks() first"
@@ -62,7 +62,7 @@ def apply_patch(model: object, method: TokenMerger | None = None, *, backend: st
 
 
 def check_free(denoiser: nn.Module) -> None:
-    """ValueError where tokens of this denoiser are merged already, by `retom` or by the package `tomesd`."""
+    """ValueError if this denoiser is patched already, by `retom` or by the package `tomesd`."""
     if _step_hook(denoiser) is not None:
         raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
     if any(type(module).__name__ == "ToMeBlock" for module in denoiser.modules()):
@@ -70,24 +70,24 @@ def check_free(denoiser: nn.Module) -> None:
 
 
 def check_model(model: object, method: TokenMerger) -> int:
-    """Whether `apply_patch` would take this method on this model; nothing is patched and no weights are needed.
+    """Check that `apply_patch` would accept this method for this model, without patching it.
 
-    A model on the meta device will do, so that a run is refused before its weights are loaded.
+    The model needs no weights: it may be on the meta device.
 
     Returns:
         The number of sites that would be patched.
 
     Raises:
-        ValueError: where `apply_patch` would refuse model or method.
+        ValueError: if `apply_patch` would raise one.
     """
     return len(_served(find_denoiser(model), method))
 
 
 def remove_patch(model: object) -> None:
-    """Take the patch off; every module's `vars` are again what they were. A model without a patch is left as it is.
+    """Remove the patch and restore the `vars` of every module. A model without a patch is not changed.
 
     Raises:
-        ValueError: for a model that was offloaded by accelerate after it was patched.
+        ValueError: if the model was offloaded by accelerate after it was patched.
     """
     denoiser = find_denoiser(model)
     check_removable(denoiser, _NAMES)
@@ -98,7 +98,7 @@ def remove_patch(model: object) -> None:
 def patched(
     model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any
 ) -> Iterator[int]:
-    """`apply_patch` for the length of a `with` block; the patch comes off however the block ends."""
+    """Context manager: `apply_patch` on entry, `remove_patch` on exit, also after an exception."""
     count = apply_patch(model, method, backend=backend, **options)
     try:
         yield count
@@ -107,48 +107,54 @@ def patched(
 
 
 def set_seeds(model: object, seeds: Sequence[int]) -> None:
-    """Give the image seeds of the generations to come, one per image, for methods that choose at random.
+    """Set the image seeds of the following generations, for methods with random choices.
 
-    One per image, or per video where the model takes videos. They stay until others are given. All branches of guidance
-    get the same seeds. Without a call every image has seed 0. A thread that gives none uses those of the thread that
-    patched the model.
+    Args:
+        model: a patched model.
+        seeds: one integer per image, or per video if the model takes videos. They apply until others are set.
+
+    All branches of guidance get the same seeds. If seeds are never set, every image has seed 0. A thread that sets none
+    uses those of the thread that patched the model.
+
+    Raises:
+        ValueError: if the model is not patched or the seeds are not integers in [-2**63, 2**63).
     """
     try:
-        whole = tuple(operator.index(seed) for seed in seeds)
+        integers = tuple(operator.index(seed) for seed in seeds)
     except TypeError as error:
-        raise ValueError(f"seeds must hold one integer per image, got {seeds!r}") from error
-    beyond = [seed for seed in whole if not -(2**63) <= seed < 2**63]
+        raise ValueError(f"seeds must have one integer per image, got {seeds!r}") from error
+    beyond = [seed for seed in integers if not -(2**63) <= seed < 2**63]
     if beyond:
         raise ValueError(f"seeds must be integers in [-2**63, 2**63), one per image, got {beyond[0]}")
-    if not whole:
-        raise ValueError("seeds must hold one integer per image, got none")
+    if not integers:
+        raise ValueError("seeds must have one integer per image, got none")
     generation = _patched_step_hook(model).session.own
     device = next((weight.device for weight in find_denoiser(model).parameters()), torch.device("cpu"))
-    device = torch.device("cpu") if device.type == "meta" else device  # where weights are offloaded one by one
-    generation.give(torch.tensor(whole, dtype=torch.int64, device=device))
+    device = torch.device("cpu") if device.type == "meta" else device  # weights are offloaded one by one
+    generation.give(torch.tensor(integers, dtype=torch.int64, device=device))
 
 
 def reset(model: object) -> None:
-    """Begin a new generation of the calling thread with the next denoiser call.
+    """Start a new generation of the calling thread with the next denoiser call.
 
-    Pipelines need no such call: the schedule is new each time, and so are Flux's position ids. Call it in a loop of
-    your own that gives timesteps as numbers which go on falling from one generation to the next.
+    Pipelines do not need this: they create a new schedule, and in Flux new position ids, for every generation. Call it
+    in your own sampling loop if its timesteps are numbers that keep falling from one generation to the next.
     """
     _patched_step_hook(model).session.own.reset()
 
 
 def own_plans(model: object) -> None:
-    """Copy what the last denoiser call left for the next ones into memory of its own.
+    """Copy the plans and outputs that the last denoiser call stored for later calls.
 
-    For CUDA graphs (`torch.compile(mode="reduce-overhead")`), whose next call overwrites what the last one made, while
-    a plan is read for `period` calls. To be called after every call, outside of what is compiled. Torch can be asked to
-    copy by itself from 2.15 on (`triton.cudagraph_trees_generation_cloning`). Nothing is copied where nothing is new.
+    CUDA graphs (`torch.compile(mode="reduce-overhead")`) overwrite the tensors of one call in the next, but a plan is
+    read for `period` calls. Call this after every denoiser call, outside of the compiled code. From 2.15 on, torch can
+    copy by itself (`triton.cudagraph_trees_generation_cloning`). If nothing is new, nothing is copied.
     """
     step_hook = _patched_step_hook(model)
     generation, copies = step_hook.session.own, {}
 
     def own(tensor: Tensor) -> Tensor:
-        if id(tensor) not in copies:  # tensors that plans share are shared by the copies
+        if id(tensor) not in copies:  # plans that share a tensor share its copy
             copies[id(tensor)] = (tensor.clone(), tensor)
         return copies[id(tensor)][0]
 
@@ -157,17 +163,20 @@ def own_plans(model: object) -> None:
     if not generation.refresh:
         return
     for slot in (patch.slot for patch in step_hook.patches):
-        slot.kept = tree_map_only(Tensor, own, slot.kept)
+        slot.stored = tree_map_only(Tensor, own, slot.stored)
         slot.memory.update(tree_map_only(Tensor, own, dict(slot.memory)))
 
 
 def report(model: object) -> list[dict[str, Any]]:
-    """What each site did since the patch was applied.
+    """Report what each site did since the patch was applied.
 
     Returns:
-        One dict per site: site (name), layer_type, grid ([H, W] or None before the first call), tokens (N), merged (M
-        of the last plan that merged on this grid; equal to tokens where none did), plans_computed and plans_reused
-        (denoiser calls of either kind).
+        One dict per site: site (name), layer_type, grid ([H, W], or None before the first call), tokens (N), merged (M
+        of the last plan that merged on this grid, or N if none did), plans_computed and plans_reused (the numbers of
+        denoiser calls that made and reused a plan).
+
+    Raises:
+        ValueError: if the model is not patched.
     """
     step_hook = _patched_step_hook(model)
     counts = step_hook.session.counts()
@@ -183,7 +192,7 @@ def _retom(options: dict[str, Any]) -> ReToM:
 
 
 def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
-    """The sites that have a sub-layer for a target of the method; ValueError where the two do not fit."""
+    """The sites that have a sub-layer for a target of the method; ValueError if model and method do not match."""
     check_merger(method)
     sites = find_sites(denoiser)
     check_targets(denoiser, sites, tuple(method.targets))

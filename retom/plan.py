@@ -1,4 +1,4 @@
-"""A plan: which token goes where with what weight; and ReToM's way of making one (arXiv 2507.12771, Algorithm 1)."""
+"""Merge plans, and how ReToM makes them (arXiv 2507.12771, Algorithm 1)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ _Fields = tuple[Tensor, Tensor, int, Tensor, Tensor, Tensor]  # the first six of
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MergePlan(Plan):
-    """Which token goes into which slot with what weight. Plain data; merge and unmerge are linear maps.
+    """The slot and the weight of each token. Plain data; merge and unmerge are linear maps.
 
-    A plan that cannot be right is refused: shapes and dtypes whenever one is made, contents where they are on the host
-    (and `check` looks at them anywhere).
+    Shapes and dtypes are checked whenever a plan is made, contents if they are on the host. `check` checks contents on
+    any device.
 
     Attributes:
         assign: the slot of each token, [B, N] int64 in [0, M).
-        weight: what each token adds to its slot, [B, N] float32.
-        num_merged: slots, M.
-        dst_index: the token whose place each slot keeps, [B, M] int64.
-        order: tokens grouped by slot, [B, N]; they are summed in this order. Made from `assign` when not given.
-        starts: where each slot begins in `order`, [B, M].
-        blocks: pairs (tokens [windows, n], slots per window) where slots are numbered window by window.
-        mean: the weights are those of a plain mean, so it is computed as one (sum, then division).
-        backend: how it is executed; `on` changes it.
-        prepared: what the backend made of the plan, once.
+        weight: the weight of each token in its slot, [B, N] float32.
+        num_merged: number of slots, M.
+        dst_index: the token whose position each slot has, [B, M] int64.
+        order: tokens grouped by slot, [B, N]; they are summed in this order. Computed from `assign` if not given.
+        starts: the start of each slot in `order`, [B, M].
+        blocks: pairs (tokens [windows, n], slots per window) if slots are numbered window by window.
+        mean: whether the weights are those of a plain mean, which is then computed as a sum and a division.
+        backend: the backend that executes the plan; `on` changes it.
+        prepared: what the backend computed from the plan in advance.
 
     Raises:
         ValueError: for wrong types, dtypes, shapes or devices, a slot out of range or without a token, or a destination
@@ -72,13 +72,13 @@ class MergePlan(Plan):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens, N."""
+        """Number of tokens, N."""
         return self.assign.shape[1]
 
     def check(self) -> None:
-        """ValueError: a slot out of range or without a token, a destination outside its slot, a weight not finite.
+        """ValueError for a slot out of range or without a token, a destination outside its slot or a non-finite weight.
 
-        The contents are copied to the host: a GPU is waited for.
+        The contents are copied to the host, which waits for a GPU.
         """
         check_contents(self.assign, self.weight, self.dst_index, self.order)
 
@@ -99,17 +99,17 @@ class MergePlan(Plan):
         order: Tensor | None = None,
         backend: str = "gather",
     ) -> "MergePlan":
-        """A plan from each token's slot, for methods whose clusters differ in size from image to image.
+        """Make a plan from the slot of each token, for methods whose clusters differ in size from image to image.
 
         Args:
             assign: [B, N] int64, every slot in [0, M) used.
             weight: [B, N], or None for the mean of each cluster.
             dst_index: [B, M] int64, a token of each slot.
             order: [B, N] tokens grouped by slot, if the order of summation matters.
-            backend: how it is executed. `SiteContext.backend`, where that is at hand, spares preparing it twice.
+            backend: the backend that executes the plan. Pass `SiteContext.backend` to avoid preparing it twice.
 
         Raises:
-            ValueError: as `MergePlan` does.
+            ValueError: as for `MergePlan`.
         """
         check_fields(assign, weight, getattr(dst_index, "shape", (0, 0))[-1], dst_index)
         if is_readable(assign):
@@ -126,7 +126,7 @@ class MergePlan(Plan):
         return cls(assign, weight, slots, dst_index, order=order, starts=starts, mean=mean, backend=backend)
 
     def parts(self) -> tuple[Any, ...]:
-        """The values of all fields in their order."""
+        """The values of all fields, in order."""
         return tuple(getattr(self, name) for name in _FIELDS)
 
     def on(self, backend: str) -> "MergePlan":
@@ -167,18 +167,18 @@ def merge_plan(
     Args:
         x: tokens the similarity is measured on, [B, N, C] float.
         grid: (H, W) with H * W = N, row-major.
-        window: side of a window in tokens, cut to the grid's sides.
-        ratio: share of each window's tokens removed, in [0, 1), as the decimal it is written as. It decides shapes:
-            a function under `torch.compile` cannot take it as an argument that changes.
+        window: side of a window in tokens, limited to the sides of the grid.
+        ratio: share of each window's tokens removed, in [0, 1), read as a decimal number. Shapes depend on it, so a
+            function under `torch.compile` cannot have it as a changing argument.
         alpha: weight of the destination in the merged token, in [0, 1] (Eq. 2).
         destination: "representative" (highest mean similarity), "least" or "random".
         source: "average" (highest mean similarity) or "destination" (most similar to the destination).
-        seeds, step, layer: what a random destination is a function of; seeds [B] ints, needed by "random" alone.
-        backend: how the plan is executed, and made where the backend can; the plan is the same.
+        seeds, step, layer: the inputs of a random destination; seeds [B] ints are required for "random" only.
+        backend: the backend that executes the plan, and that makes it if it can; the plan is the same.
         similarity: "cosine" (Eq. 1), "dot" product, "l2" (negative squared distance) or "pearson" (over channels).
 
     Raises:
-        ValueError: for a value outside of what is allowed, with its name.
+        ValueError: for a value that is not allowed, with its name.
     """
     check_options(ratio=ratio, alpha=alpha, destination=destination, source=source, similarity=similarity)
     if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point():
@@ -194,7 +194,7 @@ def merge_plan(
         return MergePlan.identity(x.shape[0], x.shape[1], x.device)
     draw: Draw = (drawn_from, step, layer)
     with torch.no_grad():
-        # Backends that plan by themselves know the paper's similarity alone.
+        # Backends that plan by themselves support only the similarity of the paper.
         if hasattr(planner, "plan_windows") and similarity == "cosine":
             fields: _Fields = planner.plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
             return MergePlan(*fields, backend=backend)
@@ -203,7 +203,7 @@ def merge_plan(
 
 
 def check_options(*, ratio: float, alpha: float, destination: str, source: str, similarity: str = "cosine") -> None:
-    """ValueError for a value outside of what is allowed, with its name."""
+    """ValueError for a value that is not allowed, with its name."""
     check_number("ratio", ratio, "[0, 1)")
     check_number("alpha", alpha, "[0, 1]")
     check_choice("destination", destination, DESTINATIONS)
@@ -218,7 +218,7 @@ def _assemble(
     alpha: float,
     backend: str,
 ) -> MergePlan:
-    """Number the slots window by window: the destination's first, then one for each token left as it is."""
+    """Number the slots window by window: first that of the destination, then one for each token that is not merged."""
     device, batch = pieces[0][1].device, pieces[0][1].shape[0]
     slots, starts, weights, destinations, blocks, first_slot, first_entry = [], [], [], [], [], 0, 0
     for region, removed, (tokens, ranked) in zip(regions, removals, pieces, strict=True):

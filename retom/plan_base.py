@@ -1,4 +1,4 @@
-"""What every plan can do, whichever way it is kept."""
+"""The interface of all plans."""
 
 import abc
 from typing import TYPE_CHECKING, Any
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 class Plan(abc.ABC):
-    """Which token goes where: plain frozen data, and the two maps made of it. Rows of a batch are independent.
+    """The slots of all tokens as plain frozen data, and the maps merge and unmerge. Rows of a batch are independent.
 
-    A plan is never executed on tokens of another batch or number than it was made for.
+    A plan applies only to the batch size and the number of tokens that it was made for.
 
     Attributes:
-        dst_index: the token whose place each slot keeps, [B, M] int64.
-        num_merged: slots, M.
+        dst_index: the token whose position each slot has, [B, M] int64.
+        num_merged: number of slots, M.
     """
 
     dst_index: Tensor
@@ -26,7 +26,7 @@ class Plan(abc.ABC):
     @property
     @abc.abstractmethod
     def num_tokens(self) -> int:
-        """Tokens, N."""
+        """Number of tokens, N."""
 
     @abc.abstractmethod
     def merge(self, x: Tensor) -> Tensor:
@@ -38,9 +38,9 @@ class Plan(abc.ABC):
 
     @abc.abstractmethod
     def parts(self) -> tuple[Any, ...]:
-        """The values of all fields in their order, so that `type(plan)(*plan.parts())` is the same plan.
+        """The values of all fields, in order, so that `type(plan)(*plan.parts())` is the same plan.
 
-        What is kept between calls of a compiled model must be plain: torch.compile cannot store a frozen dataclass.
+        Plans are stored in this form between calls of a compiled model: torch.compile cannot store a frozen dataclass.
         """
 
     @abc.abstractmethod
@@ -49,16 +49,16 @@ class Plan(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """ValueError where the plan's contents cannot be right. They are copied to the host: a GPU is waited for."""
+        """ValueError if the contents of the plan are invalid. They are copied to the host, which waits for a GPU."""
 
     @property
     def batch(self) -> int:
-        """Rows, B."""
+        """Number of rows, B."""
         return self.dst_index.shape[0]
 
     @property
     def is_identity(self) -> bool:
-        """Whether there are as many slots as tokens; tensors then pass through untouched."""
+        """Whether there are as many slots as tokens. Tensors then pass through unchanged."""
         return self.num_merged == self.num_tokens
 
     def __repr__(self) -> str:
@@ -66,6 +66,6 @@ class Plan(abc.ABC):
         return f"{kind}({tokens} -> {self.num_merged} slots, {self.dst_index.device})"
 
     def _check_fit(self, x: Tensor, rows: int) -> None:
-        """ValueError for a tensor that is not [B, rows, C]."""
+        """ValueError unless x is [B, rows, C]."""
         if x.ndim != 3 or x.shape[0] != self.batch or x.shape[1] != rows:
             raise ValueError(f"the plan is for tensors of shape [{self.batch}, {rows}, C], got {list(x.shape)}")

@@ -1,6 +1,6 @@
-"""What every plan must be: shapes and dtypes, looked at whenever one is made, and contents, looked at on the host.
+"""Checks of plans: shapes and dtypes whenever a plan is made, contents on the host.
 
-Contents are not read from a GPU at every step: `MergePlan.check` reads them, once for each site of a patched model and
+Contents are not read from a GPU at every step. `MergePlan.check` reads them once for each site of a patched model, and
 in `retom.testing`.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def check_fields(assign: Any, weight: Any, num_merged: Any, dst_index: Any) -> None:
-    """ValueError where type, dtype, shape or device of a plan's tensors is not what it must be."""
+    """ValueError if type, dtype, shape or device of a tensor of a plan is wrong."""
     _check_tensor("assign", assign, torch.int64, "[B, N]")
     _check_tensor("dst_index", dst_index, torch.int64, "[B, M]")
     batch, tokens = assign.shape
@@ -27,9 +27,9 @@ def check_fields(assign: Any, weight: Any, num_merged: Any, dst_index: Any) -> N
 
 
 def check_contents(assign: Tensor, weight: Tensor | None, dst_index: Tensor, order: Tensor | None) -> None:
-    """ValueError where the numbers of a plan cannot be right; they are copied to the host.
+    """ValueError if the contents of a plan are invalid. They are copied to the host.
 
-    Slots are in [0, M) and each has a token; a destination is a token of its slot; weights are finite; `order` holds
+    Slots are in [0, M) and each has a token; a destination is a token of its slot; weights are finite; `order` contains
     every token once, slot by slot.
     """
     assign, dst_index = assign.cpu(), dst_index.cpu()
@@ -44,7 +44,7 @@ def check_contents(assign: Tensor, weight: Tensor | None, dst_index: Tensor, ord
         row, slot = wrong[0].tolist()
         token = int(dst_index[row, slot])
         raise ValueError(
-            f"dst_index must hold a token of each slot, but token {token} of row {row}, given for slot {slot}, is in "
+            f"dst_index must have a token of each slot, but token {token} of row {row}, given for slot {slot}, is in "
             f"slot {int(assign[row, token])}"
         )
     if weight is not None and not weight.isfinite().all():
@@ -56,7 +56,7 @@ def check_contents(assign: Tensor, weight: Tensor | None, dst_index: Tensor, ord
 def _check_order(order: Tensor, assign: Tensor) -> None:
     every = torch.arange(assign.shape[1]).expand_as(assign)
     if order.shape != assign.shape or not torch.equal(order.sort(dim=1).values, every):
-        raise ValueError(f"order must hold each of the {assign.shape[1]} tokens once in every row")
+        raise ValueError(f"order must contain each of the {assign.shape[1]} tokens once in every row")
     if (assign.gather(1, order).diff(dim=1) < 0).any():
         raise ValueError("order must list the tokens slot by slot, from slot 0 on")
 
@@ -81,11 +81,11 @@ def _check_shape(name: str, tensor: Tensor, shape: tuple[int, int]) -> None:
 
 
 def is_real(tensor: Any) -> bool:
-    """Whether a tensor has numbers that can be looked at: it is no fake one, and no graph is being traced."""
+    """Whether a tensor has readable values: it is not fake, and no graph is being traced."""
     plain = isinstance(tensor, Tensor) and type(tensor) in (Tensor, torch.nn.Parameter)
     return plain and not tensor.is_meta and not torch.compiler.is_compiling()
 
 
 def is_readable(tensor: Any) -> bool:
-    """Whether looking at a tensor's numbers costs no wait for a device: they are on the host."""
+    """Whether the values of a tensor can be read without waiting for a device."""
     return is_real(tensor) and tensor.device.type == "cpu"

@@ -1,7 +1,7 @@
-"""Attention processors that look at the attention map, whose sites are left whole.
+"""Detects attention processors that read the attention map. Their sites are not merged.
 
-Self-attention guidance, attend-and-excite, prompt-to-prompt and their kin read the map as an image, one row for each
-token of the grid. With merged tokens it is none.
+Self-attention guidance, attend-and-excite, prompt-to-prompt and similar methods read the map as an image with one row
+per token of the grid, which merged tokens do not have.
 """
 
 import types
@@ -14,14 +14,14 @@ _MAPS = {"get_attention_scores", "softmax"}
 
 
 class MapReader:
-    """Tells of one module whether its processor, which may be exchanged at any time, reads the attention map."""
+    """Checks whether the processor of a module, which may be replaced at any time, reads the attention map."""
 
     def __init__(self, module: nn.Module):
         self.kind: type | None = type(getattr(module, "processor", None))
         self.reads = computes_map(self.kind)
 
     def check(self, module: nn.Module) -> bool:
-        """Whether the module's processor computes the map itself and is none of diffusers' models."""
+        """Whether the processor computes the map itself and is not one of diffusers' models."""
         kind = type(getattr(module, "processor", None))
         if kind is not self.kind:
             self.kind, self.reads = kind, computes_map(kind)
@@ -30,7 +30,7 @@ class MapReader:
 
 @constant
 def computes_map(kind: type) -> bool:
-    """Whether a class of processors computes the attention map. Those of diffusers' models only multiply with it."""
+    """Whether a processor class reads the attention map. Those of diffusers' models only multiply with it."""
     call = getattr(kind, "__call__", None)  # noqa: B004 - its code is wanted
     if kind.__module__.startswith("diffusers.models.") or not isinstance(call, types.FunctionType):
         return False

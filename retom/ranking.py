@@ -1,4 +1,4 @@
-"""The tokens of each window in order: its destination, its sources from the best, the rest (Algorithm 1)."""
+"""Rank the tokens of each window: the destination, the sources from the best, then the others (Algorithm 1)."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from retom.windows import Region
 
 
 class Choice(NamedTuple):
-    """How destination and sources of a window are chosen: see `merge_plan`."""
+    """How destination and sources of a window are chosen; see `retom.merge_plan`."""
 
     destination: str
     source: str
@@ -22,7 +22,7 @@ class Choice(NamedTuple):
 def rank_regions(
     x: Tensor, grid: tuple[int, int], regions: tuple[Region, ...], choice: Choice
 ) -> list[tuple[Tensor, Tensor]]:
-    """For each region its tokens [windows, n] and the same ranked per image [B, windows, n], destination first."""
+    """For each region, its tokens [windows, n] and their ranking per image [B, windows, n], destination first."""
     x, inverse = representative.scaled(x, choice.similarity)
     pieces, first_window = [], 0
     for region in regions:

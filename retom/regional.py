@@ -1,4 +1,4 @@
-"""Blocks that are compiled one by one (`compile_repeated_blocks`), as many graphs as they need and torch allows."""
+"""Graphs of blocks that are compiled one by one (`compile_repeated_blocks`), and torch's limit on them."""
 
 import warnings
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def check_graphs(blocks: Iterable[nn.Module]) -> bool:
-    """Warn where blocks that are compiled one by one have used up torch's limit of graphs; whether it did.
+    """Warn if blocks that are compiled one by one have reached torch's limit of graphs. Returns whether they have.
 
     All blocks of a class share the limit. Beyond it they run uncompiled.
     """
@@ -22,7 +22,7 @@ def check_graphs(blocks: Iterable[nn.Module]) -> bool:
     for kind in full:
         warnings.warn(
             f"the compiled {kind.__name__}s have reached torch's limit of {limit} graphs, beyond which they run "
-            "uncompiled: merging needs two graphs (a plan is made, or used again) for every grid, and for every layer "
+            "uncompiled: merging needs two graphs (making a plan and reusing it) for every grid, and for every layer "
             f"type where windows differ; set torch._dynamo.config.recompile_limit = {4 * limit} before the first call",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Putting hooks on modules and taking them off, beside those that diffusers and accelerate put there."""
+"""Add hooks to modules and remove them, next to the hooks of diffusers and accelerate."""
 
 import inspect
 import types
@@ -10,11 +10,11 @@ from torch import nn
 
 
 class Hook(ModelHook):
-    """A hook that is called as a method bound to it, so that it is copied and pickled with its module.
+    """A hook whose bound method replaces `forward`, so that it is copied and pickled with its module.
 
     The registry of diffusers would call it through a closure, which a copy of the module shares with its original, and
-    would lose a hook over another that is removed (`disable_cache`). A bound method is also what lets blocks that are
-    compiled one by one share their graphs: `torch.compile` guards its function and not which hook it belongs to.
+    would lose a hook on top of one that is removed (`disable_cache`). A bound method also lets blocks that are compiled
+    one by one share graphs: `torch.compile` guards its function, not the hook that it belongs to.
     """
 
     module: nn.Module
@@ -26,22 +26,22 @@ class Hook(ModelHook):
 
     @property
     def under(self) -> Callable[..., Any]:
-        """The module's forward below this hook."""
+        """The forward of the module below this hook."""
         forward: Callable[..., Any] = self.fn_ref.forward
         return forward
 
     def through(self, *args: Any, **kwargs: Any) -> Any:
-        """Stands for the module's forward."""
+        """Replaces the forward of the module."""
         return self.call(self.module, *args, **kwargs)
 
     def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """The module's forward, with `pre_forward` before it and `post_forward` after it."""
+        """Run the forward of the module between `pre_forward` and `post_forward`."""
         args, kwargs = self.pre_forward(module, *args, **kwargs)
         return self.post_forward(module, self.under(*args, **kwargs))
 
 
 def register(module: nn.Module, hook: Hook, name: str) -> None:
-    """Put a hook on a module, over those it has."""
+    """Add a hook to a module, on top of its other hooks."""
     hook.module, hook.made_registry, under = module, "_diffusers_hook" not in vars(module), module.forward
     HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, name)
     hook.fn_ref.forward, hook.fn_ref.original_forward = under, None
@@ -49,18 +49,18 @@ def register(module: nn.Module, hook: Hook, name: str) -> None:
 
 
 def _with_signature(under: Callable[..., Any]) -> Callable[..., Any]:
-    """`Hook.through` as a function of its own, which tells the signature of what it stands for."""
+    """A copy of `Hook.through` with the signature of the forward that it replaces."""
     generic = Hook.through
     function = types.FunctionType(generic.__code__, generic.__globals__, generic.__name__)
     function.__doc__ = under.__doc__
-    told = inspect.signature(under)
+    signature = inspect.signature(under)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    vars(function)["__signature__"] = told.replace(parameters=[own, *told.parameters.values()])
+    vars(function)["__signature__"] = signature.replace(parameters=[own, *signature.parameters.values()])
     return function
 
 
 def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
-    """Take the hooks of these names off every module; its `vars` are again what they were."""
+    """Remove the hooks of these names from every module and restore its `vars`."""
     for module in model.modules():
         registry = vars(module).get("_diffusers_hook")
         if registry is None:
@@ -70,7 +70,7 @@ def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
             _remove(registry, name)
         if ours and not registry.hooks:
             # `remove_hook` leaves the registry and the original bound method on the instance. A forward that another
-            # package put there before stays.
+            # package set before is not removed.
             if _is_own(module, module.forward):
                 vars(module).pop("forward", None)
             if any(hook.made_registry for hook in ours.values()):
@@ -78,7 +78,7 @@ def remove_hooks(model: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def _remove(registry: HookRegistry, name: str) -> None:
-    """Take one hook off. A hook over it keeps its own `new_forward`, which diffusers would overwrite."""
+    """Remove one hook. A hook on top of it keeps its own `new_forward`, which diffusers would overwrite."""
     hook = registry.hooks[name]
     over = registry._fn_refs[registry._fn_refs.index(hook.fn_ref) + 1 :]
     upper = over[0] if over and over[0].original_forward is not None else None
@@ -89,7 +89,7 @@ def _remove(registry: HookRegistry, name: str) -> None:
 
 
 def check_removable(model: nn.Module, names: tuple[str, ...]) -> None:
-    """ValueError where accelerate's hooks lie over hooks of these names, which then cannot be taken from under them."""
+    """ValueError if accelerate's hooks are on top of hooks of these names, which then cannot be removed."""
     for module in model.modules():
         registry, under = vars(module).get("_diffusers_hook"), vars(module).get("_old_forward")
         ours = registry is not None and any(name in names for name in registry.hooks)
@@ -101,5 +101,5 @@ def check_removable(model: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def _is_own(module: nn.Module, forward: Callable[..., Any]) -> bool:
-    """Whether `forward` is the module's own, of its class."""
+    """Whether `forward` is the method of the module's class."""
     return getattr(forward, "__func__", None) is type(module).forward

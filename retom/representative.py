@@ -1,4 +1,4 @@
-"""Which token of a window is its destination, which are its sources (arXiv 2507.12771, Eq. 1 and Algorithm 1)."""
+"""Similarities that select the destination and the sources of a window (arXiv 2507.12771, Eq. 1, Algorithm 1)."""
 
 import math
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from retom.tracing import constant
 from retom.windows import Region
 
 _EPS = 1e-12
-_STRIP = 1 << 19  # numbers that are multiplied out at a time: 2 MB, which stay in a core's cache
+_STRIP = 1 << 19  # numbers that are multiplied at a time: 2 MB, which fit into a core's cache
 SIMILARITIES = ("cosine", "dot", "l2", "pearson")
 
 
 def num_sources(ratio: float, size: int) -> int:
     """Tokens merged away in a window of `size`: floor(R * N_W), at most N_W - 1.
 
-    R is read as the decimal it is written as, so 0.29 of 100 is 29 although the float product is 28.999...
+    R is read as a decimal number, so 0.29 of 100 is 29 although the float product is 28.999...
     """
     numerator, denominator = _as_decimal(float(ratio))
     return min(numerator * size // denominator, size - 1)
@@ -27,16 +27,16 @@ def num_sources(ratio: float, size: int) -> int:
 
 @constant
 def _as_decimal(ratio: float) -> tuple[int, int]:
-    """The decimal that a ratio is written as, as numerator and denominator.
+    """The shortest decimal of a ratio, as numerator and denominator.
 
-    `torch.compile` calls this as it stands and traces integers alone: not every dynamo can trace a `Fraction`.
+    `torch.compile` calls this while tracing and traces only the integers: not every version can trace a `Fraction`.
     """
     return Fraction(repr(ratio)).as_integer_ratio()
 
 
 def inverse_norms(x: Tensor) -> Tensor:
-    """1 / |x_i| in float32, [B, N]; 0 for a token of norm 0, which is then similar to nothing."""
-    if x.device.type == "cpu" and x.dtype != torch.float32:  # torch copies what it is given to float32
+    """1 / |x_i| in float32, [B, N]; 0 for a token of norm 0, whose similarities are then 0."""
+    if x.device.type == "cpu" and x.dtype != torch.float32:  # torch copies its input to float32
         norm = torch.cat(
             [token_norms(part) for part in x.split(max(1, _STRIP // (x.shape[0] * x.shape[2])), dim=1)], dim=1
         )
@@ -47,7 +47,7 @@ def inverse_norms(x: Tensor) -> Tensor:
 
 def token_norms(x: Tensor) -> Tensor:
     """|x_i| in float32 of tokens [..., C], without a float32 copy of half-precision ones on a GPU."""
-    x = x.float() if x.dtype == torch.float64 else x  # which torch does not narrow by itself
+    x = x.float() if x.dtype == torch.float64 else x  # torch does not convert float64 itself
     norms: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
     return norms
 
@@ -55,7 +55,7 @@ def token_norms(x: Tensor) -> Tensor:
 def scaled(x: Tensor, similarity: str) -> tuple[Tensor, Tensor]:
     """Tokens [B, N, C] and a factor for each, [B, N] float32, whose products are the similarities.
 
-    cosine: inverse norms (Eq. 1). pearson: the same of tokens less their mean over channels. dot, l2: no scaling.
+    cosine: inverse norms (Eq. 1). pearson: the same for tokens minus their mean over channels. dot, l2: no scaling.
     """
     if similarity == "cosine":
         return x, inverse_norms(x)
@@ -74,17 +74,17 @@ def mean_similarity(
     tokens: Tensor | None = None,
     similarity: str = "cosine",
 ) -> Tensor:
-    """Mean similarity of each token with the others of its window (Eq. 1), linear in tokens.
+    """Mean similarity of each token with the others in its window (Eq. 1), linear in tokens.
 
     With scaled tokens u and their sum s over the window, the mean over the others is (u_i.s - u_i.u_i) / (N_W - 1).
-    For l2, the negative squared distance, it is that of 2 u_i.u_j - |u_i|^2 - |u_j|^2.
+    For l2, the negative squared distance, it is the mean of 2 u_i.u_j - |u_i|^2 - |u_j|^2.
 
     Args:
         x: tokens, [B, N, C], as `scaled` returns them.
         inverse: their factors, [B, N] float32; the inverse norms for cosine.
         region: windows of one size.
         grid: (H, W).
-        tokens: `region.tokens(grid, device)` if at hand.
+        tokens: `region.tokens(grid, device)`, if available.
         similarity: "cosine", "dot", "l2" or "pearson".
 
     Returns:
@@ -113,7 +113,7 @@ def similarity_to(
     dot = _dot(x, lambda part: picked[:, part], region, grid) * inverse[:, tokens]
     if similarity != "l2":
         return dot
-    # The chosen token's own length is the same for its whole window, but makes this the distance.
+    # The norm of the chosen token is the same throughout its window, but makes this the distance.
     return 2 * dot - x.square().sum(-1)[:, tokens] - picked.square().sum(-1)[..., None]
 
 
@@ -124,7 +124,7 @@ def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
     rows = (tokens + image * num_tokens).view(-1, tokens.shape[1])
     weight = scale.reshape(rows.shape)
     flat = x.reshape(-1, channels)
-    if x.dtype != torch.float32:  # what is summed is copied to float32, and only that
+    if x.dtype != torch.float32:  # only the summed rows are copied to float32
         flat = flat[rows.view(-1)].float()
         rows = torch.arange(flat.shape[0], device=x.device).view(rows.shape)
     total = F.embedding_bag(rows, flat, mode="sum", per_sample_weights=weight)
@@ -134,9 +134,9 @@ def _window_sums(x: Tensor, scale: Tensor, tokens: Tensor) -> Tensor:
 def _dot(x: Tensor, vectors: Callable[[slice], Tensor], region: Region, grid: tuple[int, int]) -> Tensor:
     """Product of each token with its window's vector, [B, num_windows, size].
 
-    `vectors` gives those of a slice of windows, [B, windows, C]. Rows of windows are worked off in strips, on a CPU of
-    a size that fits into a core's cache, so that x comes from memory once and neither its product nor a float32 copy is
-    ever whole; elsewhere in four at most, since each is a launch of every operation.
+    `vectors` returns those of a slice of windows, [B, windows, C]. Rows of windows are processed in strips. On a CPU a
+    strip fits into a core's cache, so that x is read from memory once and neither the product nor a float32 copy is
+    stored in full. On other devices there are at most four strips, since each launches every operation.
     """
     view = region.view(x, grid)  # [B, rows, height, columns, width, C]
     size = _STRIP if x.device.type == "cpu" else max(_STRIP, -(-view.numel() // 4))
@@ -151,14 +151,14 @@ def _dot(x: Tensor, vectors: Callable[[slice], Tensor], region: Region, grid: tu
 
 
 def rank(score: Tensor, first: Tensor) -> Tensor:
-    """Order the tokens of each window: the destination first, then by falling score; ties go to the lower index.
+    """Order the tokens of each window: the destination first, then by decreasing score; ties go to the lower index.
 
     Args:
         score: [B, num_windows, size].
-        first: the destination's place in its window, [B, num_windows].
+        first: the position of the destination in its window, [B, num_windows].
 
     Returns:
-        Places in the window, [B, num_windows, size] int64.
+        Positions in the window, [B, num_windows, size] int64.
     """
     score = score.scatter(-1, first[..., None], math.inf)
     return torch.sort(score, dim=-1, descending=True, stable=True).indices

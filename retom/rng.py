@@ -1,7 +1,7 @@
 """Random choices that are pure functions of (image seed, step, layer, window): no generator, no state.
 
-An image's choices therefore do not depend on its batch, its neighbours, the shard it is made on or what ran before,
-and both halves of classifier-free guidance make the same ones.
+The choices for an image therefore do not depend on its batch, its neighbours, its shard or earlier runs, and both
+halves of classifier-free guidance make the same choices.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Draw = tuple[Tensor | None, int, int]  # what a random choice is a function of: seeds [B] int64, step, layer
+Draw = tuple[Tensor | None, int, int]  # the inputs of a random choice: seeds [B] int64, step, layer
 
 # The constants of splitmix64 (Steele, Lea & Flood, 2014) as signed 64-bit integers; int64 products wrap around.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -22,10 +22,10 @@ def uniform_index(seeds: Tensor, step: int, layer: int, windows: Tensor, size: i
 
     Args:
         seeds: image seeds, [B] int64.
-        step: denoiser call within the generation, from 0.
+        step: number of the denoiser call in the generation, from 0.
         layer: number of the site in the model, from 0.
         windows: number of each window in its grid, [num_windows] int64.
-        size: tokens per window (N_W); the bias of the remainder is below size / 2^31.
+        size: tokens per window (N_W); the bias from taking the remainder is below size / 2^31.
 
     Returns:
         [B, num_windows] int64.
@@ -44,21 +44,21 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
-    """Logical right shift; torch's own keeps the sign."""
+    """Logical right shift; torch's is arithmetic."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def check_seeds(seeds: Any, batch: int, device: torch.device) -> Tensor:
-    """Seeds as an int64 tensor [B] on `device`; ValueError where they are absent or do not fit the batch."""
+    """Seeds as an int64 tensor [B] on `device`; ValueError if they are missing or do not match the batch."""
     if seeds is None:
-        raise ValueError(f"seeds must be given for destination='random': {batch}, one integer per image, got None")
+        raise ValueError(f"seeds are required for destination='random': {batch}, one integer per image, got None")
     try:
         tensor = torch.as_tensor(seeds, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{_wanted(batch)}, got {seeds!r}") from error
     if tensor.is_floating_point() or tensor.shape != (batch,):
         raise ValueError(f"{_wanted(batch)}, got {tensor.tolist()!r}")
-    return tensor.to(torch.int64).contiguous()  # kernels read them one after another
+    return tensor.to(torch.int64).contiguous()  # kernels read consecutive seeds
 
 
 def _wanted(batch: int) -> str:

@@ -1,4 +1,4 @@
-"""What one site knows while a model runs: its grid, its plans, what it did."""
+"""The state of one site while a model runs: its grid, its plans and its counts."""
 
 import threading
 import warnings
@@ -17,7 +17,7 @@ from retom.sites import Site, halvings
 
 
 class Grid:
-    """The token grid (H, W) under one parent, or of the denoiser itself, during the current call of each thread."""
+    """The token grid (H, W) of one parent, or of the denoiser itself, in the current call of each thread."""
 
     def __init__(self) -> None:
         self._local = _GridOfThread()
@@ -25,19 +25,19 @@ class Grid:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(H, W); in a thread in which the model was never called, that of the last call."""
+        """(H, W); in a thread that never called the model, that of the last call."""
         own = self._local.size
         return self.latest if own is None else own
 
     @property
     def known(self) -> tuple[int, int]:
-        """(H, W) within a call, in which it always is known."""
+        """(H, W) within a call, where it is always known."""
         size = self.size
         assert size is not None
         return size
 
     def note(self, size: tuple[int, int]) -> None:
-        """The grid of this thread's call."""
+        """Store the grid of the call of this thread."""
         self._local.size = self.latest = size
 
     def __getstate__(self) -> dict[str, Any]:
@@ -48,14 +48,14 @@ class Grid:
 
 
 class Slot:
-    """What a site keeps for one call sequence of one thread.
+    """What a site stores for one call sequence of one thread.
 
-    kept: the class and the parts of a plan; None where the site is left alone. key: grid, rows, dtype and device that
-    it was made for. memory: the method's own. fresh: whether the plan was made in this call.
+    stored: the class and the parts of a plan; None if the site is not merged. key: grid, rows, dtype and device that
+    the plan was made for. memory: that of the method. fresh: whether the plan was made in this call.
     """
 
     def __init__(self) -> None:
-        self.kept: tuple[Any, ...] | None = None
+        self.stored: tuple[Any, ...] | None = None
         self.key: tuple[Any, ...] | None = None
         self.memory: dict[str, Any] = {}
         self.fresh = False
@@ -75,16 +75,16 @@ class SitePatch:
         self.session = session
         self.grid = grid
         self.leader: SitePatch | None = None
-        self.computed = self.reused = 0  # calls, of the model that is not compiled
+        self.computed = self.reused = 0  # calls of the model that is not compiled
         self.planned_grid: tuple[int, int] | None = None
         self.merging: tuple[Any, ...] | None = None  # the last plan that merged: (M, grid)
-        self.whole: dict[str, str] = {}  # why a sub-layer was left whole, by target
+        self.skipped: dict[str, str] = {}  # why a sub-layer was not merged, by target
         self.checked = False
         self._local = _SlotsOfThread()
         self.enter(0)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy has no plans, and counts on."""
+        """A copy has no plans, and continues the counts."""
         return {**vars(self), "_local": None, "latest": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -94,29 +94,29 @@ class SitePatch:
 
     @property
     def slot(self) -> Slot:
-        """The slot of the call under way."""
+        """The slot of the current call."""
         own = self._local.slot
         return self.latest if own is None else own
 
     def enter(self, sequence: int) -> None:
-        """Take the slot of a call sequence, by its number."""
+        """Switch to the slot of a call sequence, by its number."""
         slots = self._local.slots
         while len(slots) <= sequence:
             slots.append(Slot())
         self._local.slot = self.latest = slots[sequence]
 
     def begin(self) -> None:
-        """Forget the thread's last generation."""
+        """Discard the last generation of the thread."""
         self._local.slots[:] = [Slot()]
 
     def begin_compiled(self) -> None:
-        """The same in a graph, which keeps one slot."""
+        """As `begin`, in a graph, which has one slot."""
         slot = self._local.slots[0]
         slot.memory.clear()
         self._local.slot = slot
 
     def plan_for(self, metric: Tensor) -> None:
-        """Plan from metric [B, N, C] where a plan is due, or where the last one is for another grid, batch or dtype."""
+        """Plan from metric [B, N, C] if a plan is due, or if the last one is for another grid, batch or dtype."""
         generation, slot = self.session.current, self.slot
         key = (self.grid.size, metric.shape[0], metric.dtype, metric.device)
         if not generation.refresh and slot.key == key:
@@ -127,17 +127,17 @@ class SitePatch:
         slot.key = key
         self.planned_grid = self.grid.size
         if self.leader is not None:
-            slot.kept, self.merging = self.leader.slot.kept, self.leader.merging
+            slot.stored, self.merging = self.leader.slot.stored, self.leader.merging
             return
         plan = self._planned(metric, slot)
         if plan is not None:
             plan = plan.on(self.backend)
             if not plan.is_identity:
                 self.merging = (plan.num_merged, self.planned_grid)
-        slot.kept = None if plan is None else (type(plan), *plan.parts())
+        slot.stored = None if plan is None else (type(plan), *plan.parts())
 
     def _planned(self, metric: Tensor, slot: Slot) -> Plan | None:
-        """What the method plans in the precision it asks for: autocast would measure similarities in half."""
+        """Call the method without autocast, which would compute similarities in half precision."""
         context = self._context(slot, metric)
         grid, device_type = self.grid.known, metric.device.type
         if torch.is_autocast_enabled(device_type):
@@ -149,11 +149,11 @@ class SitePatch:
         return plan
 
     def _context(self, slot: Slot, metric: Tensor) -> SiteContext:
-        """What the method is told.
+        """The context that the method gets.
 
-        The seeds come first: `torch.compile` looks at arguments until one is no constant, and graphs are guarded by
-        what it looked at. So blocks alike that are compiled one by one share a graph unless the method itself asks for
-        what sets them apart.
+        The seeds come first: `torch.compile` reads arguments up to the first that is not a constant, and guards graphs
+        by what it read. So equal blocks that are compiled one by one share a graph unless the method itself reads what
+        distinguishes them.
         """
         generation = self.session.current
         self._check_rows(metric, generation.rows)
@@ -171,7 +171,7 @@ class SitePatch:
         )
 
     def _downsample(self) -> int:
-        """How many times coarser than the model's top level the grid is, as it is in this call."""
+        """By which factor the grid of this call is coarser than the model's top level."""
         top = self.session.current.top
         return self.site.downsample if top is None else halvings(top, self.grid.known)
 
@@ -179,13 +179,13 @@ class SitePatch:
         if rows.count != metric.shape[0]:
             raise ValueError(
                 f"{self.site.name} is called with {metric.shape[0]} rows in a model that is called with {rows.count}, "
-                "so which image each row is cannot be told; switch off what cuts the batch (such as "
+                "so it is unknown which image each row belongs to; disable what splits the batch (such as "
                 "enable_free_noise_split_inference)"
             )
         check_branches(self.method.branches, rows)
 
     def _check(self, plan: Any, metric: Tensor) -> None:
-        """ValueError for what is no plan of these tokens; its contents are looked at once, on the host."""
+        """ValueError unless the result is a plan for these tokens. Its contents are checked once, on the host."""
         if plan is None:
             return
         if not isinstance(plan, Plan):
@@ -198,42 +198,42 @@ class SitePatch:
             try:
                 plan.check()
             except ValueError as error:
-                raise self._refused(f"cannot be right: {error}") from error
+                raise self._refused(f"is invalid: {error}") from error
 
     def _refused(self, why: str) -> ValueError:
         return ValueError(f"the plan of {type(self.method).__name__} at {self.site.name} {why}")
 
     @property
     def plan(self) -> Plan | None:
-        """The plan in force; None where the site is left alone."""
-        kept = self.slot.kept
-        return None if kept is None else kept[0](*kept[1:])
+        """The current plan; None if the site is not merged."""
+        stored = self.slot.stored
+        return None if stored is None else stored[0](*stored[1:])
 
-    def leave_unmerged(self, target: str, why: str) -> None:
-        """Note that a sub-layer runs on all tokens, and warn of it once."""
-        if target in self.whole or torch.compiler.is_compiling():
+    def skip(self, target: str, why: str) -> None:
+        """Record that a sub-layer runs on all tokens, and warn once."""
+        if target in self.skipped or torch.compiler.is_compiling():
             return
-        self.whole[target] = why
-        warnings.warn(f"{self.site.name} is left whole: {why}", stacklevel=2)
+        self.skipped[target] = why
+        warnings.warn(f"{self.site.name} is not merged: {why}", stacklevel=2)
 
     def run_merged(self, target: str) -> None:
-        """Note that a sub-layer runs on merged tokens."""
-        if not torch.compiler.is_compiling() and self.whole:
-            self.whole.pop(target, None)
+        """Record that a sub-layer runs on merged tokens."""
+        if not torch.compiler.is_compiling() and self.skipped:
+            self.skipped.pop(target, None)
 
     def count(self) -> None:
-        """Count a call of the model that is over."""
+        """Count a finished call of the model."""
         slot = self.slot
         self.computed += slot.fresh
         self.reused += not slot.fresh
         slot.fresh = False
 
     def report(self, computed: int, reused: int) -> dict[str, Any]:
-        """What the site did, given what the compiled model counted: `retom.report`."""
+        """What the site did, given the counts of the compiled model; see `retom.report`."""
         grid = self.planned_grid or self.grid.size
         tokens = None if grid is None else grid[0] * grid[1]
         merged, on_grid = self.merging or (tokens, None)
-        idle = on_grid is None or on_grid != grid or self.targets <= set(self.whole)
+        idle = on_grid is None or on_grid != grid or self.targets <= set(self.skipped)
         return {
             "site": self.site.name,
             "layer_type": self.site.layer_type,
@@ -246,14 +246,14 @@ class SitePatch:
 
 
 class _GridOfThread(threading.local):
-    """Python calls `__init__` in every thread that asks for it."""
+    """Python calls `__init__` in every thread that accesses it."""
 
     def __init__(self) -> None:
         self.size: tuple[int, int] | None = None
 
 
 class _SlotsOfThread(threading.local):
-    """Python calls `__init__` in every thread that asks for it."""
+    """Python calls `__init__` in every thread that accesses it."""
 
     def __init__(self) -> None:
         self.slots: list[Slot] = [Slot()]

@@ -1,8 +1,8 @@
-"""The calls of a generation by number, and how many made plans.
+"""The numbered calls of a generation, and the counts of calls that made plans.
 
-`torch.compile` traces the counting, and a number that it counts up becomes an input of every graph, which CUDA graphs
-then record again for each value. So the calls of a generation are made beforehand, each naming the next, and a step is
-a step along them.
+`torch.compile` traces counting. A counter would become an input of every graph, and CUDA graphs would be recorded again
+for each of its values. Therefore the calls of a generation are created in advance as a linked list, and counting moves
+along it.
 """
 
 import dataclasses
@@ -10,14 +10,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-LONGEST = 2048  # steps; a longer generation is taken for several
+LONGEST = 2048  # steps; a longer generation counts as several
 
 
 class Call:
     """One step of a generation.
 
-    number: from 0; -1 stands before the first. refresh: whether plans are due. planned: how often they were due by
-    then. next: the step after it.
+    number: from 0; -1 comes before the first. refresh: whether plans are due. planned: how often they were due so
+    far. next: the next step.
     """
 
     def __init__(self, number: int, refresh: bool, planned: int, chain: bytes):
@@ -28,22 +28,22 @@ class Call:
         self._chain = chain
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Call":
-        """Calls never change: copies of a model share them, and no copy follows them to their end."""
+        """Calls never change, so copies of a model share them."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled by its place: one call after the other would be a depth of thousands."""
+        """Pickled by position: pickling the list would recurse thousands of times."""
         return _nth, (self._chain, self.number)
 
 
 def calls(due: Callable[[int], bool]) -> Call:
-    """What stands before the first step of a generation that plans at step 0 and where `due`."""
+    """The call before the first step of a generation that plans at step 0 and at the steps that are `due`."""
     return _chained(bytes(number == 0 or bool(due(number)) for number in range(LONGEST)))[0]
 
 
 @functools.lru_cache(maxsize=64)
 def _chained(refreshes: bytes) -> list[Call]:
-    """The steps, one after the other, from what stands before the first; a byte of `refreshes` for each."""
+    """All calls in order, from the one before the first step; `refreshes` has a byte for each step."""
     chain = [Call(-1, True, 0, refreshes)]
     for number, refresh in enumerate(refreshes):
         chain.append(Call(number, bool(refresh), chain[-1].planned + refresh, refreshes))
@@ -58,7 +58,7 @@ def _nth(refreshes: bytes, number: int) -> Call:
 
 @dataclasses.dataclass(eq=False)
 class Ended:
-    """A compiled generation that ended at a step, and those before it; the one before which None is counts for none."""
+    """A finished compiled generation and those before it. The one without `before` only ends the list."""
 
     last: Call
     before: "Ended | None"
@@ -67,7 +67,7 @@ class Ended:
 class Tally:
     """How many calls of a compiled model made plans and how many reused them.
 
-    Nothing is counted while a graph runs: the ended generations are added up when somebody asks.
+    Nothing is counted while a graph runs. Finished generations are summed when the counts are read.
     """
 
     def __init__(self, start: Call):
@@ -77,20 +77,20 @@ class Tally:
         self.counted = (0, 0)
 
     def begin(self) -> None:
-        """Another generation begins."""
+        """Start another generation."""
         self.ended, self.now = Ended(self.now, self.ended), self.start
 
     def rest(self) -> None:
-        """A generation ends outside of any graph; it is added up, so that the list stays short."""
+        """End a generation outside of any graph and sum the counts, so that the list stays short."""
         self.ended, self.now = Ended(self.now, self.ended), self.idle
         self.counts()
 
     def count(self) -> None:
-        """Another call of the generation."""
+        """Count a call of the generation."""
         self.now = self.now.next
 
     def counts(self) -> tuple[int, int]:
-        """Calls that made plans and calls that reused them."""
+        """How many calls made plans, and how many reused them."""
         computed, reused = self.counted
         while self.ended.before is not None:
             computed, reused = _added(computed, reused, self.ended.last)
@@ -100,7 +100,7 @@ class Tally:
 
 
 def _before(start: Call) -> Call:
-    """What `start` is, as another object, so that graphs guarded by which one it is serve the first generation too."""
+    """A copy of `start`, so that graphs guarded by its identity also serve the first generation."""
     other = Call(start.number, start.refresh, start.planned, start._chain)
     other.next = start.next
     return other

@@ -1,9 +1,9 @@
-"""Checking a merging method of your own against the laws that every method must hold.
+"""Check your own merging method against the laws that every method must obey.
 
     retom.testing.check_method(MyMethod(ratio=0.5))
 
-runs `plan` over grids, batches, dtypes, seeds, ratios and steps, and the method on a small U-Net. The laws are those of
-docs/architecture.md. Use it in a test, as scikit-learn's `check_estimator`.
+runs `plan` over grids, batches, dtypes, seeds, ratios and steps, and the method on a small U-Net. docs/architecture.md
+lists the laws. Use it in a test, like scikit-learn's `check_estimator`.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ GRIDS = ((1, 1), (3, 5), (8, 8), (6, 16))
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 RATIOS = (0.25, 0.5)
 CHANNELS = 32
-UNET = {  # of one site
+UNET = {  # with one site
     "sample_size": 16,
     "block_out_channels": (16,),
     "layers_per_block": 1,
@@ -37,19 +37,19 @@ UNET = {  # of one site
     "mid_block_type": None,
     "up_block_types": ("UpBlock2D",),
 }
-_LONG = 60  # steps, more than a generation has as a rule
+_LONG = 60  # steps, more than most generations have
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 0.02}
 
 
 def check_method(method: TokenMerger) -> None:
-    """Hold a method against every law; about a second on a CPU.
+    """Check a method against every law. Takes about a second on a CPU.
 
     Args:
-        method: the method with its options. Where it has a field `ratio`, other ratios are tried as well.
+        method: the method with its options. If it has a field `ratio`, other ratios are tested as well.
 
     Raises:
-        AssertionError: naming the law that is broken and the case in which it is.
-        ValueError: for attributes that hooks cannot honour, or a plan that cannot be right.
+        AssertionError: with the violated law and the case in which it is violated.
+        ValueError: for an attribute that the hooks do not support, or an invalid plan.
     """
     check_merger(method)
     frozen = dataclasses.is_dataclass(method) and type(method).__dataclass_params__.frozen
@@ -64,7 +64,7 @@ def check_method(method: TokenMerger) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Case:
-    """A method on a grid with so many images in two branches of guidance."""
+    """A method, a grid and a number of images, each in two branches of guidance."""
 
     method: TokenMerger
     grid: tuple[int, int]
@@ -84,7 +84,7 @@ class _Case:
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
     def context(self, step: int = 0, memory: dict[str, Any] | None = None, rows: Tensor | None = None) -> SiteContext:
-        """Of all rows, or of those given, which are all of one image."""
+        """The context of all rows, or of `rows`, which are those of one image."""
         picked = torch.arange(self.rows.count) if rows is None else rows
         latents = torch.randn(
             (self.rows.count, 4, 2 * self.grid[0], 2 * self.grid[1]), generator=torch.Generator().manual_seed(step)
@@ -102,11 +102,11 @@ class _Case:
         )
 
     def plan(self, x: Tensor, **options: Any) -> Plan | None:
-        """The method's plan, after what every plan must be was checked."""
+        """The plan of the method, checked as every plan must be."""
         before, state = x.clone(), torch.get_rng_state()
         plan = self.method.plan(x, self.grid, self.context(**options))
-        _hold(torch.equal(x, before), "plan changes none of its tokens", self)
-        _hold(torch.equal(torch.get_rng_state(), state), "plan draws nothing from the global generator", self)
+        _hold(torch.equal(x, before), "plan does not change its tokens", self)
+        _hold(torch.equal(torch.get_rng_state(), state), "plan does not use the global random generator", self)
         if plan is None:
             return None
         _hold(isinstance(plan, Plan), "plan returns a retom.Plan or None", self)
@@ -116,13 +116,13 @@ class _Case:
 
 
 def _variants(method: TokenMerger) -> Iterator[TokenMerger]:
-    """The method as it is, and with other ratios where it has that field and takes them."""
+    """The method, and copies of it with other ratios if it has that field and accepts them."""
     yield method
     if "ratio" in inspect.signature(type(method)).parameters:
         for ratio in RATIOS:
             try:
                 yield _with_ratio(method, ratio)
-            except ValueError:  # a ratio that this method cannot have
+            except ValueError:  # a ratio that this method does not accept
                 continue
 
 
@@ -145,12 +145,12 @@ def _check_plans(case: _Case) -> None:
 
 
 def _check_maps(case: _Case, plan: Plan, dtype: torch.dtype) -> None:
-    """Merging is linear, keeps the dtype, and is the same on every backend."""
+    """Merging is linear, preserves the dtype and is the same on every backend."""
     x, y, tolerance = case.tokens(dtype, seed=1), case.tokens(dtype, seed=2), _TOLERANCE[dtype]
     merged = plan.merge(x)
-    _hold(merged.shape == (plan.batch, plan.num_merged, CHANNELS), "merge gives [B, M, C]", case)
-    _hold(merged.dtype == dtype and plan.unmerge(merged).dtype == dtype, "plans keep the dtype", f"{case}, {dtype}")
-    _hold(plan.unmerge(merged).shape == x.shape, "unmerge gives [B, N, C]", case)
+    _hold(merged.shape == (plan.batch, plan.num_merged, CHANNELS), "merge returns [B, M, C]", case)
+    _hold(merged.dtype == dtype and plan.unmerge(merged).dtype == dtype, "plans preserve the dtype", f"{case}, {dtype}")
+    _hold(plan.unmerge(merged).shape == x.shape, "unmerge returns [B, N, C]", case)
     if dtype == torch.float32 and type(plan) in (MergePlan, DensePlan):  # a subclass may rescale (MLERP)
         together = plan.merge(2 * x - 3 * y)
         _hold(torch.allclose(together, 2 * merged - 3 * plan.merge(y), atol=tolerance), "merge is linear", case)
@@ -161,7 +161,7 @@ def _check_maps(case: _Case, plan: Plan, dtype: torch.dtype) -> None:
 
 
 def _check_clusters(case: _Case, plan: Plan) -> None:
-    """Tokens of one slot get one output."""
+    """Tokens of one slot get the same output."""
     if not hasattr(plan, "assign"):  # a soft plan has no clusters
         return
     y = torch.randn(plan.batch, plan.num_merged, CHANNELS, generator=torch.Generator().manual_seed(3))
@@ -170,17 +170,17 @@ def _check_clusters(case: _Case, plan: Plan) -> None:
 
 
 def _check_again(case: _Case, plan: Plan, x: Tensor) -> None:
-    """Same input, same bits, and in every dtype of the tokens."""
+    """Equal inputs give bit-identical plans, and tokens may have any dtype."""
     again = case.plan(x)
     value = case.tokens(seed=4)
     same = again is not None and torch.equal(again.merge(value), plan.merge(value))
-    _hold(same, "same input, same bits", case)
+    _hold(same, "equal inputs give bit-identical plans", case)
     for dtype in DTYPES[1:]:
         case.plan(x.to(dtype))
 
 
 def _check_images(case: _Case, plan: Plan, x: Tensor) -> None:
-    """An image of a batch is merged as it is alone."""
+    """An image is merged the same way in a batch and alone."""
     if case.method.batch_limit is not None and case.images > case.method.batch_limit:
         return
     value = case.tokens(seed=5)
@@ -195,7 +195,7 @@ def _check_images(case: _Case, plan: Plan, x: Tensor) -> None:
 
 
 def _check_steps(case: _Case) -> None:
-    """Steps of one generation, which share the site's memory, and those of the next, which begins without one."""
+    """Steps of one generation share the memory of the site; the next generation starts with an empty one."""
     for _ in range(2):
         memory: dict[str, Any] = {}
         for step in range(4):
@@ -209,7 +209,7 @@ def _check_ratio_zero(method: TokenMerger) -> None:
     """Ratio 0 is the identity, bit for bit."""
     try:
         method = _with_ratio(method, 0.0)
-    except (TypeError, ValueError):  # no such field, or a ratio of 0 is refused
+    except (TypeError, ValueError):  # no such field, or ratio 0 is not accepted
         return
     case = _Case(method, (8, 8), 2)
     plan, value = case.plan(case.tokens()), case.tokens(seed=6)
@@ -218,7 +218,7 @@ def _check_ratio_zero(method: TokenMerger) -> None:
 
 
 def _check_on_model(method: TokenMerger) -> None:
-    """On a U-Net with one site: it merges where it says so, the next generation is as the first, nothing stays."""
+    """On a U-Net with one site: it merges if it says so, generations are equal, and the patch leaves no trace."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.random.fork_rng(devices=[]):
@@ -228,13 +228,13 @@ def _check_on_model(method: TokenMerger) -> None:
     with patched(model, method):
         first, second = (_denoise(model, 3) for _ in range(2))
         merged = _merged(model)
-        if method.merges and not merged:  # a schedule may begin late
+        if method.merges and not merged:  # a schedule may start late
             _denoise(model, _LONG)
             merged = _merged(model)
     name = type(method).__name__
-    _hold(torch.equal(first, second), "a generation never sees the state of another", name)
-    _hold(merged or not method.merges, "a method that says it merges does so", f"{name} on a 16 x 16 grid")
-    _hold(before == [dict(vars(module)) for module in model.modules()], "a patch comes off without a trace", name)
+    _hold(torch.equal(first, second), "a generation does not see the state of another", name)
+    _hold(merged or not method.merges, "a method with merges=True merges", f"{name} on a 16 x 16 grid")
+    _hold(before == [dict(vars(module)) for module in model.modules()], "remove_patch restores the model", name)
 
 
 def _merged(model: torch.nn.Module) -> bool:
@@ -242,7 +242,7 @@ def _merged(model: torch.nn.Module) -> bool:
 
 
 def _denoise(model: torch.nn.Module, steps: int) -> Tensor:
-    """Latents of one image with guidance after so many steps."""
+    """Latents of one image with guidance after `steps` steps."""
     set_seeds(model, [7])
     generator = torch.Generator().manual_seed(1)
     x, text = torch.randn(1, 4, 16, 16, generator=generator), torch.randn(2, 7, 32, generator=generator)
@@ -255,4 +255,4 @@ def _denoise(model: torch.nn.Module, steps: int) -> Tensor:
 
 def _hold(fact: bool, law: str, case: object) -> None:
     if not fact:
-        raise AssertionError(f"{law}: not so for {case}")
+        raise AssertionError(f"violated: {law} ({case})")

@@ -1,7 +1,7 @@
 """Windows: non-overlapping s x s tiles of the token grid, with smaller ones at the right and bottom edge.
 
-No token is padded. A grid that s does not divide falls into up to four regions (inside, right edge, bottom edge,
-corner), and within a region every window has the same shape, so that all sizes are known without looking at data.
+There is no padding. A grid that s does not divide has up to four regions (inside, right edge, bottom edge, corner). All
+windows of a region have the same shape, so all sizes are known without reading data.
 """
 
 import operator
@@ -22,7 +22,7 @@ class Region:
 
     Attributes:
         top, left: first row and column of the rectangle, in tokens.
-        rows, columns: how many windows it holds along each side.
+        rows, columns: number of windows along each side.
         height, width: the size of one window, in tokens.
     """
 
@@ -35,12 +35,12 @@ class Region:
 
     @property
     def num_windows(self) -> int:
-        """Windows in the region."""
+        """Number of windows in the region."""
         return self.rows * self.columns
 
     @property
     def size(self) -> int:
-        """Tokens in one window (N_W)."""
+        """Number of tokens in one window (N_W)."""
         return self.height * self.width
 
     def tokens(self, grid: tuple[int, int], device: torch.device | str) -> Tensor:
@@ -60,7 +60,7 @@ class Region:
 
 
 def tile(grid: tuple[int, int], window: int) -> tuple[Region, ...]:
-    """Cut a grid (H, W) into regions of equal windows of side `window`, which is itself cut to the grid's sides."""
+    """Split a grid (H, W) into regions of equal windows of side `window`, which is limited to the sides of the grid."""
     height, width = grid
     side_y, side_x = min(window, height), min(window, width)
     regions = []
@@ -71,10 +71,10 @@ def tile(grid: tuple[int, int], window: int) -> tuple[Region, ...]:
 
 
 def _spans(length: int, side: int) -> list[tuple[int, int, int]]:
-    """(start, windows, side) of the whole windows along one axis, and of the smaller one left over, if any."""
-    whole, rest = divmod(length, side)
-    spans = [(0, whole, side)]
-    return [*spans, (whole * side, 1, rest)] if rest else spans
+    """(start, windows, side) of the full windows along one axis, and of the smaller one at the end, if any."""
+    full, rest = divmod(length, side)
+    spans = [(0, full, side)]
+    return [*spans, (full * side, 1, rest)] if rest else spans
 
 
 def check_grid(grid: tuple[int, int], num_tokens: int) -> tuple[int, int]:
@@ -89,7 +89,7 @@ def check_grid(grid: tuple[int, int], num_tokens: int) -> tuple[int, int]:
 
 
 def check_window(window: int | Mapping[str, int]) -> int | dict[str, int]:
-    """Return a valid window size, one int or one for each of down, mid and up; ValueError otherwise."""
+    """Return a valid window size, an int or one for each of down, mid and up; ValueError otherwise."""
     if isinstance(window, Mapping):
         if set(window) != set(LAYER_TYPES):
             raise ValueError(f"window must be an int or have exactly the keys down, mid, up, got {dict(window)!r}")

@@ -1,4 +1,4 @@
-"""How a plan is executed. A backend turns a plan into tensors once (`prepare`), then merges and unmerges with them."""
+"""Backends execute plans: they prepare tensors from a plan once (`prepare`), then merge and unmerge with them."""
 
 import difflib
 from typing import Any, Protocol
@@ -11,14 +11,14 @@ from retom.backends.triton import TritonBackend
 
 
 class Backend(Protocol):
-    """What a backend must do; `plan` is a `retom.MergePlan` and `prepared` is what `prepare` returned for it.
+    """The interface of a backend; `plan` is a `retom.MergePlan` and `plan.prepared` is what `prepare` returned for it.
 
-    A backend may also have `plan_windows`, which then plans in place of `retom.plan`'s own code, and `check`, which
-    says by a ValueError that it cannot run on this machine.
+    A backend may also have `plan_windows`, which then replaces the planning of `retom.plan`, and `check`, which raises
+    a ValueError if the backend cannot run on this machine.
     """
 
     def prepare(self, plan: Any) -> Any:
-        """Whatever the backend needs of the plan, computed once per refresh."""
+        """What the backend needs from the plan, computed once per plan."""
 
     def merge(self, plan: Any, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, M, C]."""
@@ -31,14 +31,14 @@ BACKENDS: dict[str, Backend] = {"gather": GatherBackend(), "matmul": MatmulBacke
 
 
 def check_backend(name: str) -> None:
-    """ValueError where there is no such backend, or where it cannot run on this machine."""
+    """ValueError for an unknown backend, or one that cannot run on this machine."""
     check = getattr(get_backend(name), "check", None)
     if check is not None:
         check()
 
 
 def get_backend(name: str) -> Backend:
-    """The backend of that name; ValueError with the nearest name otherwise."""
+    """The backend of this name; ValueError with the closest name otherwise."""
     if isinstance(name, str) and name in BACKENDS:
         return BACKENDS[name]
     near = difflib.get_close_matches(str(name), BACKENDS, n=1)

@@ -1,7 +1,7 @@
-"""Index based execution: merge is one weighted embedding bag over the tokens, unmerge one row lookup.
+"""Execution by indices: merge is one weighted embedding bag over the tokens, unmerge one row lookup.
 
-Both read and write each row once. The tokens of a slot are summed in the plan's order, without atomics: same input,
-same bits.
+Both read and write each row once. The tokens of a slot are summed in the order of the plan, without atomics, so equal
+inputs give bit-identical outputs.
 """
 
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ class GatherIndices(NamedTuple):
     """Row numbers over a flattened batch."""
 
     rows: Tensor  # [B * N] tokens grouped by slot
-    starts: Tensor  # [B * M] where each slot begins in `rows`
+    starts: Tensor  # [B * M] start of each slot in `rows`
     weight: Tensor  # [B * N] weight of each entry of `rows`
     sizes: Tensor | None  # [B * M, 1] tokens per slot, for a plain mean
-    slots: Tensor  # [B * N] the slot of each token
+    slots: Tensor  # [B * N] slot of each token
 
 
 class GatherBackend:
@@ -51,7 +51,7 @@ class GatherBackend:
                 index.rows, flat, index.starts, mode="sum", per_sample_weights=index.weight.to(x.dtype)
             )
         else:
-            # A sum and one division, as scatter_reduce(reduce="mean") does it, so that peers are met bit for bit.
+            # A sum and one division, as in scatter_reduce(reduce="mean"), to match other packages bit for bit.
             merged = F.embedding_bag(index.rows, flat, index.starts, mode="sum") / index.sizes
         return merged.view(batch, plan.num_merged, channels)
 

@@ -1,7 +1,7 @@
-"""Linear maps: block-diagonal (one small matrix per window) where the plan knows its windows, dense otherwise.
+"""Execution by matrices: one small matrix per window if the plan has windows (block-diagonal), one dense map otherwise.
 
-A dense map holds B * M * N numbers, 67 MB in float32 for N = 4096, ratio 0.5 and a batch of 2; the blocks of a window
-of n tokens hold N / n times fewer.
+A dense map has B * M * N numbers, 67 MB in float32 for N = 4096, ratio 0.5 and a batch of 2. Blocks for windows of n
+tokens have N / n times fewer.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ class MatmulBackend:
     """See the module's docstring."""
 
     def prepare(self, plan: Any) -> tuple[Blocks, ...]:
-        """Write out the matrices; the whole grid is one block where the plan has no windows."""
+        """Compute the matrices; without windows, the complete grid is one block."""
         if not plan.blocks:
             every = torch.arange(plan.assign.shape[1], device=plan.assign.device)[None]
             return (_blocks(plan, every, plan.num_merged, 0),)
@@ -54,7 +54,7 @@ def _apply(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def _blocks(plan: Any, tokens: Tensor, slots: int, first: int) -> Blocks:
-    """Matrices of the windows `tokens` [windows, n] whose slots begin at `first`, `slots` a window."""
+    """Matrices of the windows `tokens` [windows, n] with `slots` slots per window, numbered from `first`."""
     windows, size = tokens.shape
     base = first + slots * torch.arange(windows, device=tokens.device)[None, :, None]
     local = plan.assign[:, tokens] - base  # [B, windows, n]

@@ -146,8 +146,8 @@ def test_coarser_grids_are_left_alone_and_ratio_zero_merges_nothing():
             {"implementation": "reciprocal", "linkage": "single"},
             "implementation='reciprocal' has linkage 'average' alone, got 'single'",
         ),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
-        ({"targets": ("all",)}, "targets must be a choice of"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
+        ({"targets": ("all",)}, "targets must be one or more of"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -157,7 +157,7 @@ def test_bad_options_are_named(options, message):
 
 def test_an_absent_fastcluster_is_said_when_the_method_is_made(monkeypatch):
     monkeypatch.setitem(sys.modules, "fastcluster", None)
-    with pytest.raises(ValueError, match="needs the package fastcluster; install it or take 'sklearn'"):
+    with pytest.raises(ValueError, match="needs the package fastcluster; install it or use 'sklearn'"):
         ATC(implementation="fastcluster")
 
 

@@ -130,14 +130,14 @@ def test_a_threshold_of_one_and_a_ratio_of_zero_merge_nothing():
     ("options", "message"),
     [
         ({"threshold": 1.1}, r"threshold must be in \[-1, 1\], got 1.1"),
-        ({"steps": ()}, "steps must be rising integers from 0 on"),
-        ({"steps": (1, 5)}, r"steps must be rising integers from 0 on, or None for every step, got \(1, 5\)"),
-        ({"steps": (0, 5, 5)}, "steps must be rising"),
+        ({"steps": ()}, "steps must be increasing integers starting at 0"),
+        ({"steps": (1, 5)}, r"steps must be increasing integers starting at 0, or None for every step, got \(1, 5\)"),
+        ({"steps": (0, 5, 5)}, "steps must be increasing"),
         ({"ratio": 0.8}, "ratio must be at most 0.75 with window=2"),
         ({"buckets": 0}, "buckets must be an integer of at least 1, got 0"),
         ({"window": 1}, "window must be an integer of at least 2, got 1"),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
-        ({"targets": ("value",)}, "targets must be a choice of"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
+        ({"targets": ("value",)}, "targets must be one or more of"),
     ],
 )
 def test_bad_options_are_named(options, message):

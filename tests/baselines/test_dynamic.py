@@ -91,7 +91,7 @@ def test_a_last_level_that_merges_nothing_hides_no_other(tiny_pipe):
         ({"levels": 0}, "levels must be an integer of at least 1, got 0"),
         ({"steps": 2.5}, r"steps must be an integer of at least 1, got 2\.5"),
         ({"off_levels": 5}, "off_levels must be less than levels = 5, got 5"),
-        ({"end": ReToM(alpha=0.1)}, "start and end must be ReToM with the same options but for ratio and window"),
+        ({"end": ReToM(alpha=0.1)}, "start and end must be ReToM with the same options except for ratio and window"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -121,8 +121,8 @@ def test_ratio_zero_is_the_identity_and_coarser_grids_are_left_alone():
         ({"ratio": -0.1}, "ratio must be in"),
         ({"destinations": 0.0}, r"destinations must be in \(0, 1\), got 0.0"),
         ({"pool": 0.2}, r"pool must be in \[0.25, 1\].* got 0.2"),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
-        ({"targets": ("value",)}, "targets must be a choice of"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
+        ({"targets": ("value",)}, "targets must be one or more of"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -93,8 +93,8 @@ def test_a_plan_is_rebuilt_from_its_parts_and_checks_what_it_is_given():
         ({"sy": 0}, "sy must be an integer of at least 1, got 0"),
         ({"noise_alpha": -1}, r"noise_alpha must be in \[0, inf\), got -1"),
         ({"sim_beta": float("nan")}, r"sim_beta must be in \[0, inf\), got nan"),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
-        ({"targets": ("all",)}, "targets must be a choice of"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
+        ({"targets": ("all",)}, "targets must be one or more of"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -115,7 +115,7 @@ def test_ratio_zero_is_the_identity_and_bad_options_are_named(tiny_pipe):
     with pytest.raises(ValueError, match=r"ratio must be at most 0\.75"):
         ToFu(ratio=0.9)
     for wrong in ("early", -1, True):
-        with pytest.raises(ValueError, match="prune must hold down, mid, up or numbers of sites, got"):
+        with pytest.raises(ValueError, match="prune must contain only down, mid, up or numbers of sites, got"):
             ToFu(prune=(wrong,))
 
 

@@ -179,8 +179,8 @@ def test_ratio_zero_is_the_identity_and_small_windows_stay_whole():
         ({"scale": 0.0}, r"scale must be in \(0, inf\), got 0.0"),
         ({"destination_period": 7}, "destination_period must be a multiple of weight_period 5, .* got 7"),
         ({"weight_period": 0}, "weight_period must be an integer of at least 1, got 0"),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
-        ({"targets": ("value",)}, "targets must be a choice of"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
+        ({"targets": ("value",)}, "targets must be one or more of"),
     ],
 )
 def test_bad_options_are_named(options, message):

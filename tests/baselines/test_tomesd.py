@@ -145,10 +145,10 @@ def test_never_more_than_the_sources_are_merged():
         ({"ratio": 0.8, "window": {"down": 4, "mid": 8, "up": 2}}, "at most 0.75 with window up=2"),
         ({"ratio": 0.5, "sx": 1, "sy": 1}, "at most 0 with sx=1, sy=1"),
         ({"sx": 0}, "sx must be an integer of at least 1, got 0"),
-        ({"window": 4, "sx": 4}, "give window or sx and sy, not both"),
+        ({"window": 4, "sx": 4}, "pass window or sx and sy, not both"),
         ({"window": 0}, "window must be an integer of at least 1"),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
-        ({"targets": ("value",)}, "targets must be a choice of"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
+        ({"targets": ("value",)}, "targets must be one or more of"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -151,7 +151,7 @@ def test_ratio_zero_is_the_identity(tiny_pipe):
 
 def test_an_odd_batch_is_refused_instead_of_losing_its_randomness(packaged):
     pipe, method = packaged
-    with pytest.raises(ValueError, match=r"turns its randomness off for an odd number of rows, .* called with 1;"):
+    with pytest.raises(ValueError, match=r"disables random destinations for an odd number of rows, .* called with 1;"):
         seeded(pipe, method, 1, guidance=1.0)
 
 
@@ -162,7 +162,7 @@ def test_an_odd_batch_is_refused_instead_of_losing_its_randomness(packaged):
         ({"ratio": -0.1}, r"ratio must be in \[0, 1\), got -0.1"),
         ({"sy": 0}, "sy must be an integer of at least 1, got 0"),
         ({"max_downsample": None}, "max_downsample must be an integer of at least 1, got None"),
-        ({"targets": ()}, "targets must be a choice of self, cross, ff"),
+        ({"targets": ()}, "targets must be one or more of self, cross, ff"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -193,5 +193,5 @@ def test_a_u_net_patched_by_retom_is_refused(tiny_pipe):
 
 
 def test_gligen_which_the_package_drops_is_refused():
-    with pytest.raises(ValueError, match="tomesd drops GLIGEN's layers silently"):
+    with pytest.raises(ValueError, match="tomesd silently drops the layers of GLIGEN"):
         ToMeSDPackage().apply(small_unet(attention_type="gated"))

@@ -195,7 +195,7 @@ def test_seeds_reach_both_halves_and_survive_batches(tiny_pipe):
             alone = draw(tiny_pipe, 1 + image)
             np.testing.assert_allclose(alone[0], together[image], atol=1e-5)
         for seeds in (5, [1.5], ["1"], []):
-            with pytest.raises(ValueError, match="seeds must hold one integer per image, got"):
+            with pytest.raises(ValueError, match="seeds must have one integer per image, got"):
                 retom.set_seeds(tiny_pipe, seeds)
         for seed in (2**63, -(2**63) - 1):
             with pytest.raises(ValueError, match=rf"seeds must be integers in \[-2\*\*63, 2\*\*63\).*, got {seed}"):
@@ -207,7 +207,7 @@ def test_seeds_reach_both_halves_and_survive_batches(tiny_pipe):
 def test_seeds_that_do_not_fit_the_batch_are_refused(tiny_pipe):
     with retom.patched(tiny_pipe, destination="random"):
         retom.set_seeds(tiny_pipe, [1, 2, 3])
-        with pytest.raises(ValueError, match="2 rows, which is no multiple of the 3 seeds"):
+        with pytest.raises(ValueError, match="2 rows, which is not a multiple of the 3 seeds"):
             draw(tiny_pipe, 1)
         with pytest.raises(ValueError, match="one integer per image"):
             retom.set_seeds(tiny_pipe, [])

@@ -103,9 +103,9 @@ def test_twice_is_refused_and_so_is_a_model_without_a_site(tiny_pipe):
         ({"period": 0}, "period must be an integer of at least 1, got 0"),
         ({"window": {"down": 2}}, "window must be an int or have exactly the keys down, mid, up"),
         ({"metric": "keys?"}, "metric must be one of attn_input, block_input"),
-        ({"targets": ("self", "mlp")}, "targets must be a choice of self, self_kv, cross, ff"),
-        ({"targets": ("self", "self_kv")}, "targets must hold 'self' or 'self_kv', not both"),
-        ({"max_downsample": 0}, "max_downsample must be None or at least 1"),
+        ({"targets": ("self", "mlp")}, "targets must be one or more of self, self_kv, cross, ff"),
+        ({"targets": ("self", "self_kv")}, "targets must contain either 'self' or 'self_kv', not both"),
+        ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
         ({"ration": 0.5}, "unknown option 'ration' of ReToM"),
         ({"method": retom.ReToM(), "ratio": 0.5}, "not both"),
         ({"method": "retom"}, "method must be a retom.TokenMerger"),
@@ -175,7 +175,7 @@ def test_a_mask_given_by_position_is_seen(tiny_pipe, targets):
     attention = tiny_pipe.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
     with retom.patched(tiny_pipe, targets=targets):
         call(tiny_pipe.unet)
-        with pytest.raises(ValueError, match="attention_mask is given to the self-attention"):
+        with pytest.raises(ValueError, match="attention_mask is passed to the self-attention"):
             attention(torch.randn(2, 1024, 16), None, torch.zeros(2, 1024))
 
 

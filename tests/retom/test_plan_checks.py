@@ -132,7 +132,7 @@ WRONG = {
     "another grid": (lambda x: halves(x[:, :64]), r"must be for \[B, N\] = \[2, 256\] tokens, got one for \[2, 64\]"),
     "an unused slot": (
         lambda x: unchecked(halves(x), assign=torch.zeros(2, 256, dtype=torch.int64)),
-        "cannot be right: every slot must have a token, but slot 1 of row 0 has none",
+        "is invalid: every slot must have a token, but slot 1 of row 0 has none",
     ),
 }
 

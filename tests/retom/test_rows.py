@@ -100,10 +100,10 @@ def test_importance_compares_the_same_frame_of_the_same_video():
 @pytest.mark.parametrize(
     ("images", "rows", "reason"),
     [
-        (2, 6, "3 for each of 2; switch the other guidance off"),  # perturbed attention guidance
+        (2, 6, "3 for each of 2; disable the other guidance"),  # perturbed attention guidance
         (1, 4, "4 for each of 1"),
-        (None, 3, "whose images are not known; call retom.set_seeds"),
-        (None, 4, "whose images are not known; call retom.set_seeds"),
+        (None, 3, "it is unknown which images they are; call retom.set_seeds"),
+        (None, 4, "it is unknown which images they are; call retom.set_seeds"),
     ],
 )
 def test_a_method_that_compares_branches_refuses_those_it_cannot_tell(images, rows, reason):
@@ -153,7 +153,7 @@ def test_rows_that_are_cut_inside_the_model_are_refused():
         forward = parent.forward
         vars(parent)["forward"] = lambda x, *args, **kwargs: forward(x[:1], *args, **kwargs)
         try:
-            with pytest.raises(ValueError, match=r"1 rows in a model that is called with 2, so which image"):
+            with pytest.raises(ValueError, match=r"1 rows in a model that is called with 2, so it is unknown"):
                 unet(torch.randn(2, 4, 16, 16), 500, encoder_hidden_states=torch.randn(2, 7, 32))
         finally:
             vars(parent)["forward"] = forward
@@ -165,5 +165,5 @@ def test_rows_tell_their_places():
     assert rows.image().tolist() == [0, 0, 1, 1, 2, 2] * 2
     assert rows.branch().tolist() == [0] * 6 + [1] * 6
     assert Rows(4).branches is None
-    with pytest.raises(ValueError, match=r"the image of each of 4 rows is not known; call retom.set_seeds"):
+    with pytest.raises(ValueError, match=r"it is unknown which image each of 4 rows belongs to; call retom.set_seeds"):
         Rows(4).image()

@@ -185,7 +185,7 @@ def test_self_attention_guidance_calls_twice_per_step_on_one_schedule(tiny_pipe)
 
     method = Spy(start=retom.ReToM(ratio=0.75), end=retom.ReToM(ratio=0.25), levels=4, steps=8)
     with retom.patched(pipe, method):
-        with pytest.warns(UserWarning, match="mid_block.* is left whole"):
+        with pytest.warns(UserWarning, match="mid_block.* is not merged"):
             pipe("a cat", num_inference_steps=8, height=64, width=64, output_type="latent")
         report = {row["layer_type"]: row for row in retom.report(pipe)}
     guided = [(at, left) for at, rows, left in steps if rows == 2]

@@ -28,7 +28,9 @@ def call(unet, dtype=torch.float32, **options):
 def test_a_module_around_the_denoiser_is_refused(unet, around):
     wrapped = around(unet)
     for ask in (retom.apply_patch, retom.report, lambda model: retom.check_model(model, retom.ReToM())):
-        with pytest.raises(ValueError, match=f"model is a {around.__name__} around a UNet2DConditionModel; give the"):
+        with pytest.raises(
+            ValueError, match=f"model is a {around.__name__} that wraps a UNet2DConditionModel; pass the"
+        ):
             ask(wrapped)
     assert "_diffusers_hook" not in vars(wrapped)
 
@@ -68,7 +70,10 @@ def test_a_feed_forward_in_chunks_is_refused(unet):
     block.set_chunk_feed_forward(16, dim=1)
     with retom.patched(unet):
         call(unet)
-    with retom.patched(unet, targets=("ff",)), pytest.raises(ValueError, match=r"run in chunks.*leave 'ff' out"):
+    with (
+        retom.patched(unet, targets=("ff",)),
+        pytest.raises(ValueError, match=r"runs in chunks.*remove 'ff' from targets"),
+    ):
         call(unet)
 
 
@@ -99,6 +104,6 @@ def test_a_method_that_looks_at_predictions_needs_a_model_that_makes_them():
     with (
         retom.patched(controlnet, IBTM()),
         torch.no_grad(),
-        pytest.raises(ValueError, match="a ControlNetModel predicts nothing; put the method on the U-Net"),
+        pytest.raises(ValueError, match="a ControlNetModel returns none; apply the method to the U-Net"),
     ):
         controlnet(*inputs)

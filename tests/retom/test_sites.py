@@ -22,7 +22,9 @@ def test_sites_are_in_running_order():
 def test_targets_that_a_family_has_not_are_refused_before_anything_runs(name, targets):
     model = MODELS[name]()
     before = snapshot(model)
-    with pytest.raises(ValueError, match=rf"whose text runs in .* choice of self, ff, got '{targets[-1]}'"):
+    with pytest.raises(
+        ValueError, match=rf"one or more of self, ff \(its self-attention .* text\), got '{targets[-1]}'"
+    ):
         retom.apply_patch(model, ratio=0.5, targets=targets)
     assert snapshot(model) == before
 
@@ -32,7 +34,7 @@ def test_ids_that_are_not_one_image_are_refused():
     assert packed_grid(ids) == packed_grid(ids[None]) == packed_grid(ids + torch.tensor([1.0, 3.0, 2.0])) == GRID
     reference = position_ids((2, 6)) + torch.tensor([1.0, 0.0, 0.0])
     for bad in (torch.cat([ids, reference]), ids[:-1], ids.flip(0), ids[torch.randperm(24)]):
-        with pytest.raises(ValueError, match=r"img_ids must hold the rows and columns of one image"):
+        with pytest.raises(ValueError, match=r"img_ids must have the rows and columns of one image"):
             packed_grid(bad)
 
 

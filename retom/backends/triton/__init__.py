@@ -1,6 +1,6 @@
 """Fused kernels, CUDA only: planning in one or two launches, merge in one, unmerge in one, no atomics.
 
-Triton is imported when the backend is first asked for, not by `import retom`. Nothing stands in where it cannot run.
+Triton is imported when the backend is first used, not by `import retom`. If it cannot run, there is no fallback.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _INSTEAD = "choose backend 'gather'"
 
 
 class TritonIndices(NamedTuple):
-    """The plan's tensors with rows that lie close, as kernels read them; images may share a row."""
+    """The tensors of the plan with contiguous rows, as the kernels read them; images may share a row."""
 
     order: Tensor  # [B, N]
     starts: Tensor  # [B, M]
@@ -33,11 +33,11 @@ class TritonBackend:
     """See the module's docstring."""
 
     def check(self) -> None:
-        """ValueError where no tensor of this machine could be merged: no Triton, or neither CUDA nor interpreter."""
+        """ValueError if the backend cannot run on this machine: no Triton, or neither CUDA nor the interpreter."""
         if not _launch().INTERPRETED and not torch.cuda.is_available():
             raise ValueError(
                 "backend 'triton' needs a CUDA device (or TRITON_INTERPRET=1 set before Triton is imported, which is "
-                f"slow and meant for tests), and there is none; {_INSTEAD}"
+                f"slow and meant for tests), and none is available; {_INSTEAD}"
             )
 
     def plan_windows(
@@ -51,13 +51,13 @@ class TritonBackend:
         source: str,
         draw: Draw,
     ) -> "WindowPlan":
-        """The fields of a plan made by kernels: see `retom.backends.triton.launch.plan_windows`."""
+        """The fields of a plan, computed by kernels; see `retom.backends.triton.launch.plan_windows`."""
         _check_tensor(x)
         plan: WindowPlan = _launch().plan_windows(x, grid, regions, removed, alpha, destination, source, draw)
         return plan
 
     def prepare(self, plan: Any) -> TritonIndices:
-        """Nothing is computed: kernels read the plan itself."""
+        """Computes nothing: kernels read the plan itself."""
         tensors = (plan.order, plan.starts, plan.weight, plan.assign)
         return TritonIndices(*(x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous() for x in tensors))
 
@@ -86,7 +86,7 @@ def _launch() -> ModuleType:
 
 
 def _check_tensor(x: Tensor, differentiable: bool = False) -> None:
-    """ValueError for a tensor that kernels cannot take, or whose gradient they would silently drop."""
+    """ValueError for a tensor that the kernels do not support, or whose gradient they would drop."""
     if x.device.type != "cuda" and not (x.device.type == "cpu" and _launch().INTERPRETED):
         raise ValueError(
             "backend 'triton' runs on CUDA tensors (or on CPU ones if TRITON_INTERPRET=1 is set before Triton is "

@@ -1,6 +1,6 @@
 """Kernels that plan windows too large for the registers of one program: one scores tokens, one ranks them.
 
-They meet in memory: `inverse` and `scores` [B, N] by place in `order`, `sums` [B, windows, C], `firsts` [B, windows].
+They exchange `inverse` and `scores` [B, N] by position in `order`, `sums` [B, windows, C] and `firsts` [B, windows].
 """
 
 import triton
@@ -22,7 +22,7 @@ from retom.backends.triton.planning import (
 
 @triton.jit
 def _extreme(scores, size, TOKENS: tl.constexpr, DESTINATION: tl.constexpr):
-    """The first place of the highest score of a window, or of the lowest, [1]; scores points at its keys."""
+    """The first position of the highest or lowest score of a window, [1]; scores points to its keys."""
     sign = 1.0 if DESTINATION == 0 else -1.0
     best = tl.full([1], float("-inf"), tl.float32)
     first = tl.zeros([1], tl.int32)

@@ -1,7 +1,7 @@
-"""Launches: shapes and strides of tensors into the arguments of kernels. Importing this imports Triton.
+"""Kernel launches with arguments from the shapes and strides of tensors. Importing this module imports Triton.
 
-Sizes of tiles are chosen so that a thread holds 16 to 64 numbers of a tile, and a site of Stable Diffusion gives the
-device more programs than it has processors.
+Tile sizes are chosen so that a thread has 16 to 64 numbers of a tile, and a site of Stable Diffusion has more programs
+than the device has processors.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from retom.rng import Draw
 from retom.windows import Region
 
 _DESTINATIONS = ("representative", "least", "random")
-# Tokens of a window that one program can hold; above, a window is planned by two launches.
+# Largest number of tokens per window for one program; larger windows are planned by two launches.
 _HELD = 256
-# Up to so many tokens, ranks are counted in registers.
+# Up to this number of tokens, ranks are counted in registers.
 _RANKED = 32
-# Rows of a slot that are read side by side with other slots', and rows of a long slot that are read at a time.
+# Rows of a slot that are read together with those of other slots, and rows of a long slot that are read at a time.
 _SHORT, _LONG = 4, 32
 
 INTERPRETED = not isinstance(rows.merge_rows, triton.JITFunction)
@@ -48,10 +48,10 @@ def plan_windows(
     source: str,
     draw: Draw,
 ) -> WindowPlan:
-    """Plan windows in one launch, or in two where a window has more than 256 tokens.
+    """Plan windows in one launch, or in two if a window has more than 256 tokens.
 
     Args:
-        x: tokens [B, N, C], of any strides.
+        x: tokens [B, N, C], with any strides.
         grid: (H, W).
         regions: `retom.windows.tile(grid, window)`.
         removed: tokens merged away in a window of each region.
@@ -108,11 +108,11 @@ def unmerge(y: Tensor, assign: Tensor) -> Tensor:
 
 
 class _Kinds(NamedTuple):
-    """By kind of window (inside, right edge, bottom edge, corner); 0 for a kind that the grid lacks."""
+    """Values per kind of window (inside, right edge, bottom edge, corner); 0 for a kind that the grid does not have."""
 
     removed: tuple[int, ...]  # tokens merged away
     slots: tuple[int, ...]  # the first slot, of kinds 1 to 3
-    shares: tuple[float, ...]  # the weight of a source, and alpha
+    shares: tuple[float, ...]  # weight of a source, then alpha
 
 
 def _kinds(regions: Sequence[Region], removed: Sequence[int], alpha: float) -> _Kinds:
@@ -134,7 +134,7 @@ def _plan_held(
     choice: tuple[str, str],
     draw: Draw,
 ) -> None:
-    """Windows that a program can hold, several small ones to a program."""
+    """Plan windows that fit into one program, several small ones per program."""
     batch, num_tokens, channels = x.shape
     tokens = _power(regions[0].size)
     group = max(1, _RANKED // tokens)
@@ -160,7 +160,7 @@ def _plan_large(
     choice: tuple[str, str],
     draw: Draw,
 ) -> None:
-    """Windows of more tokens than that: scores first, then ranks."""
+    """Plan larger windows: first scores, then ranks."""
     batch, num_tokens, channels = x.shape
     windows = sum(region.num_windows for region in regions)
     side = {"TALL": regions[0].height, "WIDE": regions[0].width, "TOKENS": _HELD}
@@ -185,13 +185,13 @@ def _choice(choice: tuple[str, str]) -> dict[str, object]:
 
 
 def _tile(channels: int) -> tuple[int, int]:
-    """Rows and channels of a tile that moves rows: 2,048 numbers, 16 for each of 128 threads, where C is that wide."""
+    """Rows and channels of a tile that moves rows: 2,048 numbers, 16 for each of 128 threads, if C is large enough."""
     wide = 128 if channels % 128 == 0 else min(64, _power(channels))
     return min(32, 2048 // wide), wide
 
 
 def _channels(channels: int, tokens: int, warps: int) -> int:
-    """Channels of a tile of so many tokens: 32 numbers for each thread, and no more channels than there are."""
+    """Channels of a tile of `tokens` tokens: 32 numbers for each thread, at most all channels."""
     return min(_power(channels), 128, max(8, 32 * 32 * warps // tokens))
 
 
@@ -205,7 +205,7 @@ def _blocks(number: int, size: int) -> int:
 
 
 def _device(x: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Triton launches on the current device; a compiled graph sees to that itself."""
+    """Make the device of x current for a launch. Compiled graphs do this themselves."""
     if x.device.type == "cuda" and not torch.compiler.is_compiling():
         return torch.cuda.device(x.device)
     return contextlib.nullcontext()

@@ -1,9 +1,9 @@
 """Kernels that plan a merge: one program per image and group of windows (arXiv 2507.12771, Eq. 1 and Algorithm 1).
 
-Windows are numbered as `retom.windows.tile` does it: inside, right edge, bottom edge, corner. In the shapes below, G is
-windows of a program, T tokens of a window (padded to a power of two; windows of more are walked in blocks of T) and C a
-block of channels. Similarities are computed in float32 from unit tokens u: u_i.s with s the window's sum, so the cost
-grows with the tokens of a window, not with their pairs. Ranks are counted, not sorted; nothing is added atomically.
+Windows are numbered as in `retom.windows.tile`: inside, right edge, bottom edge, corner. In the shapes below, G is the
+number of windows of a program, T the number of tokens of a window (padded to a power of two; larger windows are read in
+blocks of T) and C a block of channels. Similarities are computed in float32 from unit tokens u, as u_i.s with the sum s
+of the window, so the cost is linear in the tokens of a window. Ranks are counted, not sorted. There are no atomics.
 """
 
 import triton
@@ -14,7 +14,7 @@ _GAMMA = tl.constexpr(0x9E3779B97F4A7C15)
 _FIRST = tl.constexpr(0xBF58476D1CE4E5B9)
 _SECOND = tl.constexpr(0x94D049BB133111EB)
 _EPS = tl.constexpr(1e-12)
-# Tokens whose scores are compared at a time where a window's scores do not fit into registers.
+# Tokens whose scores are compared at a time if the scores of a window do not fit into registers.
 _COMPARED = tl.constexpr(32)
 
 
@@ -37,7 +37,7 @@ def _locate(number, height, width, TALL: tl.constexpr, WIDE: tl.constexpr):
     left = _choose(kind, local % columns, columns, local, columns) * WIDE
     tall = tl.where(kind < 2, TALL, low)
     wide = tl.where(kind % 2 == 0, WIDE, thin)
-    # The first place in `order` of each kind; a kind that the grid lacks takes no room.
+    # The first position in `order` of each kind; a kind that the grid does not have takes no space.
     upper = rows * TALL
     first = _choose(kind, 0, upper * columns * WIDE, upper * width, upper * width + low * columns * WIDE)
     return kind, local, top, left, tall, wide, first + local * tall * wide
@@ -45,14 +45,14 @@ def _locate(number, height, width, TALL: tl.constexpr, WIDE: tl.constexpr):
 
 @triton.jit
 def _token(place, top, left, wide, width):
-    """Row-major token numbers [G, T] of places in the windows; a window that does not exist may be 0 wide."""
+    """Row-major token numbers [G, T] of positions in the windows; a window that does not exist may have width 0."""
     wide = tl.maximum(wide, 1)[:, None]
     return ((top[:, None] + place // wide) * width + left[:, None] + place % wide).to(tl.int64)
 
 
 @triton.jit
 def _load(rows, mask, first_channel, channels, channel_stride, CHANNELS: tl.constexpr):
-    """Channels of the rows [G, T] of pointers as float32 [G, T, C], zeros beyond the mask."""
+    """Channels of the rows [G, T] of pointers as float32 [G, T, C], zeros outside the mask."""
     channel = first_channel + tl.arange(0, CHANNELS)
     pointers = rows[:, :, None] + channel.to(tl.int64)[None, None, :] * channel_stride
     return tl.load(pointers, mask=mask[:, :, None] & (channel < channels)[None, None, :], other=0.0).to(tl.float32)
@@ -71,7 +71,7 @@ def _inverse_norms(rows, mask, channels, channel_stride, CHANNELS: tl.constexpr)
 
 @triton.jit
 def _key(score, mask, size):
-    """What is compared: no NaN, which would leave ranks unused, and the tie of two tokens unbroken by rounding."""
+    """Keys to compare: without NaN, which would leave ranks unused, and equal for two tokens despite rounding."""
     score = tl.where(score == score, score, float("inf"))
     return tl.where(mask, tl.where(size[:, None] == 2, 0.0, score), float("-inf"))
 
@@ -105,8 +105,8 @@ def _mix(z):
 
 @triton.jit
 def _draw(seeds, image, step, layer, number, size):
-    """`retom.rng.uniform_index`: a place in [0, size) of windows `number` [G]."""
-    # Blocks of one rather than scalars: a compiler may hand over step and layer as constants.
+    """`retom.rng.uniform_index`: a position in [0, size) for each of the windows `number` [G]."""
+    # Blocks of one instead of scalars: a compiler may pass step and layer as constants.
     zero = tl.zeros([1], tl.int64)
     key = tl.load(seeds + image + zero).to(tl.uint64)
     key = _mix(_mix(_mix(key) + (zero + step).to(tl.uint64)) + (zero + layer).to(tl.uint64))
@@ -116,7 +116,7 @@ def _draw(seeds, image, step, layer, number, size):
 
 @triton.jit
 def _count(rank, key, place, first, other_key, other, size):
-    """Add to `rank` [G, T] how many of the tokens `other` [1, K] come before each; the destination is not counted."""
+    """Add to `rank` [G, T] the number of tokens of `other` [1, K] that precede each; without the destination."""
     ahead = other_key[:, None, :] > key[:, :, None]
     ahead |= (other_key[:, None, :] == key[:, :, None]) & (other[:, None, :] < place[:, :, None])
     counted = (other < size[:, None]) & (other != first[:, None])
@@ -125,7 +125,7 @@ def _count(rank, key, place, first, other_key, other, size):
 
 @triton.jit
 def _rank(key, place, first, size, scores, TOKENS: tl.constexpr, STORED: tl.constexpr):
-    """Destination first, then by falling key, ties to the lower place, [G, T]; scores [G] points at stored keys."""
+    """Destination first, then by decreasing key, ties to the lower position, [G, T]; scores [G] points to the keys."""
     rank = tl.full(key.shape, 1, tl.int32)
     if STORED:
         for begin in range(0, tl.max(size, 0), _COMPARED):
@@ -142,7 +142,7 @@ def _write(
     order, assign, weight, starts, dst_index, image, num_tokens, num_merged, token, rank, mask, entry, slot, removed,
     share, alpha,
 ):  # fmt: skip
-    """Write the plan of windows whose tokens [G, T] are ranked; entry, slot: where they begin, [G]."""
+    """Write the plan of windows with ranked tokens [G, T]; entry, slot: their starts, [G]."""
     removed = removed[:, None]
     slot = (slot[:, None] + tl.maximum(rank - removed, 0)).to(tl.int64)
     position = (entry[:, None] + rank).to(tl.int64)

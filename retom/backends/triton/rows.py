@@ -1,7 +1,7 @@
 """Kernels that move rows: merge sums the tokens of a slot, unmerge gives every token the row of its slot.
 
 A program has a tile of SLOTS (or TOKENS) rows and CHANNELS channels. Every output is written once, by one program, and
-its terms are added in an order that the plan alone decides.
+its terms are added in the order of the plan.
 """
 
 import triton
@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def _weighted(x, order, weight, entry, mask, channel, in_row, token_stride, channel_stride, MEAN: tl.constexpr):
-    """Rows of the tokens at places `entry` [R] of `order`, times their weights, float32 [R, C]."""
+    """Rows of the tokens at positions `entry` [R] of `order`, times their weights, float32 [R, C]."""
     token = tl.load(order + entry, mask=mask, other=0)
     pointers = x + token[:, None] * token_stride + channel[None, :] * channel_stride
     row = tl.load(pointers, mask=mask[:, None] & in_row[None, :], other=0.0).to(tl.float32)
@@ -25,8 +25,8 @@ def merge_rows(
 ):  # fmt: skip
     """Weighted sum (or mean) of each slot's tokens.
 
-    The first SHORT tokens of all slots of the tile are read side by side, which is all there is in small windows. The
-    rest of a long slot is read LONG tokens at a time, so that one slot of many tokens does not wait for each in turn.
+    The first SHORT tokens of all slots of the tile are read together, which covers small windows. The rest of a long
+    slot is read LONG tokens at a time, so that its tokens are not read one by one.
     """
     image = tl.program_id(2).to(tl.int64)
     x += image * image_stride

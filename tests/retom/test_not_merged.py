@@ -66,7 +66,7 @@ def test_a_processor_that_reads_the_map_sees_every_token(tiny_pipe, kind, when, 
         attention(unet).set_processor(reader)
     with retom.patched(unet, ratio=0.5, metric=metric):
         attention(unet).set_processor(reader)
-        with pytest.warns(UserWarning, match=f"is left whole: its {kind.__name__} reads the attention map"):
+        with pytest.warns(UserWarning, match=f"is not merged: its {kind.__name__} reads the attention map"):
             call(unet)
         assert {shape[1:] for shape in reader.maps} == {(1024, 1024)}
         assert first(unet)["merged"] == first(unet)["tokens"] == 1024
@@ -112,7 +112,7 @@ def test_keys_of_a_reference_are_attended_to(tiny_pipe, targets):
         without = call(unet)
         handle = reference(unet)
         if targets == ("self_kv",):
-            with pytest.warns(UserWarning, match=r"left whole: keys of its own \(encoder_hidden_states\)"):
+            with pytest.warns(UserWarning, match=r"not merged: it receives its own keys \(encoder_hidden_states\)"):
                 given = call(unet)
         else:
             given = call(unet)
