@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import venv
@@ -133,7 +132,8 @@ def installed(built, tmp_path_factory) -> Path:
     assert result.returncode == 0, result.stdout + result.stderr
     (site,) = folder.glob("lib/python*/site-packages")
     assert [path.name for path in site.glob("*.dist-info")] == [f"retom-{retom.__version__}.dist-info"]
-    (site / "environment.pth").write_text(sysconfig.get_paths()["purelib"])
+    found = [path for path in sys.path if Path(path).name == "site-packages"]
+    (site / "environment.pth").write_text("\n".join(found))
     return python
 
 

@@ -11,9 +11,9 @@ from retom.testing import UNET
 
 
 class Counter:
-    """A compiler backend that counts graphs and runs them as they are.
+    """A compiler backend that counts graphs and runs them unchanged.
 
-    numbers: integers among their inputs. CUDA graphs record a graph anew for every value of one.
+    numbers: integers among their inputs. CUDA graphs are recorded again for every value of one.
     """
 
     def __init__(self):
@@ -37,7 +37,7 @@ def loop(model, text: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 def check_one_graph_per_kind_of_step(method, steps: int, most: int) -> None:
-    """Compiled whole it draws what it draws eagerly, with at most `most` graphs and none added by later generations."""
+    """Compiled results equal the eager ones, with at most `most` graphs and no more in later generations."""
     torch.compiler.reset()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -58,7 +58,7 @@ def check_one_graph_per_kind_of_step(method, steps: int, most: int) -> None:
 
 @contextlib.contextmanager
 def on(model, method):
-    """Either kind of method on a model; gives its report."""
+    """Apply either kind of method to a model; yields its report."""
     if not isinstance(method, Adapter):
         with retom.patched(model, method):
             yield lambda: retom.report(model)

@@ -11,11 +11,11 @@ from sklearn.cluster import AgglomerativeClustering
 import retom
 from baselines.atc import ATC, IMPLEMENTATIONS, LINKAGES, distances, fast_labels, number, sklearn_labels, unit_tokens
 from baselines.reciprocal import reciprocal_labels
-from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 
 def partition(labels) -> set[frozenset[int]]:
-    """Clusters as sets of tokens, whatever their numbers."""
+    """Clusters as sets of tokens, independent of their numbers."""
     return {
         frozenset(np.flatnonzero(np.asarray(labels) == label).tolist()) for label in set(np.asarray(labels).tolist())
     }
@@ -144,7 +144,7 @@ def test_coarser_grids_are_left_alone_and_ratio_zero_merges_nothing():
         ({"implementation": "gpu"}, "implementation must be one of sklearn, fastcluster, reciprocal, got 'gpu'"),
         (
             {"implementation": "reciprocal", "linkage": "single"},
-            "implementation='reciprocal' has linkage 'average' alone, got 'single'",
+            "implementation='reciprocal' supports only linkage 'average', got 'single'",
         ),
         ({"max_downsample": 0}, "max_downsample must be None or an integer of at least 1"),
         ({"targets": ("all",)}, "targets must be one or more of"),
@@ -162,13 +162,13 @@ def test_an_absent_fastcluster_is_said_when_the_method_is_made(monkeypatch):
 
 
 def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, ATC(implementation="fastcluster", max_downsample=2)):
-        together = draw(tiny_pipe, [1, 2])
-        alone = torch.cat([draw(tiny_pipe, [1]), draw(tiny_pipe, [2])])
+        together = generate(tiny_pipe, [1, 2])
+        alone = torch.cat([generate(tiny_pipe, [1]), generate(tiny_pipe, [2])])
         merged = [(site["tokens"], site["merged"]) for site in retom.report(tiny_pipe)]
     assert_same_images(together[:1], alone[:1], plain)
     assert_same_images(together[1:], alone[1:], plain)
     assert sorted(merged) == [(16, 16)] + [(64, 64)] * 5 + [(256, 128)] * 5 + [(1024, 512)] * 5
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)

@@ -10,7 +10,7 @@ import retom
 from baselines.ca_tome import CAToMe
 from baselines.tomesd import ToMeSD
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, generate, snapshot, tokens
 
 CORNERS = [row * 6 + column for row in range(0, 4, 2) for column in range(0, 6, 2)]
 
@@ -87,7 +87,7 @@ def test_a_fixed_ratio_keeps_images_apart_and_a_counted_one_says_it_does_not():
 
 @dataclass(frozen=True)
 class Watched(CAToMe):
-    """CA-ToMe that notes the steps at which pairs of the first site are found."""
+    """CA-ToMe that records the steps at which pairs of the first site are computed."""
 
     found: list = field(default_factory=list)
 
@@ -146,13 +146,13 @@ def test_bad_options_are_named(options, message):
 
 
 def test_images_merge_at_the_top_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, CAToMe(threshold=0.5)):
-        image = draw(tiny_pipe, [1])
+        image = generate(tiny_pipe, [1])
         merged = [site["tokens"] - site["merged"] for site in retom.report(tiny_pipe)]
-        assert torch.equal(draw(tiny_pipe, [1]), image)
+        assert torch.equal(generate(tiny_pipe, [1]), image)
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
     assert any(merged)
     assert all(count % 64 == 0 for count in merged)  # 1,024 tokens in 16 buckets
     assert not torch.equal(image, plain)
@@ -163,7 +163,7 @@ def test_an_image_at_a_fixed_ratio_does_not_depend_on_its_batch(tiny_pipe):
         images = {}
         for seeds in ((1, 2), (2, 1), (1,), (3,)):
             retom.set_seeds(tiny_pipe, seeds)
-            images[seeds] = draw(tiny_pipe, list(seeds))
+            images[seeds] = generate(tiny_pipe, list(seeds))
         assert [site["merged"] for site in retom.report(tiny_pipe) if site["tokens"] == 1024] == [512] * 5
     assert_same_images(images[1, 2][:1], images[1,], images[3,])
     assert_same_images(images[2, 1][1:], images[1,], images[3,])

@@ -1,4 +1,4 @@
-"""How many tokens a compiled method leaves: as eagerly, whatever the share, also on grids that follow the first."""
+"""A compiled method leaves as many tokens as an eager one, for any share, also on further grids."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_eager_model(method):
         compiled = torch.compile(model, fullgraph=True, backend=Counter())
         for size in [(10, 10), (12, 6)]:
             call = (torch.randn(2, 4, *size), torch.tensor(500))
-            theirs = model(*call, text.clone(), return_dict=False)[0]  # a text of its own: a generation of its own
+            theirs = model(*call, text.clone(), return_dict=False)[0]  # its own text: its own generation
             eager = report()
             ours = compiled(*call, text.clone(), return_dict=False)[0]
             assert [site["merged"] for site in report()] == [site["merged"] for site in eager]

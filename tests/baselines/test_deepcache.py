@@ -1,16 +1,16 @@
-"""DeepCache's package behind the adapter: its images are its own, and nothing is kept from image to image."""
+"""The DeepCache package in the adapter: its images equal those of the package, and no state is kept between images."""
 
 import pytest
 import torch
 from DeepCache import DeepCacheSDHelper
 
 from baselines.deepcache import DeepCache
-from tests.baselines.drawing import snapshot
+from tests.baselines.generating import snapshot
 
 STEPS = 6
 
 
-def draw(pipe, seeds, steps=STEPS, **options):
+def generate(pipe, seeds, steps=STEPS, **options):
     """Images from one pipeline call, one generator per image."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     size = {"height": 64, "width": 64, "num_inference_steps": steps, "output_type": "pt"}
@@ -19,7 +19,7 @@ def draw(pipe, seeds, steps=STEPS, **options):
 
 @pytest.fixture
 def cached(tiny_pipe):
-    """The tiny pipeline with the adapter's defaults on it."""
+    """The tiny pipeline with the defaults of the adapter."""
     method = DeepCache()
     assert method.apply(tiny_pipe) == 16
     return tiny_pipe, method
@@ -27,18 +27,18 @@ def cached(tiny_pipe):
 
 def test_the_images_are_the_packages_own(cached):
     pipe, method = cached
-    ours = draw(pipe, [1])
+    ours = generate(pipe, [1])
     method.remove(pipe)
     helper = DeepCacheSDHelper(pipe)
     helper.set_params(cache_interval=3, cache_branch_id=0)
     helper.enable()
-    assert torch.equal(draw(pipe, [1]), ours)
+    assert torch.equal(generate(pipe, [1]), ours)
     helper.disable()
-    assert not torch.equal(draw(pipe, [1]), ours)
+    assert not torch.equal(generate(pipe, [1]), ours)
 
 
 def test_the_deep_part_is_that_of_the_last_full_step(tiny_pipe):
-    """A plain reading: at a step between, everything below the outermost skip connection is what it was."""
+    """By definition: at a step in between, everything below the outermost skip connection is unchanged."""
     inputs = []
     last = tiny_pipe.unet.up_blocks[-1]
     last.register_forward_pre_hook(
@@ -46,7 +46,7 @@ def test_the_deep_part_is_that_of_the_last_full_step(tiny_pipe):
         with_kwargs=True,
     )
     DeepCache(interval=3).apply(tiny_pipe)
-    draw(tiny_pipe, [1])
+    generate(tiny_pipe, [1])
     timesteps = tiny_pipe.scheduler.timesteps.tolist()
     steps = [timesteps.index(timestep) for timestep in timesteps]
     full = [number for number, step in enumerate(steps) if step % 3 == 0]
@@ -59,16 +59,16 @@ def test_the_deep_part_is_that_of_the_last_full_step(tiny_pipe):
 
 def test_images_do_not_depend_on_their_batch_or_on_what_ran_before(cached):
     pipe, method = cached
-    together = draw(pipe, [1, 2])
+    together = generate(pipe, [1, 2])
     method.set_seeds(pipe, [2])
-    alone = draw(pipe, [2])
+    alone = generate(pipe, [2])
     assert (together[1:] - alone).abs().max() < 1e-5
     assert (together[:1] - alone).abs().max() > 1e-2
-    assert torch.equal(draw(pipe, [2]), alone)  # not even when nobody says that a generation begins
+    assert torch.equal(generate(pipe, [2]), alone)  # not even if no new generation is announced
     with pytest.raises(RuntimeError, match="stop"):
-        draw(pipe, [3], callback_on_step_end=interrupt)
+        generate(pipe, [3], callback_on_step_end=interrupt)
     method.set_seeds(pipe, [2])
-    assert torch.equal(draw(pipe, [2]), alone)
+    assert torch.equal(generate(pipe, [2]), alone)
 
 
 def interrupt(_pipe, step, _timestep, _tensors):
@@ -80,7 +80,7 @@ def interrupt(_pipe, step, _timestep, _tensors):
 def test_the_report_says_what_was_left_out(cached):
     pipe, method = cached
     assert not method.merges
-    draw(pipe, [1])
+    generate(pipe, [1])
     report = method.report(pipe)
     calls = len(pipe.scheduler.timesteps)
     assert all(site["merged"] == site["tokens"] for site in report if site["tokens"])
@@ -91,13 +91,13 @@ def test_the_report_says_what_was_left_out(cached):
 
 
 def test_interval_one_is_the_identity_and_the_patch_comes_off_exactly(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     method = DeepCache(interval=1)
     method.apply(tiny_pipe)
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
     method.remove(tiny_pipe)
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
     method.remove(tiny_pipe)
     assert snapshot(tiny_pipe.unet) == before
 

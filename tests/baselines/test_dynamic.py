@@ -9,7 +9,7 @@ from baselines.dynamic import Dynamic
 from eval.compiling import GRAPHS
 from retom import ReToM
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, generate, snapshot, tokens
 
 
 def ratios(**options) -> list[float]:
@@ -65,9 +65,9 @@ def test_the_first_levels_may_be_off():
 
 def test_a_constant_schedule_is_retom(tiny_pipe):
     with retom.patched(tiny_pipe, ReToM(period=1)):
-        expected = draw(tiny_pipe, [1])
+        expected = generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, Dynamic(schedule="constant", steps=3, levels=3)):
-        assert torch.equal(draw(tiny_pipe, [1]), expected)
+        assert torch.equal(generate(tiny_pipe, [1]), expected)
 
 
 @pytest.mark.parametrize("levels", [2, pytest.param(5, marks=pytest.mark.slow)])
@@ -80,7 +80,7 @@ def test_every_level_is_compiled_once(levels):
 
 def test_a_last_level_that_merges_nothing_hides_no_other(tiny_pipe):
     with retom.patched(tiny_pipe, Dynamic(start=ReToM(ratio=0.5), end=ReToM(ratio=0.0), steps=2, levels=2)):
-        draw(tiny_pipe, [1])
+        generate(tiny_pipe, [1])
         assert all(site["merged"] < site["tokens"] for site in retom.report(tiny_pipe))
 
 
@@ -100,12 +100,12 @@ def test_bad_options_are_named(options, message):
 
 
 def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     method = Dynamic(start=ReToM(ratio=0.75), end=ReToM(ratio=0.25), steps=3, levels=3)
     with retom.patched(tiny_pipe, method):
-        together, alone = draw(tiny_pipe, [1, 2]), draw(tiny_pipe, [1])
+        together, alone = generate(tiny_pipe, [1, 2]), generate(tiny_pipe, [1])
         merged = [(site["tokens"], site["merged"]) for site in retom.report(tiny_pipe)]
     assert_same_images(together[:1], alone, together[1:])
     assert merged.count((1024, 768)) == 5  # the last level
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)

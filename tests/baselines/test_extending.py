@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import retom
-from tests.baselines.drawing import draw, snapshot
+from tests.baselines.generating import generate, snapshot
 from tests.docs.blocks import files
 
 ROOT = Path(__file__).parents[2]
@@ -47,9 +47,9 @@ def test_the_example_composes_and_draws(example, tiny_pipe):
     method = configured(example, "method.ratio=0.5")
     assert type(method) is importlib.import_module("my_methods.pairs").Pairs
     assert method.ratio == 0.5
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, method) as sites:
-        images = draw(tiny_pipe, [1])
+        images = generate(tiny_pipe, [1])
         assert all(site["merged"] == site["tokens"] // 2 for site in retom.report(tiny_pipe))
     assert sites == 16
     assert not torch.equal(images, plain)

@@ -1,10 +1,10 @@
-"""Fewer steps: the images of a smaller step count, and a scheduler that is left as it was."""
+"""Fewer steps: the images of a smaller step count, and a restored scheduler."""
 
 import pytest
 import torch
 
 from baselines.fewer_steps import FewerSteps
-from tests.baselines.test_deepcache import draw
+from tests.baselines.test_deepcache import generate
 
 
 @pytest.mark.parametrize(
@@ -15,24 +15,24 @@ def test_a_share_of_the_steps_is_made(share, asked, made):
 
 
 def test_the_images_are_those_of_the_smaller_count_whatever_their_batch(tiny_pipe):
-    few, many = draw(tiny_pipe, [1, 2], steps=2), draw(tiny_pipe, [1], steps=4)
+    few, many = generate(tiny_pipe, [1, 2], steps=2), generate(tiny_pipe, [1], steps=4)
     method, before = FewerSteps(0.5), dict(vars(tiny_pipe.scheduler))
     assert method.apply(tiny_pipe) == 0
     method.set_seeds(tiny_pipe, [1, 2])
-    assert torch.equal(draw(tiny_pipe, [1, 2], steps=4), few)
-    assert (draw(tiny_pipe, [2], steps=4) - few[1:]).abs().max() < 1e-5
+    assert torch.equal(generate(tiny_pipe, [1, 2], steps=4), few)
+    assert (generate(tiny_pipe, [2], steps=4) - few[1:]).abs().max() < 1e-5
     assert method.report(tiny_pipe) == []
     assert not method.merges
     method.remove(tiny_pipe)
     method.remove(tiny_pipe)
     assert vars(tiny_pipe.scheduler).keys() == before.keys()
-    assert torch.equal(draw(tiny_pipe, [1], steps=4), many)
+    assert torch.equal(generate(tiny_pipe, [1], steps=4), many)
 
 
 def test_all_steps_are_the_identity(tiny_pipe):
-    plain = draw(tiny_pipe, [1], steps=3)
+    plain = generate(tiny_pipe, [1], steps=3)
     FewerSteps(1).apply(tiny_pipe)
-    assert torch.equal(draw(tiny_pipe, [1], steps=3), plain)
+    assert torch.equal(generate(tiny_pipe, [1], steps=3), plain)
 
 
 def test_what_it_cannot_do_is_refused(tiny_pipe):

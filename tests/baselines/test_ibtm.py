@@ -8,22 +8,22 @@ import retom
 from baselines.ibtm import IBTM, importance
 from retom.rng import uniform_index
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, generate, snapshot, tokens
 
 
 def output(images: int, size: tuple[int, int], seed: int = 7) -> torch.Tensor:
-    """What a denoiser returned for both halves of guidance, [2 n, 4, h, w]."""
+    """The output of a denoiser for both halves of guidance, [2 n, 4, h, w]."""
     return torch.randn(2 * images, 4, *size, generator=torch.Generator().manual_seed(seed))
 
 
 def drawn_order(seed: int, num_tokens: int, step: int = 3, layer: int = 2) -> list[int]:
-    """The tokens in the order in which an image's draw takes them."""
+    """The tokens in the random order of an image."""
     key = uniform_index(torch.tensor([seed]), step, layer, torch.arange(num_tokens), 1 << 31)[0].tolist()
     return sorted(range(num_tokens), key=lambda token: -key[token])
 
 
 def by_loops(x, important: set[int], order: list[int], count: int, removed: int) -> dict[int, list[int]]:
-    """Clusters of one image [N, C]: destination -> its tokens; independent tokens have clusters of their own."""
+    """Clusters of one image [N, C]: destination -> its tokens; independent tokens have their own clusters."""
     unit = F.normalize(x.double(), dim=-1)
     destinations = [token for token in order if token in important][:count]
     links = []
@@ -131,16 +131,16 @@ def test_bad_options_are_named(options, message):
 
 
 def test_images_merge_at_the_top_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, IBTM()):
         images = {}
         for seeds in ((1, 2), (2, 1), (1,), (3,)):
             retom.set_seeds(tiny_pipe, seeds)
-            images[seeds] = draw(tiny_pipe, list(seeds))
+            images[seeds] = generate(tiny_pipe, list(seeds))
         report = retom.report(tiny_pipe)
-        assert draw(tiny_pipe, [3], guidance=1.0).isfinite().all()
+        assert generate(tiny_pipe, [3], guidance=1.0).isfinite().all()
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
     assert [site["merged"] for site in report if site["tokens"] == 1024] == [512] * 5
     assert not torch.equal(images[1,], plain)
     assert_same_images(images[1, 2][:1], images[1,], images[3,])
@@ -156,7 +156,7 @@ def test_the_pipeline_hands_over_the_last_output(tiny_pipe):
             return super().plan(metric, grid, context)
 
     with retom.patched(tiny_pipe, Watched(ratio=0.25)):
-        draw(tiny_pipe, [1])
+        generate(tiny_pipe, [1])
     assert seen[0] == (0, None)
     assert {shape is None for step, shape in seen if step > 0} == {False}
     assert seen[-1][1] == [2, 4, 32, 32]

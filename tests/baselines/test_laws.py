@@ -1,4 +1,4 @@
-"""Every method that ships holds the laws of docs/architecture.md."""
+"""Every shipped method obeys the laws of docs/architecture.md."""
 
 from pathlib import Path
 

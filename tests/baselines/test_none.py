@@ -1,10 +1,10 @@
-"""The row without merging touches nothing."""
+"""The baseline changes nothing."""
 
 from baselines.adapter import Adapter
 from baselines.none import Unmerged
 
 
-def test_unmerged_touches_nothing(tiny_original):
+def test_the_baseline_changes_nothing(tiny_original):
     before = {module: (type(module), dict(vars(module))) for module in tiny_original.unet.modules()}
     method = Unmerged()
     assert isinstance(method, Adapter)

@@ -1,4 +1,4 @@
-"""Every option of every method, given something of another kind: a ValueError that names it, never another error."""
+"""Every option of every method, with a value of another type: a ValueError that names it, and no other error."""
 
 import dataclasses
 import importlib

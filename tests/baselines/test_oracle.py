@@ -1,4 +1,4 @@
-"""The oracle leaves as many tokens as ReToM, computes what it says, and leaves nothing behind."""
+"""The oracle leaves as many tokens as ReToM, computes what is documented, and is removed exactly."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 import retom
 from baselines.oracle import Oracle, lengthen, shorten
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import denoise, snapshot
+from tests.baselines.generating import denoise, snapshot
 from tests.retom.tiny_joint import flux
 
 
@@ -31,7 +31,7 @@ def test_it_is_the_attention_of_every_other_token_repeated(tiny_pipe):
     with torch.no_grad():
         expected = attention(x[:, ::2]).repeat_interleave(2, dim=1)
     Oracle().apply(tiny_pipe)
-    denoise(tiny_pipe.unet)  # the grid is learnt in a call of the whole model
+    denoise(tiny_pipe.unet)  # the grid is known after a call of the complete model
     with torch.no_grad():
         assert torch.equal(attention(x), expected)
 
@@ -78,5 +78,5 @@ def test_a_joint_attention_is_refused_in_a_sentence():
 
 @pytest.mark.parametrize("ratio", [0.29, 0.5])
 def test_it_compiles_as_one_graph(ratio):
-    """Counts are exact fractions, worked out while tracing."""
+    """Counts are exact fractions, computed while tracing."""
     check_one_graph_per_kind_of_step(Oracle(ratio=ratio, window=8), steps=3, most=1)

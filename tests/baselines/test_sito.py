@@ -6,7 +6,7 @@ import torch
 import retom
 from baselines.sito import SiTo, gaussian, similarity_sums
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 
 def prune(x: torch.Tensor, grid: tuple[int, int], noise: list[float], alpha: float, pruned: int) -> dict[int, int]:
@@ -111,17 +111,17 @@ def test_ratio_zero_and_coarser_grids_are_left_alone(tiny_pipe):
 
 
 def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, SiTo()):
         retom.set_seeds(tiny_pipe, [1, 2])
-        together = draw(tiny_pipe, [1, 2])
+        together = generate(tiny_pipe, [1, 2])
         retom.set_seeds(tiny_pipe, [1])
-        alone = draw(tiny_pipe, [1])
+        alone = generate(tiny_pipe, [1])
         merged = [(site["tokens"], site["merged"]) for site in retom.report(tiny_pipe)]
     assert_same_images(together[:1], alone, together[1:])
     assert merged.count((1024, 512)) == 5
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
 
 
 def test_fullgraph_and_no_recompilation_from_step_to_step():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import retom
 from baselines.todo import ToDo
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (6, 9), (7, 5), (1, 4)])
@@ -23,7 +23,7 @@ def test_the_tokens_kept_are_those_of_nearest_neighbour_interpolation(grid, rati
     assert torch.equal(plan.merge(plan.unmerge(expected)), expected)
 
 
-def test_whole_factors_are_whole_strides():
+def test_integer_factors_are_integer_strides():
     for factor, side in ((2, 64), (3, 192), (4, 256)):
         plan = ToDo(ratio=1 - 1 / factor**2).plan(torch.zeros(1, side * side, 1), (side, side), context())
         every = torch.arange(side * side).view(side, side)[::factor, ::factor]
@@ -31,7 +31,7 @@ def test_whole_factors_are_whole_strides():
 
 
 def test_one_attention_with_all_queries(tiny_pipe):
-    """A site's self-attention equals attention whose keys and values are computed from the strided tokens."""
+    """The self-attention of a site equals attention with keys and values from the strided tokens."""
     block = tiny_pipe.unet.down_blocks[0].attentions[0].transformer_blocks[0]
     seen = {}
     block.attn1.register_forward_pre_hook(
@@ -70,16 +70,16 @@ def test_bad_options_are_named(name):
 
 
 def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, ToDo()):
-        together, alone = draw(tiny_pipe, [1, 2]), draw(tiny_pipe, [2])
+        together, alone = generate(tiny_pipe, [1, 2]), generate(tiny_pipe, [2])
         merged = [(site["tokens"], site["merged"]) for site in retom.report(tiny_pipe)]
     assert_same_images(together[1:], alone, together[:1])
-    assert (together[1:] - alone).abs().max() < 1e-5  # nothing is ranked, so nothing can tip over
+    assert (together[1:] - alone).abs().max() < 1e-5  # nothing is ranked, so there are no near ties
     assert not torch.equal(together[:1], plain)
     assert merged.count((1024, 256)) == 5
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
 
 
 def test_fullgraph_and_no_recompilation_from_step_to_step():

@@ -8,7 +8,7 @@ from baselines.selection import SelectionPlan
 from baselines.tofu import MlerpPlan, ToFu, linearity
 from baselines.tomesd import ToMeSD
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 
 def clusters(x: torch.Tensor, columns: int, removed: int) -> dict[int, list[int]]:
@@ -120,17 +120,17 @@ def test_ratio_zero_is_the_identity_and_bad_options_are_named(tiny_pipe):
 
 
 def test_images_do_not_depend_on_their_batch_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, ToFu()):
         retom.set_seeds(tiny_pipe, [5, 6])
-        together = draw(tiny_pipe, [5, 6])
+        together = generate(tiny_pipe, [5, 6])
         retom.set_seeds(tiny_pipe, [6])
-        alone = draw(tiny_pipe, [6])
+        alone = generate(tiny_pipe, [6])
         merged = [(site["tokens"], site["merged"]) for site in retom.report(tiny_pipe)]
     assert_same_images(together[1:], alone, together[:1])
     assert merged.count((1024, 512)) == 5
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
 
 
 def test_fullgraph_and_no_recompilation_from_step_to_step():

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 import retom
 from baselines.toma import ToMA, cut, facility_location
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 
 def greedy(unit: torch.Tensor, count: int) -> list[int]:
-    """Facility location by its definition: every pick is the token that raises sum_i max_j s_ij the most.
+    """Facility location by its definition: every selected token increases sum_i max_j s_ij the most.
 
-    Two tokens nearest to each other gain the same, so the lower of equals is taken.
+    The gain of two tokens nearest to each other is the same, so ties go to the lower index.
     """
     similarity = (unit.double() @ unit.double().T).tolist()
     every = range(len(unit))
@@ -158,7 +158,7 @@ def test_blocks_of_one_transformer_share_a_plan():
         assert len(asked) == blocks
 
 
-def test_ratio_zero_is_the_identity_and_small_windows_stay_whole():
+def test_ratio_zero_is_the_identity_and_small_windows_are_not_merged():
     x = tokens(1, (5, 5))
     plan = ToMA(ratio=0.0).plan(x, (5, 5), context())
     assert plan.is_identity
@@ -189,12 +189,12 @@ def test_bad_options_are_named(options, message):
 
 
 def test_images_merge_everywhere_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, ToMA()):
-        images = {seeds: draw(tiny_pipe, list(seeds)) for seeds in ((1, 2), (2, 1), (1,), (3,))}
+        images = {seeds: generate(tiny_pipe, list(seeds)) for seeds in ((1, 2), (2, 1), (1,), (3,))}
         report = retom.report(tiny_pipe)
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
     assert all(2 * site["merged"] == site["tokens"] for site in report)
     assert not torch.equal(images[1,], plain)
     assert_same_images(images[1, 2][:1], images[1,], images[3,])

@@ -1,4 +1,4 @@
-"""Our plan form of ToMeSD against the `tomesd` package, against a plain-loop reading, and its randomness."""
+"""ToMeSD as plans: against the `tomesd` package, against plain loops, and its randomness."""
 
 import math
 from unittest.mock import patch
@@ -11,13 +11,13 @@ from tomesd.merge import bipartite_soft_matching_random2d
 import retom
 from baselines.tomesd import ToMeSD
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
-from tests.baselines.drawing import assert_same_images, context, denoise, draw, snapshot, tokens
+from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 GRIDS = [(16, 16), (18, 14), (17, 15), (5, 3), (64, 64)]
 
 
 def package(x, grid, ratio, sx=2, sy=2, choice=None):
-    """The package's merge and unmerge; `choice` [rows, columns] is what its randint is made to return."""
+    """The package's merge and unmerge; `choice` [rows, columns] replaces the result of its randint."""
     removed = int(x.shape[1] * ratio)
     options = {"no_rand": choice is None, "generator": torch.Generator()}
     with patch.object(torch, "randint", lambda *_args, **_kwargs: choice[..., None]):
@@ -25,7 +25,7 @@ def package(x, grid, ratio, sx=2, sy=2, choice=None):
 
 
 def chosen(plan, grid, sides=(2, 2)):
-    """Where in its window each destination lies, [B, rows, columns]: the last slots are the destinations."""
+    """The position of each destination in its window, [B, rows, columns]: the last slots are the destinations."""
     rows, columns = grid[0] // sides[0], grid[1] // sides[1]
     token = plan.dst_index[:, -rows * columns :]
     row, column = token // grid[1], token % grid[1]
@@ -139,7 +139,7 @@ def test_never_more_than_the_sources_are_merged():
     [
         (
             {"ratio": 0.8},
-            r"ratio must be at most 0.75 with sx=2, sy=2 .*got 0.8; take a smaller ratio or larger windows",
+            r"ratio must be at most 0.75 with sx=2, sy=2 .*got 0.8; use a smaller ratio or larger windows",
         ),
         ({"ratio": 1.2}, r"ratio must be in \[0, 1\), got 1.2"),
         ({"ratio": 0.8, "window": {"down": 4, "mid": 8, "up": 2}}, "at most 0.75 with window up=2"),
@@ -179,15 +179,15 @@ def test_the_denoiser_equals_the_packages_bit_for_bit(tiny_pipe, size):
 
 
 def test_images_of_the_pipeline_equal_the_packages_and_the_patch_comes_off(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe, [1])
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe, [1])
     with retom.patched(tiny_pipe, ToMeSD(use_rand=False)):
-        ours = draw(tiny_pipe, [1])
+        ours = generate(tiny_pipe, [1])
         merged = [site for site in retom.report(tiny_pipe) if site["merged"] < site["tokens"]]
     assert snapshot(tiny_pipe.unet) == before
-    assert torch.equal(draw(tiny_pipe, [1]), plain)
+    assert torch.equal(generate(tiny_pipe, [1]), plain)
     assert [(site["tokens"], site["merged"]) for site in merged] == [(1024, 512)] * 5
     tomesd.apply_patch(tiny_pipe, use_rand=False)
-    assert torch.equal(ours, draw(tiny_pipe, [1]))
+    assert torch.equal(ours, generate(tiny_pipe, [1]))
 
 
 def test_an_image_does_not_depend_on_its_batch(tiny_pipe):
@@ -195,9 +195,9 @@ def test_an_image_does_not_depend_on_its_batch(tiny_pipe):
         images = {}
         for seeds in ([1, 2], [2, 1], [1], [2]):
             retom.set_seeds(tiny_pipe, seeds)
-            images[tuple(seeds)] = draw(tiny_pipe, seeds)
+            images[tuple(seeds)] = generate(tiny_pipe, seeds)
         retom.set_seeds(tiny_pipe, [3])
-        other = draw(tiny_pipe, [1])
+        other = generate(tiny_pipe, [1])
     assert_same_images(images[1, 2][:1], images[2, 1][1:], other)
     assert_same_images(images[1, 2][:1], images[1,], other)
     assert_same_images(images[2, 1][1:], images[1,], other)

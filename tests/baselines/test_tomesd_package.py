@@ -1,4 +1,4 @@
-"""The official package behind the adapter: its images are its own, its traps are loud, nothing of it stays."""
+"""The official package in the adapter: equal images, errors for silent failures, exact removal."""
 
 import pytest
 import tomesd
@@ -8,12 +8,12 @@ from diffusers import UNet2DConditionModel
 import retom
 from baselines.tomesd import ToMeSD
 from baselines.tomesd_package import ToMeSDPackage
-from tests.baselines.drawing import assert_same_images, denoise, draw, snapshot
+from tests.baselines.generating import assert_same_images, denoise, generate, snapshot
 
 
 @pytest.fixture
 def packaged(tiny_pipe):
-    """The tiny pipeline with the adapter's defaults on it."""
+    """The tiny pipeline with the defaults of the adapter."""
     method = ToMeSDPackage()
     method.apply(tiny_pipe)
     return tiny_pipe, method
@@ -21,19 +21,19 @@ def packaged(tiny_pipe):
 
 def seeded(pipe, method, seed, guidance=7.5, draws=None):
     method.set_seeds(pipe, [seed if draws is None else draws])
-    return draw(pipe, [seed], guidance)
+    return generate(pipe, [seed], guidance)
 
 
 def test_the_images_are_the_packages_own(tiny_pipe):
     method = ToMeSDPackage(use_rand=False)
     assert method.apply(tiny_pipe) == 16
-    ours = draw(tiny_pipe, [1, 2])
+    ours = generate(tiny_pipe, [1, 2])
     method.remove(tiny_pipe)
     tomesd.apply_patch(tiny_pipe, use_rand=False)
-    assert torch.equal(ours, draw(tiny_pipe, [1, 2]))
+    assert torch.equal(ours, generate(tiny_pipe, [1, 2]))
     tomesd.remove_patch(tiny_pipe)
     with retom.patched(tiny_pipe, ToMeSD(use_rand=False)):
-        assert torch.equal(ours, draw(tiny_pipe, [1, 2]))
+        assert torch.equal(ours, generate(tiny_pipe, [1, 2]))
 
 
 def test_random_choices_follow_the_images_seed_whatever_ran_before(packaged):
@@ -73,16 +73,16 @@ def test_batch_limit_is_one_image_while_choices_are_random(packaged):
     assert method.batch_limit == 1
     alone = seeded(pipe, method, 2)
     method.set_seeds(pipe, [1, 2])
-    together = draw(pipe, [1, 2])
+    together = generate(pipe, [1, 2])
     assert (together[1:] - alone).abs().max() > 1e-4  # why there is a limit
     assert ToMeSDPackage(use_rand=False).batch_limit is None
     assert ToMeSDPackage(ratio=0.0).batch_limit is None
 
 
 def test_without_randomness_any_batch_gives_the_same_images(tiny_pipe):
-    plain = draw(tiny_pipe, [1, 2])
+    plain = generate(tiny_pipe, [1, 2])
     ToMeSDPackage(use_rand=False).apply(tiny_pipe)
-    together, alone = draw(tiny_pipe, [1, 2]), torch.cat([draw(tiny_pipe, [1]), draw(tiny_pipe, [2])])
+    together, alone = generate(tiny_pipe, [1, 2]), torch.cat([generate(tiny_pipe, [1]), generate(tiny_pipe, [2])])
     assert_same_images(together, alone, plain)
 
 
@@ -94,7 +94,7 @@ def test_the_report_counts_what_really_ran(packaged):
     pipe_again = {site["site"]: site for site in report}
     method.remove(pipe)
     with retom.patched(pipe, ToMeSD()):
-        draw(pipe, [1])
+        generate(pipe, [1])
         assert [set(site) for site in retom.report(pipe)] == [set(site) for site in report]
         for theirs in retom.report(pipe):
             assert pipe_again[theirs["site"]] == theirs
@@ -109,7 +109,7 @@ def test_other_sublayers_are_counted_where_they_merge(tiny_pipe):
 
 
 def small_unet(**options) -> UNet2DConditionModel:
-    """A U-Net as SDXL's: no transformer block at the top level."""
+    """A U-Net like that of SDXL: no transformer block at the top level."""
     sizes = {"sample_size": 16, "block_out_channels": (32, 64), "layers_per_block": 1, "norm_num_groups": 16}
     blocks = {
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),

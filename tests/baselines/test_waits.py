@@ -1,4 +1,4 @@
-"""The device never waits for the host: no method reads a value off it, when it plans and when it reuses a plan."""
+"""The host never waits for the device: no method reads a value from it when it makes or reuses a plan."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ READING = {"ca_tome": CAToMe(threshold=0.0), "atc": ATC(), "atc_reciprocal": ATC
 
 
 def half_model() -> UNet2DConditionModel:
-    """Made in half precision where it is: a fake model cannot be cast or moved."""
+    """Created in half precision on its device: a fake model cannot be cast or moved."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float16)
     try:

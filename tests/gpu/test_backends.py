@@ -11,7 +11,7 @@ import torch
 import retom
 from baselines.toma import ToMA
 from retom import DensePlan, MergePlan
-from tests.baselines.drawing import context
+from tests.baselines.generating import context
 from tests.gpu.devices import HERE, INTERPRETED, everywhere, on_every_backend, on_triton
 from tests.gpu.launches import launches
 

@@ -1,4 +1,4 @@
-"""A denoising loop of one's own on a tiny U-Net, and a pipeline with a plain scheduler."""
+"""A custom denoising loop on a tiny U-Net, and a pipeline with a plain scheduler."""
 
 import torch
 from diffusers import DDIMScheduler
@@ -22,7 +22,7 @@ def step(unet, x, timestep, embeddings):
 
 
 def side_by_side(unet, tiles, texts, schedule=SCHEDULE):
-    """Each tile after all steps, where every step takes them in turn."""
+    """Each tile after all steps. Every step processes all tiles in order."""
     for timestep in schedule:
         tiles = [step(unet, tile, timestep, embeddings) for tile, embeddings in zip(tiles, texts, strict=True)]
     return tiles

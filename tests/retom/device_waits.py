@@ -1,4 +1,4 @@
-"""Whether code would make the host wait for a GPU, told without one: its operators run on fake CUDA tensors.
+"""Detects without a GPU whether code makes the host wait for one: its operators run on fake CUDA tensors.
 
 Fake tensors have shapes and a device and no values. Whatever reads a value, or copies between host and device, is an
 operator that says so.
@@ -38,13 +38,13 @@ class NoWaits(TorchDispatchMode):
 
 @contextlib.contextmanager
 def fake_gpu() -> Iterator[str]:
-    """The name of a device whose tensors are fake ones."""
+    """The name of a device with fake tensors."""
     with FakeTensorMode():
         yield "cuda"
 
 
 def calls_without_waiting(denoiser: nn.Module, steps: int, rows: int = 2, side: int = 16) -> None:
-    """Denoiser calls of one generation on the fake GPU. `Waited`: one of them makes the host wait."""
+    """Denoiser calls of one generation on the fake GPU. Raises `Waited` if one of them makes the host wait."""
     x = torch.randn(rows, 4, side, side, device="cuda", dtype=torch.float16)
     text = torch.randn(rows, 7, 32, device="cuda", dtype=torch.float16)
     times = [torch.full((rows,), 900 - step, device="cuda") for step in range(steps)]

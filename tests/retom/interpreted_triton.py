@@ -1,6 +1,6 @@
 """What the kernels compute, in Triton's interpreter on the CPU: run by test_triton.py with TRITON_INTERPRET=1.
 
-The interpreter is chosen when Triton is imported, for a whole process; the other tests need compiled kernels.
+The interpreter is selected when Triton is imported, for the complete process. Other tests need compiled kernels.
 """
 
 import itertools
@@ -85,7 +85,7 @@ def test_dtypes_and_ratios(dtype, ratio):
 
 
 def test_one_channel_has_ties_and_still_a_plan():
-    """All tokens of one sign are equally similar, up to rounding: any of them may lead, and each has one place."""
+    """All tokens of one sign are equally similar, up to rounding: any of them may be first, and each has one rank."""
     x = tokens((8, 8), 1)
     _, plan = both(x, (8, 8), window=4)
     slots = plan.assign.gather(1, plan.order)

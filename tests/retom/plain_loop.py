@@ -1,4 +1,4 @@
-"""Algorithm 1 of ReToM read off the page with plain loops in float64: slow, and simple enough to trust."""
+"""Algorithm 1 of ReToM in plain loops in float64: slow, and simple enough to verify by reading."""
 
 import math
 from fractions import Fraction

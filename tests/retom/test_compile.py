@@ -44,7 +44,7 @@ def test_fullgraph_and_no_recompilation_from_step_to_step(options):
 
 
 class Overwriting:
-    """A compiler backend that reuses the memory of what its last call returned, as CUDA graphs do."""
+    """A compiler backend that reuses the memory of its last outputs, as CUDA graphs do."""
 
     def __init__(self):
         self.returned: list[torch.Tensor] = []
@@ -61,7 +61,7 @@ class Overwriting:
 
 
 def overwritten(model, text, after):
-    """Denoiser calls of which each takes the memory of the one before."""
+    """Denoiser calls that each overwrite the memory of the previous one."""
     x, seen = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)), []
     with torch.no_grad():
         for step in range(7):
@@ -100,7 +100,7 @@ def test_another_resolution_is_another_graph():
 
 
 def denoise(model, call, steps=7):
-    """A generation whose pipeline makes new text embeddings and new position ids."""
+    """A generation with new text embeddings and new position ids, as in a pipeline."""
     call = {name: value.clone() for name, value in call.items()}
     with torch.no_grad():
         for step in range(steps):
@@ -129,7 +129,7 @@ def test_attention_over_text_and_image_compiles(name):
 
 @pytest.mark.slow
 def test_a_compiled_flux_never_takes_one_grid_for_another():
-    """A graph is told the grid when it is compiled; as many tokens in other rows and columns stop it."""
+    """The grid is a constant of a graph; as many tokens in other rows and columns raise an error."""
     torch.compiler.reset()
     model = flux()
     with retom.patched(model, ratio=0.5, window=2), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Call sequences of a model that is compiled as a whole, which cannot look at its timesteps."""
+"""Call sequences of a model compiled as one graph, which cannot read its timesteps."""
 
 import torch
 
@@ -8,7 +8,7 @@ from tests.retom.denoising import SCHEDULE, latents, side_by_side, step, text
 
 
 def test_a_compiled_model_plans_again_when_embeddings_are_exchanged(unet):
-    """Its graphs cannot tell other embeddings from another generation."""
+    """Its graphs cannot distinguish other embeddings from another generation."""
     torch.compiler.reset()
 
     def travel(model, seed):

@@ -1,4 +1,4 @@
-"""Copies of a patched model compute with their own weights and keep their own state."""
+"""Copies of a patched model compute with their own weights and have their own state."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""The dense plan: the laws of a plan that hold for it, and its blocks against whole matrices."""
+"""Dense plans: the laws of a plan that they obey, and their blocks against full matrices."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ def matrices(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def blocked(batch: int = 2) -> DensePlan:
-    """Two windows of 6 tokens on 3 slots and one of 4 on 2, their tokens strewn over 16."""
+    """Two windows of 6 tokens on 3 slots and one of 4 on 2, with tokens spread over 16."""
     order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
     pairs = [(matrices(batch, t, m, n), matrices(batch, t, n, m, seed=1)) for t, m, n in ((2, 3, 6), (1, 2, 4))]
     return DensePlan(tuple(pairs), torch.zeros(batch, 8, dtype=torch.int64), order)
 
 
-def test_blocks_are_the_whole_matrices_they_stand_for():
+def test_blocks_equal_the_full_matrices():
     plan, x, y = blocked(), matrices(2, 16, 5), matrices(2, 8, 5)
     for image in range(2):
         merge, unmerge, row, column = torch.zeros(8, 16), torch.zeros(16, 8), 0, 0

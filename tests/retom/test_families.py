@@ -17,7 +17,7 @@ def run(model, *, batch=2, size=16, channels=4, seed=0, **options):
 
 
 def check(model, sites, **options):
-    """Patch, merge something everywhere, remove, and be what it was."""
+    """Patch, merge at every site, remove, and check that the model is restored."""
     plain = run(model, **options)
     with retom.patched(model, ratio=0.5, window=2) as count:
         merged = run(model, **options)
@@ -65,7 +65,7 @@ def test_inpainting_unet_takes_nine_channels():
     check(UNet2DConditionModel(**TINY, in_channels=9).eval(), 4, channels=9)
 
 
-def test_only_the_unet_beside_a_controlnet_is_patched():
+def test_only_the_unet_next_to_a_controlnet_is_patched():
     unet = UNet2DConditionModel(**TINY).eval()
     controlnet = ControlNetModel.from_unet(unet, conditioning_channels=3).eval()
     condition = torch.rand(2, 3, 128, 128)

@@ -1,4 +1,4 @@
-"""State belongs to one generation: no generation sees another's cache."""
+"""State belongs to one generation: no generation uses the cache of another."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from retom.steps import LONGEST, Tally, calls
 
 
 def generation_of(due):
-    """A generation that plans at the steps where `due`, as an eager model has it."""
+    """A generation of an eager model that plans at the steps that are `due`."""
     start = calls(due)
     return Generation(start, Tally(start))
 
@@ -106,7 +106,7 @@ def test_a_loop_of_ones_own_restarts_when_timesteps_turn_around(tiny_pipe):
     with retom.patched(unet):
         assert torch.equal(loop(), loop())
         computed = retom.report(unet)[0]["plans_computed"]
-    assert computed == 4  # a number given twice may be another tile: its second call has a plan of its own
+    assert computed == 4  # a repeated number may be another tile: its second call has its own plan
 
 
 def test_reset_starts_a_generation_that_nothing_else_tells_of(tiny_pipe):
@@ -139,7 +139,7 @@ def test_timesteps_that_rounding_turns_back_are_one_generation(scheduler, option
     for _ in range(2):
         schedule.set_timesteps(steps)
         for timestep in schedule.timesteps:
-            generation.advance(sample, timestep.item(), text)  # a number: nothing but its value tells
+            generation.advance(sample, timestep.item(), text)  # a number: only its value is known
             begun.append(generation.step == 0)
     calls = len(schedule.timesteps)
     assert [place for place, first in enumerate(begun) if first] == [0, calls]

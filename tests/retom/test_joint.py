@@ -72,7 +72,7 @@ def test_positional_and_keyword_calls_are_the_same(model):
 
 
 class Halfway(retom.ReToM):
-    """ReToM that leaves every site but the second alone."""
+    """ReToM that merges only the second site."""
 
     def plan(self, metric, grid, context):
         return super().plan(metric, grid, context) if context.layer == 1 else None
@@ -94,7 +94,7 @@ def test_text_is_bit_identical_through_a_site_that_merges_nothing(name, model):
 
 
 def test_text_tokens_are_neither_merged_nor_unmerged(model):
-    """The text a merged site returns is what its attention returns for it, by hand."""
+    """The text output of a merged site equals that of its attention, computed by hand."""
     for site in find_sites(model):
         with retom.patched(model, ratio=0.5, window=2):
             seen, out = record(model, site.block.attn)
@@ -119,7 +119,7 @@ def record(model, attention):
 
 
 def by_hand(forward, kwargs, plan, text_first):
-    """Attention on merged tokens, with rotary rows gathered one by one."""
+    """Attention on merged tokens, with rotary rows selected one by one."""
     text = TEXT if text_first else 0
     x = kwargs["hidden_states"]
     rotary = {}
@@ -178,7 +178,7 @@ def test_flux_refuses_a_batch_whose_destinations_differ():
 
 
 class Strided(retom.TokenMerger):
-    """Merges every pair of neighbours, in all images alike."""
+    """Merges every pair of neighbours, the same in all images."""
 
     def plan(self, metric, grid, context):
         batch, tokens, _ = metric.shape
@@ -205,13 +205,13 @@ def test_the_feed_forward_merges_where_a_block_has_one(name, model):
     with retom.patched(model, ratio=0.5, window=2, targets=("ff",)) as sites:
         merged = run(model)
         assert all(row["merged"] == 12 for row in retom.report(model))
-    assert sites == (2 if name == "flux" else 3)  # Flux's single blocks have none of their own
+    assert sites == (2 if name == "flux" else 3)  # Flux's single blocks have no separate feed-forward
     assert not torch.equal(merged, run(model))
 
 
 @pytest.mark.parametrize("kind", ["new ids", "same everything", "reset"])
 def test_a_generation_of_flux_begins_with_new_ids(kind):
-    """A user may give a pipeline the same embeddings twice; it makes new ids all the same."""
+    """A user may pass the same embeddings twice; the pipeline creates new ids anyway."""
     model = flux()
     call = inputs(model)
     with retom.patched(model, ratio=0.5, window=2, period=10), torch.no_grad():
@@ -234,7 +234,7 @@ def test_one_plan_may_serve_all_blocks(name, model):
 
 
 def test_dense_plans_merge_too(model):
-    """A token may be spread over several slots (as ToMA does), which keep the places of their destinations."""
+    """A token may be spread over several slots (as in ToMA), which have the positions of their destinations."""
 
     class Dense(retom.TokenMerger):
         def plan(self, metric, grid, context):
@@ -251,7 +251,7 @@ def test_dense_plans_merge_too(model):
 
 
 def test_an_image_prompt_of_flux_is_unmerged_with_the_image():
-    """With an IP-Adapter the attention returns three parts; the third has the image's queries, here merged ones."""
+    """With an IP-Adapter the attention returns three parts; the third has the merged queries of the image."""
     model = flux()
     for block in model.transformer_blocks:
         block.attn.set_processor(FluxIPAdapterAttnProcessor(hidden_size=32, cross_attention_dim=32))

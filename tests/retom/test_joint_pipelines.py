@@ -1,4 +1,4 @@
-"""The pipelines of SD 3 and Flux around a patched transformer; they are given embeddings and return latents."""
+"""The pipelines of SD 3 and Flux with a patched transformer; inputs are embeddings and outputs are latents."""
 
 import pytest
 import torch

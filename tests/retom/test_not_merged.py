@@ -1,4 +1,4 @@
-"""What the user relies on is neither overwritten nor given merged tokens: such a sub-layer runs on all, and says so."""
+"""Sub-layers that need all tokens run on all tokens, with a warning."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def attention(unet):
 
 
 class MapReader:
-    """Keeps the attention map, as attend-and-excite and prompt-to-prompt do."""
+    """Stores the attention map, as attend-and-excite and prompt-to-prompt do."""
 
     def __init__(self):
         self.maps = []
@@ -47,7 +47,7 @@ class SoftmaxReader(MapReader):
 
 
 class Flash:
-    """A processor of the user's own that never sees the map."""
+    """A custom processor that never reads the map."""
 
     def __call__(self, attn, hidden_states, **kwargs):
         return AttnProcessor2_0()(attn, hidden_states, **kwargs)
@@ -96,7 +96,7 @@ def test_a_reader_of_cross_attention_sees_every_query(tiny_pipe):
 
 
 def reference(unet, place=0):
-    """Give one self-attention keys of its own, as reference-only control does; a handle that takes them away."""
+    """Pass separate keys to one self-attention, as reference-only control does. Returns the handle to remove them."""
     bank = torch.randn(1, 50, 32, generator=torch.Generator().manual_seed(9))
 
     def add(module, args, kwargs):
@@ -152,7 +152,7 @@ def test_controlnet_xs_has_its_levels(tiny_pipe):
         ((64, 96), (48, 96), 1),
     ],
 )
-def test_a_level_is_told_by_its_grid(top, grid, coarser):
+def test_a_level_is_recognised_by_its_grid(top, grid, coarser):
     assert halvings(top, grid) == coarser
 
 

@@ -1,4 +1,4 @@
-"""Beside accelerate's hooks, which replace `forward` as the patch does."""
+"""Patches next to accelerate's hooks, which replace `forward` as the patch does."""
 
 import accelerate.hooks
 import pytest
@@ -15,7 +15,7 @@ def unet() -> UNet2DConditionModel:
 
 
 def offload(model: UNet2DConditionModel) -> None:
-    """As `pipe.enable_model_cpu_offload()` does it, on the device there is."""
+    """As `pipe.enable_model_cpu_offload()`, on the available device."""
     accelerate.hooks.add_hook_to_module(model, accelerate.hooks.CpuOffload(execution_device="cpu"))
 
 

@@ -1,4 +1,4 @@
-"""A patched model: what it computes, what it leaves alone, and what it was before."""
+"""A patched model: what it computes, what it does not change, and how it is restored."""
 
 import copy
 import dataclasses
@@ -22,7 +22,7 @@ def same_vars(before, after):
             assert value is after[name][key] or value == after[name][key], (name, key)
 
 
-def draw(pipe, seed=0, steps=3, size=64, **options):
+def generate(pipe, seed=0, steps=3, size=64, **options):
     generator = torch.Generator().manual_seed(seed)
     options = {"num_inference_steps": steps, "height": size, "width": size, "output_type": "np", **options}
     return pipe("a photograph of a cat", generator=generator, **options).images
@@ -37,36 +37,36 @@ def call(unet, seed=0, batch=2, size=32, **options):
 
 
 def test_patching_changes_the_image_and_removing_restores_every_module(tiny_pipe):
-    before, plain = snapshot(tiny_pipe.unet), draw(tiny_pipe)
+    before, plain = snapshot(tiny_pipe.unet), generate(tiny_pipe)
     assert retom.apply_patch(tiny_pipe, ratio=0.5) == 16
-    merged = draw(tiny_pipe)
+    merged = generate(tiny_pipe)
     retom.remove_patch(tiny_pipe)
     same_vars(before, snapshot(tiny_pipe.unet))
     assert not np.array_equal(plain, merged)
-    assert np.array_equal(plain, draw(tiny_pipe))
+    assert np.array_equal(plain, generate(tiny_pipe))
 
 
 @pytest.mark.parametrize("backend", ["gather", "matmul"])
 def test_ratio_zero_is_the_unpatched_image_bit_for_bit(tiny_pipe, backend):
-    plain = draw(tiny_pipe)
+    plain = generate(tiny_pipe)
     with retom.patched(tiny_pipe, ratio=0.0, backend=backend):
-        assert np.array_equal(plain, draw(tiny_pipe))
+        assert np.array_equal(plain, generate(tiny_pipe))
 
 
 @pytest.mark.parametrize("handle", ["pipe", "unet"])
 def test_a_pipeline_and_its_unet_are_the_same_handle(tiny_pipe, handle):
     model = tiny_pipe if handle == "pipe" else tiny_pipe.unet
     with retom.patched(model, ratio=0.5, window=2):
-        image = draw(tiny_pipe)
+        image = generate(tiny_pipe)
         assert [row["merged"] for row in retom.report(tiny_pipe)] == [row["tokens"] // 2 for row in retom.report(model)]
     with retom.patched(tiny_pipe, ratio=0.5, window=2):
-        assert np.array_equal(image, draw(tiny_pipe))
+        assert np.array_equal(image, generate(tiny_pipe))
 
 
 def test_the_report_tells_grid_tokens_merges_and_plans(tiny_pipe):
     with retom.patched(tiny_pipe, ratio=0.5, period=2) as sites:
         assert retom.report(tiny_pipe)[0]["grid"] is None
-        draw(tiny_pipe, steps=4)  # PNDM calls the U-Net five times
+        generate(tiny_pipe, steps=4)  # PNDM calls the U-Net five times
         rows = retom.report(tiny_pipe)
     assert sites == len(rows) == 16
     assert [row["grid"] for row in rows[:7]] == [[32, 32]] * 2 + [[16, 16]] * 2 + [[8, 8]] * 2 + [[4, 4]]
@@ -156,7 +156,7 @@ def test_targets_and_metric_reach_every_sublayer(tiny_pipe):
         assert not any(torch.equal(image, other) for other in seen[:place])
 
 
-def test_keys_and_values_alone_leave_queries_whole(tiny_pipe):
+def test_merging_keys_and_values_only_uses_all_queries(tiny_pipe):
     attention = tiny_pipe.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
     seen = {}
     attention.register_forward_pre_hook(lambda _, args, kwargs: seen.update(x=args[0]), with_kwargs=True)
@@ -222,8 +222,8 @@ def test_a_method_remembers_within_a_generation_and_sees_the_last_output(tiny_pi
                 context.memory["step"] = context.step
 
     with retom.patched(tiny_pipe, Remembering()):
-        draw(tiny_pipe, steps=2)
-        draw(tiny_pipe, steps=2)
+        generate(tiny_pipe, steps=2)
+        generate(tiny_pipe, steps=2)
     generation = [(0, None, False), (1, 0, True), (2, 1, True)]  # PNDM calls the U-Net three times
     assert seen == generation * 2
 

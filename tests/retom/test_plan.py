@@ -1,4 +1,4 @@
-"""The laws of a plan, as properties over random grids, windows and ratios; and Algorithm 1 by plain loops."""
+"""The laws of a plan as properties over random grids, windows and ratios; Algorithm 1 against plain loops."""
 
 import importlib.util
 import math

@@ -1,4 +1,4 @@
-"""A plan that cannot be right is refused: when it is made, or when it first comes to a model."""
+"""An invalid plan is rejected when it is made, or when a model first uses it."""
 
 from dataclasses import dataclass
 
@@ -105,7 +105,7 @@ def test_a_plan_is_shown_in_one_line(shape):
 
 @dataclass(frozen=True)
 class Returns(retom.TokenMerger):
-    """Hands over what it is given, of the tokens it is asked about."""
+    """Returns a prepared plan for the given tokens."""
 
     made: object
 
@@ -114,7 +114,7 @@ class Returns(retom.TokenMerger):
 
 
 def unchecked(plan: MergePlan, **fields) -> MergePlan:
-    """A plan whose contents nobody looked at, as one made on a GPU."""
+    """A plan with unchecked contents, like one made on a GPU."""
     for name, value in fields.items():
         object.__setattr__(plan, name, value)
     return plan

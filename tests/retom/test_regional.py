@@ -1,4 +1,4 @@
-"""Blocks that are compiled one by one share their graphs, and say where torch's limit leaves some uncompiled."""
+"""Blocks that are compiled one by one share graphs, and a warning reports if torch's limit leaves some uncompiled."""
 
 import warnings
 
@@ -70,7 +70,7 @@ def test_blocks_alike_share_a_graph(unet, options, most):
 @sharing
 @pytest.mark.parametrize("name", ["sd3", "flux"])
 def test_blocks_of_a_transformer_share_graphs_too(name):
-    """Twice as many as without the patch: a plan is made, or used again."""
+    """Twice as many as without the patch: one makes a plan, one reuses it."""
 
     def graphs(*options):
         torch.compiler.reset()
@@ -89,7 +89,7 @@ def test_blocks_of_a_transformer_share_graphs_too(name):
     assert graphs(retom.ReToM(ratio=0.5, window=2, period=3)) <= 2 * graphs()
 
 
-def test_torchs_limit_of_graphs_is_told_once(unet):
+def test_torchs_limit_of_graphs_is_reported_once(unet):
     with (
         torch._dynamo.config.patch(recompile_limit=3),
         retom.patched(unet, ratio=0.5, window=2, period=3),

@@ -1,4 +1,4 @@
-"""Beside hooks of diffusers' own: whichever was put there first, and whichever goes first."""
+"""Patches next to hooks of diffusers, in any order of adding and removing."""
 
 import pytest
 import torch

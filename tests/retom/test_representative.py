@@ -10,7 +10,7 @@ from retom.windows import tile
 
 
 def quadratic(x, tokens):
-    """Eq. 1 as it stands, with the N_W x N_W matrix."""
+    """Eq. 1 as written, with the N_W x N_W matrix."""
     unit = F.normalize(x.double(), dim=-1)[:, tokens]  # [B, windows, n, C]
     gram = unit @ unit.transpose(-1, -2)
     return (gram.sum(-1) - gram.diagonal(dim1=-2, dim2=-1)) / (tokens.shape[1] - 1)

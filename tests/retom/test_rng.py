@@ -12,7 +12,7 @@ def draw(seed=0, step=0, layer=0):
 
 
 def splitmix64(z):
-    """The published function, in Python's integers."""
+    """The published function, with Python integers."""
     z = (z + 0x9E3779B97F4A7C15) % 2**64
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64

@@ -1,4 +1,4 @@
-"""Which image, branch of guidance and frame a row of the batch is, in every family; what cannot be told is refused."""
+"""The image, guidance branch and frame of each row of a batch, in every family; unknown rows raise an error."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests.retom.tiny_unet import TINY
 
 
 class Spy(retom.ReToM):
-    """ReToM that notes what it is told at the first site."""
+    """ReToM that records the contexts of the first site."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -80,7 +80,7 @@ def test_a_video_of_a_batch_is_as_it_is_alone(name):
 
 
 def test_importance_compares_the_same_frame_of_the_same_video():
-    """Two videos, guided, after a first step: changing one leaves the merges of the other as they are."""
+    """Two videos with guidance after a first step: changing one does not change the merges of the other."""
     unet, x = motion_unet(), torch.randn(2, 4, 3, 16, 16)
     text = torch.randn(4, 7, 32).repeat_interleave(3, dim=0)
 

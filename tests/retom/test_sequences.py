@@ -1,4 +1,4 @@
-"""Plans are used on the grid, batch and call sequence they were made for; steps go on whatever is exchanged in them."""
+"""Plans are used for the grid, batch and call sequence they were made for; replaced inputs do not change steps."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_tiles_taken_in_turn_are_as_each_alone(unet, method, count):
 
 
 def test_two_texts_in_turn_have_a_plan_each_also_where_one_is_left_out(unet):
-    """The second text alone is called in the last steps, as where guidance ends: it keeps its own plan."""
+    """The last steps use only the second text, as when guidance ends: it still has its own plan."""
     texts, tiles = [text(1), text(2)], [latents(1), latents(2)]
     with retom.patched(unet, ratio=0.5, period=20):
         both = side_by_side(unet, tiles, texts, SCHEDULE[:3])
@@ -60,7 +60,7 @@ def test_more_calls_than_are_kept_always_plan(unet):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_that_shrinks_amid_a_generation_is_planned_again(unet, method):
-    """As where guidance is cut off: two rows, then one."""
+    """As when guidance stops: two rows, then one."""
     both, one = text(rows=2), text(rows=1)
     with retom.patched(unet, METHODS[method]):
         x = latents(rows=2)
@@ -73,7 +73,7 @@ def test_a_batch_that_shrinks_amid_a_generation_is_planned_again(unet, method):
 
 
 class Shrinking(torch.nn.Module):
-    """A trick that halves a level's feature map in the first steps and enlarges its output again."""
+    """Halves the feature map of a level in the first steps and enlarges its output again."""
 
     def __init__(self, attention):
         super().__init__()
@@ -88,7 +88,7 @@ class Shrinking(torch.nn.Module):
 
 
 def test_a_grid_that_changes_inside_a_generation_is_planned_again(unet):
-    """Its coarser grid is no top level either, so that max_downsample=1 leaves it alone."""
+    """Its coarser grid is not a top level, so max_downsample=1 does not merge it."""
     level = unet.down_blocks[0]
     level.attentions[0] = Shrinking(level.attentions[0])
     seen = []
@@ -114,7 +114,7 @@ def test_another_dtype_is_planned_again(unet):
 
 
 def schedules(pipe, callback=None, **extra):
-    """The step at every plan, and the tokens left by the last one, of a schedule over eight steps."""
+    """The step of every plan, and the tokens left by the last one, for a schedule over eight steps."""
     seen = []
 
     class Spy(Dynamic):

@@ -1,4 +1,4 @@
-"""Which models, precisions and settings of a model merging serves, and what it says of the others."""
+"""Supported models, precisions and settings, and the errors for others."""
 
 import pytest
 import torch

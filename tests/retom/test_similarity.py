@@ -1,4 +1,4 @@
-"""Similarities other than cosine, and the metric that is measured on keys, against plain loops."""
+"""Similarities other than cosine, and similarity of keys, against plain loops."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 import retom
 from retom.representative import SIMILARITIES
 from retom.windows import tile
-from tests.baselines.drawing import denoise
+from tests.baselines.generating import denoise
 
 
 def alike(a: torch.Tensor, b: torch.Tensor, similarity: str) -> float:
@@ -21,7 +21,7 @@ def alike(a: torch.Tensor, b: torch.Tensor, similarity: str) -> float:
 
 
 def slots(x: torch.Tensor, grid: tuple[int, int], window: int, ratio: float, source: str, similarity: str):
-    """Which tokens of one image end in one slot, by definition: sets of token numbers, destination first."""
+    """The tokens of each slot of one image, by definition: sets of token numbers, destination first."""
     groups = []
     for region in tile(grid, window):
         for tokens in region.tokens(grid, "cpu").tolist():
@@ -53,7 +53,7 @@ def test_a_plain_loop_reading_of_each(grid, window, similarity, source):
 
 
 def test_the_four_choose_alike_after_norms_that_were_never_trained(tiny_pipe):
-    """It leaves tokens of mean 0 and of one length: products, distances and correlations then rank as cosines do."""
+    """It gives tokens of mean 0 and equal norm: products, distances and correlations then rank as cosines do."""
     outputs = []
     for name in SIMILARITIES:
         with retom.patched(tiny_pipe, similarity=name):

@@ -1,4 +1,4 @@
-"""What is known of a model before it runs: its sites, what they offer, and the grid that Flux's ids tell."""
+"""The sites of a model, their sub-layers, and the grid from Flux's ids."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`retom.testing.check_method` passes a method that holds the laws, and names the law that another one breaks."""
+"""`retom.testing.check_method` accepts a method that obeys the laws, and names the law that another one violates."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class InPlace(Pairs):
 
 
 class Unrepeatable(Pairs):
-    """Takes the pairs of a call from how often it was called."""
+    """Its pairs depend on how often it was called."""
 
     def plan(self, metric, grid, context):
         plan = super().plan(metric, grid, context)
@@ -47,7 +47,7 @@ class Unrepeatable(Pairs):
 
 
 class Neighbours(Pairs):
-    """Looks at the whole batch: merges the last half where its mean is positive."""
+    """Depends on the complete batch: merges the last half if its mean is positive."""
 
     def plan(self, metric, grid, context):
         if metric.float().mean() > 0 or metric.shape[1] < 4:
@@ -56,7 +56,7 @@ class Neighbours(Pairs):
 
 
 class Stateful(Pairs):
-    """Keeps its plan on itself: the next generation sees the last one's."""
+    """Stores its plan on itself: the next generation gets that of the last one."""
 
     def plan(self, metric, grid, context):
         kept = vars(self).setdefault("kept", {})
@@ -75,7 +75,7 @@ class NeverZero(Pairs):
 
 
 class Scaled(MergePlan):
-    """Unmerges twice what its slots hold."""
+    """Unmerges twice the values of its slots."""
 
     def unmerge(self, y):
         return 2 * super().unmerge(y)
@@ -88,7 +88,7 @@ class Doubling(Pairs):
 
 
 class Idle(Pairs):
-    """Says that it merges, and never does."""
+    """Reports that it merges, and never does."""
 
     def plan(self, metric, grid, context):
         return None

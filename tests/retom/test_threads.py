@@ -54,7 +54,7 @@ def test_a_thread_without_seeds_uses_those_of_the_thread_that_patched(unet):
 
 
 def test_activations_are_computed_again_in_autograds_thread_by_the_plans_of_the_call(unet):
-    """On a GPU autograd runs blocks again in a thread of its own, in which the model was never called."""
+    """On a GPU, autograd recomputes blocks in its own thread, which never called the model."""
     unet.enable_gradient_checkpointing()
     unet.train()
     x, embeddings = latents(), text()

@@ -1,4 +1,4 @@
-"""The triton backend: its interpreted tests, compilation ahead for two GPUs, refusals. On a GPU: tests/gpu."""
+"""The triton backend: interpreted tests, ahead-of-time compilation for two GPUs, errors. On a GPU: tests/gpu."""
 
 import os
 import re
@@ -34,7 +34,7 @@ SPILLED = 64
 
 
 def run_python(*arguments, **environment):
-    """Run Python from the root of the project, without the interpreter of Triton unless asked for."""
+    """Run Python from the root of the project, without the interpreter of Triton unless requested."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True
@@ -71,7 +71,7 @@ def test_kernels_equal_gather_in_the_interpreter(file, which):
         ),
     ],
 )
-def test_a_machine_that_cannot_run_it_is_told_when_the_patch_is_applied(lines, message):
+def test_a_machine_that_cannot_run_it_raises_when_the_patch_is_applied(lines, message):
     done = run_python(
         "-c",
         f"import sys, torch, retom, diffusers\n{lines}\n"
@@ -103,7 +103,7 @@ def test_cpu_tensors_are_refused():
 
 
 class Recorder:
-    """Stands where a kernel is launched from, and keeps the arguments."""
+    """Replaces a kernel and records the arguments of its launches."""
 
     def __init__(self, kernel, launches):
         self.kernel, self.launches = kernel, launches
@@ -148,7 +148,7 @@ def as_source(kernel, args, kwargs):
 
 
 def resources(cubin: bytes, path: Path) -> dict[str, int]:
-    """Registers and bytes of local memory (STACK, LOCAL) of a thread, as NVIDIA's tool reads them off the binary."""
+    """Registers and bytes of local memory (STACK, LOCAL) of a thread, as NVIDIA's tool reads them from the binary."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     path.write_bytes(cubin)
     done = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True)
@@ -198,7 +198,7 @@ def test_kernels_compile_ahead_of_time(
     [(2, "representative"), (16, "random"), pytest.param(20, "least", marks=pytest.mark.slow)],
 )
 def test_dynamo_traces_a_site_of_kernels_as_one_graph(window, destination, monkeypatch):
-    """Fake CUDA tensors are traced and no kernel runs, so a GPU is not needed to see whether a graph would break."""
+    """Fake CUDA tensors are traced and no kernel runs, so graph breaks are found without a GPU."""
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda *_, **__: True)
     torch.compiler.reset()
 

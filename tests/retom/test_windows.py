@@ -1,4 +1,4 @@
-"""Tiling: every token in exactly one window, whatever the grid."""
+"""Tiling: every token is in exactly one window, for any grid."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""SD 3, SD 3.5 and Flux from the real classes at tiny sizes, and what they are called with."""
+"""SD 3, SD 3.5 and Flux from the real classes at tiny sizes, and their inputs."""
 
 import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel

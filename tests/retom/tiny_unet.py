@@ -1,4 +1,4 @@
-"""The configuration of a U-Net with sites on the way down, in the middle and up, at a tiny size."""
+"""The configuration of a tiny U-Net with sites in the down path, the middle and the up path."""
 
 TINY = {
     "sample_size": 16,

@@ -13,7 +13,7 @@ from eval.report.recording import ALONE, DESTINATION, MERGED
 from eval.sampler import call_pipeline
 from scripts.command_line.entry import CONF
 from scripts.figure3 import Look, record, token_states, window_at
-from tests.baselines.drawing import tokens
+from tests.baselines.generating import tokens
 
 PROMPT, SEED = "a goldfish", 5
 

@@ -6,7 +6,7 @@ import torch
 import retom
 from eval.errors import RunError
 from scripts.staleness import destinations, staleness, watching
-from tests.baselines.drawing import draw, tokens
+from tests.baselines.generating import generate, tokens
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (5, 7)])
@@ -23,10 +23,10 @@ def test_destinations_are_the_representatives_of_the_windows(grid):
 def test_watching_changes_no_image(tiny_pipe):
     method = retom.ReToM(period=2)
     with retom.patched(tiny_pipe, method):
-        expected = draw(tiny_pipe, [1])
+        expected = generate(tiny_pipe, [1])
     watch = watching(method)
     with retom.patched(tiny_pipe, watch):
-        assert torch.equal(draw(tiny_pipe, [1]), expected)
+        assert torch.equal(generate(tiny_pipe, [1]), expected)
     assert watch.counts
 
 

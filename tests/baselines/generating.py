@@ -1,4 +1,4 @@
-"""What the tests of this folder share: contexts, activations, one denoiser call, one image."""
+"""Shared by the tests of this folder: contexts, activations, one denoiser call, one image."""
 
 import torch
 
@@ -26,7 +26,7 @@ def denoise(unet, size: tuple[int, int] = (32, 32), batch: int = 2, seed: int = 
         return unet(latents, 500, text).sample
 
 
-def draw(pipe, seeds: list[int], guidance: float = 7.5, size: int = 64) -> torch.Tensor:
+def generate(pipe, seeds: list[int], guidance: float = 7.5, size: int = 64) -> torch.Tensor:
     """Images [B, 3, H, W] from one pipeline call of two steps, one generator per image."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     options = {"num_inference_steps": 2, "guidance_scale": guidance, "height": size, "width": size}
@@ -34,10 +34,10 @@ def draw(pipe, seeds: list[int], guidance: float = 7.5, size: int = 64) -> torch
 
 
 def assert_same_images(left: torch.Tensor, right: torch.Tensor, other: torch.Tensor) -> None:
-    """Equal up to what float noise can do, and nearer to each other than either is to `other`.
+    """Equal up to float noise, and nearer to each other than either is to `other`.
 
-    With another batch the U-Net's own noise (1e-6) may turn a near tie between two matches, and one pair of tokens
-    merged differently moves an image by some 1e-4. Exact independence is tested on the plans.
+    In another batch, float noise of the U-Net (1e-6) may change a near tie between two matches, and one pair of tokens
+    merged differently changes an image by about 1e-4. Exact independence is tested on the plans.
     """
     difference = (left - right).abs()
     assert difference.mean() < 1e-4
