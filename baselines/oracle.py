@@ -52,9 +52,7 @@ class Oracle(Adapter):
     def check_model(self, denoiser: nn.Module) -> None:
         """ValueError for a model without self-attention over image tokens only."""
         if not _plain_sites(denoiser):
-            raise ValueError(
-                f"the oracle does not support {type(denoiser).__name__}; supported are U-Nets and PixArt"
-            )
+            raise ValueError(f"the oracle does not support {type(denoiser).__name__}; supported are U-Nets and PixArt")
 
     def apply(self, pipe) -> int:
         """Patch every self-attention; ValueError for a model without a site, or patched already."""

@@ -34,6 +34,8 @@ from importlib.machinery import PathFinder
 HIDDEN = set(json.loads(sys.argv[1]))
 
 class Visible:
+    find_distributions = PathFinder.find_distributions
+
     def find_spec(name, path=None, target=None):
         return None if name.partition(".")[0] in HIDDEN else PathFinder.find_spec(name, path, target)
 
@@ -138,8 +140,8 @@ def installed(built, tmp_path_factory) -> Path:
 
 
 def hidden() -> list[str]:
-    """The modules of this environment that neither torch nor diffusers requires."""
-    needed = set(required("torch", "diffusers"))
+    """The modules of this environment that retom does not require, directly or indirectly."""
+    needed = {"retom", *required("torch", "diffusers")}
     modules = importlib.metadata.packages_distributions()
     return [name for name, owners in modules.items() if not needed & {normal(owner) for owner in owners}]
 
