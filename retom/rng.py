@@ -51,7 +51,7 @@ def _shift(z: Tensor, bits: int) -> Tensor:
 def check_seeds(seeds: Any, batch: int, device: torch.device) -> Tensor:
     """Seeds as an int64 tensor [B] on `device`; ValueError if they are missing or do not match the batch."""
     if seeds is None:
-        raise ValueError(f"seeds are required for destination='random': {batch}, one integer per image, got None")
+        raise ValueError(f"seeds must be given for destination='random': {batch}, one integer per image, got None")
     try:
         tensor = torch.as_tensor(seeds, device=device)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ def test_a_method_that_runs_one_that_needs_an_option_and_one_that_is_refused(out
     assert outcome("sito", "sdxl") == Outcome("`max_downsample=2`")
     refused = outcome("oracle", "sd3")
     assert refused.cell == NO
-    assert "it serves U-Nets and PixArt" in refused.message
+    assert "supported are U-Nets and PixArt" in refused.message
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ def test_any_resolution_works(tiny_pipe, size):
 
 
 def test_a_self_attention_mask_is_refused(tiny_pipe):
-    with retom.patched(tiny_pipe), pytest.raises(ValueError, match=r"attention_mask .* remove_patch first"):
+    with retom.patched(tiny_pipe), pytest.raises(ValueError, match=r"attention_mask .* call retom\.remove_patch first"):
         call(tiny_pipe.unet, attention_mask=torch.ones(2, 1024))
 
 

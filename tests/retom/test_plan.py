@@ -183,7 +183,7 @@ def test_a_plan_is_frozen_data():
         ({"window": 0}, "window must be an integer of at least 1, got 0"),
         ({"destination": "best"}, "destination must be one of representative, least, random, got 'best'"),
         ({"source": "dst"}, "source must be one of average, destination, got 'dst'"),
-        ({"destination": "random"}, "seeds are required"),
+        ({"destination": "random"}, "seeds must be given"),
         ({"destination": "random", "seeds": [1]}, "seeds must be 2 integers"),
         ({"grid": (3, 4)}, r"grid must be .* = 16 tokens, got \(3, 4\)"),
         ({"grid": (4.0, 4)}, r"grid must be .* = 16 tokens, got \(4.0, 4\)"),

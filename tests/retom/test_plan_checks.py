@@ -69,7 +69,7 @@ def test_as_many_slots_as_tokens_must_each_have_one():
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (torch.tensor([[0, 1, 2, 2], [0, 1, 2, 3]]), "order must hold each of the 4 tokens once"),
+        (torch.tensor([[0, 1, 2, 2], [0, 1, 2, 3]]), "order must contain each of the 4 tokens once"),
         (torch.tensor([[2, 3, 0, 1], [0, 1, 2, 3]]), "order must list the tokens slot by slot"),
     ],
 )

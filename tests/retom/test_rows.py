@@ -102,8 +102,8 @@ def test_importance_compares_the_same_frame_of_the_same_video():
     [
         (2, 6, "3 for each of 2; disable the other guidance"),  # perturbed attention guidance
         (1, 4, "4 for each of 1"),
-        (None, 3, "it is unknown which images they are; call retom.set_seeds"),
-        (None, 4, "it is unknown which images they are; call retom.set_seeds"),
+        (None, 3, "but it is unknown which images they are; call retom.set_seeds"),
+        (None, 4, "but it is unknown which images they are; call retom.set_seeds"),
     ],
 )
 def test_a_method_that_compares_branches_refuses_those_it_cannot_tell(images, rows, reason):
@@ -111,7 +111,7 @@ def test_a_method_that_compares_branches_refuses_those_it_cannot_tell(images, ro
     with retom.patched(unet, IBTM()):
         if images:
             retom.set_seeds(unet, list(range(images)))
-        with pytest.raises(ValueError, match=f"compares 1 or 2 branches of guidance, .* with {rows} rows, {reason}"):
+        with pytest.raises(ValueError, match=f"needs 1 or 2 branches of guidance, .* with {rows} rows, {reason}"):
             unet(torch.randn(rows, 4, 16, 16), 500, encoder_hidden_states=torch.randn(rows, 7, 32))
 
 

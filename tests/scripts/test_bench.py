@@ -189,7 +189,7 @@ def test_the_whole_command_writes_its_tables(hydra, tmp_path):
 
 UNSERVED = {
     "pixart": {"tomesd": "tomesd patches U-Nets", "deepcache": "DeepCache wraps the blocks of a UNet2DConditionModel"},
-    "sd3": {"oracle": "the oracle does not support", "todo": "must be one or more of self, ff .*, got 'self_kv'"},
+    "sd3": {"oracle": "the oracle does not support", "todo": "must be one or more of self, ff (its self-attention"},
     "flux": {"ibtm": "without halves to compare", "fewer_steps": "fewer steps need a pipeline with a scheduler"},
 }
 
