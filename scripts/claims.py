@@ -1,4 +1,4 @@
-"""Hold the paper's claims against the records: `python -m scripts.claims experiment=[table1,table2]`."""
+"""Check the paper's claims against the records: `python -m scripts.claims experiment=[table1,table2]`."""
 
 import functools
 import sys
@@ -9,13 +9,15 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_json, write_text
 from eval.errors import RunError
-from eval.judging.gates import BASELINE, check_gates, verdict
+from eval.judging.gates import BASELINE, FAILED, check_gates, verdict
+from eval.judging.terminal import print_claims
 from eval.judging.verdicts import CLAIMS, Compare, judge, page
 from eval.metrics import score
 from eval.records import load_records, run_id
 from eval.records.canonical import canonical_json
 from eval.tables.selection import assign, choose, refuse_mixed
 from eval.tables.spec import TableSpec
+from eval.tables.terminal import terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.jobs.fitting import fitting
@@ -23,11 +25,14 @@ from scripts.jobs.recorded import recorded
 from scripts.jobs.row import resolve
 from scripts.tables import table_folder, table_options, table_specs
 
-TITLE = "The paper's claims, held against these runs"
+TITLE = "The paper's claims, checked against these runs"
 
 
 def main() -> int:
-    """Write claims.json and claims.md beside the tables. Returns 1 where a row is missing or a gate failed."""
+    """Write claims.json and claims.md next to the tables. Returns 1 where a gate failed.
+
+    A claim whose rows are missing is undecided; `scripts.tables` returns 1 for missing rows.
+    """
     return work_on_sweep(_judge_all)
 
 
@@ -45,18 +50,17 @@ def _judge_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int
     facts = [
         f"Protocol {records[0]['protocol_hash']}: {records[0]['protocol']['n']} images, "
         f"{records[0]['protocol']['device_name']}; gates: {verdict(gates)}.",
-        "Seconds are of two runs one after the other, not paired, and their interval does not hold what differs from "
-        "one process to the next; every other difference is paired by picture.",
+        "Times are of two separate runs: they are not paired, and their interval does not cover the variation between "
+        "processes. Every other difference is paired by image.",
     ]
     if profile == "smoke":
         facts.append("Smoke profile: a small model, and fid_smoke and clip_smoke are not FID and not CLIP score.")
     runs = {method: run_id(record) for method, record in sorted(rows.items())}
     write_json(folder / "claims.json", {"claims": found, "runs": runs, "gates": verdict(gates), "profile": profile})
-    text = page(found, TITLE, facts)
-    write_text(folder / "claims.md", text)
-    print(text, flush=True)
+    write_text(folder / "claims.md", page(found, TITLE, facts))
+    print_claims(found, terminal())
     say(f"written: {folder / 'claims.json'}, {folder / 'claims.md'}")
-    return int(verdict(gates).startswith("failed") or any("missing rows" in (claim["why"] or "") for claim in found))
+    return int(verdict(gates).startswith(FAILED))
 
 
 def _rows(specs: list[TableSpec], records: list[dict]) -> dict[str, dict]:
@@ -74,7 +78,7 @@ def _rows(specs: list[TableSpec], records: list[dict]) -> dict[str, dict]:
 
 
 def _comparing(rows: Mapping[str, dict], config: dict) -> Compare:
-    """A function from two methods to the paired differences of their pictures; each method is scored once."""
+    """A function from two methods to the paired differences of their images; each method is scored once."""
     results, trusted = Path(config["results"]), config["trusted"]
 
     @functools.cache

@@ -1,7 +1,7 @@
 """Whether damage grows with the ratio: `python -m scripts.damage experiment=damage`, after its rows.
 
 Compares the finished runs of the sweep pair by pair and writes results/<table>_differences.csv and .md. The exit status
-says whether the runs were there, not whether the outcome is the expected one.
+is 0 when the runs were found, whether or not the outcome is the expected one.
 """
 
 import sys
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_text
 from eval.errors import RunError
-from eval.judging.damage import WORSE, Pair, Run, render, rivals_of, steps_of
+from eval.judging.damage import WORSE, Pair, Run, growth_lines, render, rivals_of, steps_of
 from eval.metrics import score
 from eval.records import load_records, run_id
 from eval.reference import ReferenceSet, load_reference
@@ -22,12 +22,13 @@ from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.fitting import fitting
 from scripts.jobs.row import Row, read_row
 from scripts.jobs.siblings import sibling_images
+from scripts.tables import method_labels
 
 DESTINATIONS = ("retom", ("retom_random", "retom_least"))
 
 
 def main() -> int:
-    """Compare, write, tell. Returns the exit status."""
+    """Compare, write and print a summary. Returns the exit status."""
 
     def work(composed: DictConfig, choices: dict[str, str]) -> None:
         row = read_row(composed, choices)
@@ -49,21 +50,21 @@ class Comparison:
         self._records = {
             _run(record): record for record in finished if record["config"]["method"].get("ratio") is not None
         }
-        unmerged = [record for record in finished if record["method"] == "none"]
-        if not unmerged or not self._records:
-            lacking = "a ratio" if unmerged else "method none"
+        baseline = [record for record in finished if record["method"] == "none"]
+        if not baseline or not self._records:
+            lacking = "a ratio" if baseline else "method none"
             raise RunError(
-                f"{row.results / 'runs' / row.runs} lacks finished runs of {lacking}; make them first: python -m "
+                f"{row.results / 'runs' / row.runs} lacks finished runs of {lacking}; run these first: python -m "
                 f"scripts.run --multirun experiment={row.runs}, and again without --multirun and with method=none"
             )
         alone = [run.run_id for run, record in self._records.items() if "ssim" not in record["metrics"]]
         if alone:
             raise RunError(
-                f"{len(alone)} runs were scored before the unmerged one was there (first: {alone[0]}); run the sweep "
-                "again, which scores them anew from their images"
+                f"{len(alone)} runs were scored before the baseline was finished (first: {alone[0]}); run the sweep "
+                "again, which re-scores them from their images"
             )
         items = row.prompts.items()
-        self._none = sibling_images(row, unmerged[0], items)
+        self._none = sibling_images(row, baseline[0], items)
         self._images = {run: sibling_images(row, record, items) for run, record in self._records.items()}
         self._as_reference = ReferenceSet(self._none.images, tuple(self._none.class_indices.tolist()), self._none.hash)
         self._reference = load_reference(row.reference, row.prompts.selected(), row.cache)
@@ -77,9 +78,10 @@ class Comparison:
         csv, page = (self._row.results / f"{self._table['name']}_differences.{end}" for end in ("csv", "md"))
         frame = pandas.DataFrame([pair.row() for pair in [*steps, *rivals]])
         write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
-        text = render(self._table["title"], values, steps, rivals, self._notes())
-        write_text(page, text)
-        print(text, flush=True)
+        labels = method_labels()
+        names = {method: labels.get(method, method) for method in {run.method for run in self._records}}
+        write_text(page, render(self._table["title"], values, steps, rivals, self._notes(), names.__getitem__))
+        print("\n".join(growth_lines(steps, names.__getitem__)), flush=True)
         return [csv, page]
 
     def _scored(self, run: Run, others: Sequence[Run]) -> dict[str, dict]:
@@ -109,7 +111,7 @@ class Comparison:
             f"Model {model['name']}, revision {str(model.get('revision'))[:12]}; {sampler['scheduler']}, "
             f"{sampler['steps']} steps, guidance {sampler['guidance']:g}.",
             f"{protocol['n']} images of {len(self._row.prompts.selected())} classes against statistics of "
-            f"{protocol['n_reference']} pictures; intervals: 95%, over classes, of paired differences.",
+            f"{protocol['n_reference']} images; intervals: 95%, over classes, of paired differences.",
             f"{protocol['metrics']['networks']['fid_smoke']}.",
             f"Device {protocol['device_name']}; {min(p['date'] for p in provenances)[:10]}; code {', '.join(codes)}.",
             "A difference is the first run minus the second; ratios are compared with the next lower one.",

@@ -1,7 +1,7 @@
 """Rebuild the tables of an experiment from its records: `python -m scripts.tables experiment=table1`.
 
-Beside the tables goes `runs_<folder>.csv`, every run of the folder with the options that differ, one line for each
-metric: a sweep's curves can be drawn from it, also while its jobs still run.
+It also writes `runs_<folder>.csv`: every run of the folder with the options that differ, one line for each metric. Plot
+a sweep's curves from it, also while its jobs still run.
 """
 
 import itertools
@@ -19,8 +19,8 @@ from eval.judging.gates import FAILED, read_references
 from eval.records import load_records
 from eval.records.canonical import canonical_json
 from eval.tables import Line, Table, build_table, write_table
-from eval.tables.markdown import render
 from eval.tables.spec import TableRow, TableSpec
+from eval.tables.terminal import print_table, terminal
 from eval.tables.tidy import tidy, unfinished_runs, write_tidy
 from scripts.command_line.entry import CONF, ROOT, say
 from scripts.command_line.sweeps import Part, work_on_sweep
@@ -35,7 +35,7 @@ SWEPT = ("method.", "sampler.", "prompts.")  # options that records hold as they
 
 
 def main() -> int:
-    """Build and print every table of the experiment. Returns 1 where a chosen row is not whole or a gate failed."""
+    """Build and print every table of the experiment. Returns 1 where a chosen row is incomplete or a gate failed."""
     return work_on_sweep(_build_all)
 
 
@@ -52,7 +52,7 @@ def _build_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int
         for spec in specs:
             table = build_table(spec, records, **table_options(config))
             paths = write_table(table, table_folder(config, "real" if spec.kept else table.profile) / part.folder)
-            print(render(table), flush=True)
+            print_table(table, terminal())
             say(f"written: {', '.join(map(str, paths))}")
             bad += _complain(table, part.methods)
         bad += _complain_of_sweep(part.jobs, records)
@@ -126,7 +126,7 @@ def method_labels() -> dict[str, str]:
 
 
 def shipped_methods(config: dict, wanted: Collection[str] | None = None) -> dict[str, dict]:
-    """The options of the `wanted` (or all) choices of conf/method, by which a sweep's records are told from a row's.
+    """The options of the `wanted` (or all) choices of conf/method, which tell a row's record from a sweep's.
 
     config: the plain configuration whose sampler (for a schedule over its steps) and findings (for `fewer_steps`) the
     options follow.
@@ -138,9 +138,9 @@ def shipped_methods(config: dict, wanted: Collection[str] | None = None) -> dict
 
 
 def _complain_of_sweep(arguments: Sequence[str], records: Sequence[dict]) -> int:
-    """Say how many of the runs that the experiment sweeps over have no record among `records`; their count.
+    """Report how many of the runs that the experiment sweeps over have no record among `records`; their count.
 
-    A table shows those of them that it does not name as rows only once they are there.
+    A table shows those that it does not name as rows only once they have a record.
     """
     plan = planned(["--multirun", *arguments], CONF)
     jobs = [] if plan is None else [OverridesParser.create().parse_overrides(list(job)) for job in plan.jobs]
@@ -152,7 +152,7 @@ def _complain_of_sweep(arguments: Sequence[str], records: Sequence[dict]) -> int
         if tuple(_text(asked[key].value()) if key in asked else "" for key in swept) not in there:
             absent.append(" ".join(override.input_line for override in asked.values()))
     if absent:
-        say(f"{len(absent)} of {len(jobs)} runs that --multirun makes of this have no record (first: {absent[0]})")
+        say(f"{len(absent)} of {len(jobs)} runs of this sweep have no record (first: {absent[0]})")
     return len(absent)
 
 
@@ -179,9 +179,9 @@ def _text(value: object) -> str:
 
 
 def _complain(table: Table, chosen: Sequence[str]) -> int:
-    """Say which rows hold no good number, which seeds are missing and which gates failed; their count.
+    """Report which rows are incomplete, which seeds are missing and which gates failed; their count.
 
-    chosen: the methods that the command line names. Rows of others that have no record are said and not counted.
+    chosen: the methods that the command line names. Rows of others without a record are reported and not counted.
     """
     left = [] if not chosen else _not_chosen(table, chosen)
     if left:
@@ -197,7 +197,7 @@ def _complain(table: Table, chosen: Sequence[str]) -> int:
     for gate in failed:
         say(f"{table.spec.name}: gate {gate.name} failed: {gate.sentence}; no row of this table may be quoted")
     fewer = [line for line in table.lines if line.cells.get("seeds", len(table.seeds)) < len(table.seeds)]
-    fewer = [] if chosen else fewer  # which runs of a chosen sweep have no record is said once, run by run
+    fewer = [] if chosen else fewer  # `_complain_of_sweep` reports which runs of a chosen sweep have no record
     for line in fewer:
         say(f"{table.spec.name}: {line.cells['model']} has {line.cells['seeds']} of {len(table.seeds)} seeds")
     return len(bad) + len(failed) + len(fewer)

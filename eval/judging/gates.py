@@ -1,4 +1,4 @@
-"""What must hold before a table may be believed. One failed gate marks the whole table, every row of it.
+"""What must hold before a table may be quoted. One failed gate marks every row of the table.
 
 The baseline's gate is MLPerf's rule for SDXL (inference benchmark: FID within 2%, CLIP score within 0.2% of the
 reference run, on both sides): a baseline that is too good is as suspicious as one that is too bad.
@@ -30,19 +30,19 @@ class Gate:
 
 def check_gates(records: Sequence[Mapping], references: Sequence[Mapping] = ()) -> tuple[Gate, ...]:
     """Every gate of the table that is made of `records`, failed ones left out; `references` as `read_references`."""
-    whole = [record for record in records if record["status"] != "failed"]
-    if not whole:
+    finished = [record for record in records if record["status"] != "failed"]
+    if not finished:
         return (Gate("rows", UNCHECKED, "no row is finished"),)
-    baseline = next((record for record in whole if record["method"] == BASELINE), None)
+    baseline = next((record for record in finished if record["method"] == BASELINE), None)
     return (
-        _protocol(whole),
+        _protocol(finished),
         _baseline(baseline, references),
         _identity(baseline),
-        _merges(whole),
-        _images(whole),
-        _weights(whole),
-        _compared(whole),
-        _attention(whole),
+        _merges(finished),
+        _images(finished),
+        _weights(finished),
+        _compared(finished),
+        _attention(finished),
     )
 
 
@@ -56,7 +56,7 @@ def verdict(gates: Sequence[Gate]) -> str:
 
 
 def reference_key(protocol: Mapping) -> str:
-    """12 hexadecimal digits of a protocol without the device: pictures and their scores do not depend on it."""
+    """12 hexadecimal digits of a protocol without the device: images and their scores do not depend on it."""
     kept = {key: value for key, value in protocol.items() if key != "device_name"}
     kept["sampler"] = {key: value for key, value in protocol["sampler"].items() if key != "device"}
     return digest(canonical_json(kept))
@@ -92,7 +92,7 @@ def read_references(path: Path) -> list[dict]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} holds no reference runs ({error}); restore it from the repository") from error
+        raise RunError(f"{path} has no readable reference runs ({error}); restore it from the repository") from error
     return entries
 
 
@@ -108,17 +108,17 @@ def _baseline(record: Mapping | None, references: Sequence[Mapping]) -> Gate:
     reference = next((entry for entry in references if entry["key"] == reference_key(record["protocol"])), None)
     if reference is None:
         return Gate("baseline", UNCHECKED, "no reference run is recorded for this protocol")
-    told, failed = [], False
+    parts, failed = [], False
     for name, wanted in reference["metrics"].items():
         value = record["metrics"].get(name, {}).get("value")
         room = wanted["tolerance"] * abs(wanted["value"])
         outside = value is None or abs(value - wanted["value"]) > room
         failed |= outside
         shown = "absent" if value is None else f"{value:.6g}"
-        side = "outside" if outside else "within"
-        told.append(f"{name} {shown} is {side} {wanted['value']:.6g} +- {100 * wanted['tolerance']:g}%")
-    where = f"of the reference run ({reference['run_id']}, {reference['date'][:10]})"
-    return Gate("baseline", FAILED if failed else PASSED, f"{'; '.join(told)} {where}")
+        side = "not within" if outside else "within"
+        parts.append(f"{name} {shown} is {side} {100 * wanted['tolerance']:g}% of {wanted['value']:.6g}")
+    where = f"in the reference run ({reference['run_id']}, {reference['date'][:10]})"
+    return Gate("baseline", FAILED if failed else PASSED, f"{' and '.join(parts)} {where}")
 
 
 def _identity(record: Mapping | None) -> Gate:
@@ -139,7 +139,7 @@ def _merges(records: Sequence[Mapping]) -> Gate:
             wrong.append(run_id(record))
     if wrong:
         return Gate("merges", FAILED, f"the merges of {', '.join(wrong)} are not those of their ratio")
-    return Gate("merges", PASSED, "every row with a ratio merged, and the baseline did not")
+    return Gate("merges", PASSED, "every row with a ratio merged tokens, and the baseline did not")
 
 
 def _images(records: Sequence[Mapping]) -> Gate:
@@ -151,22 +151,22 @@ def _images(records: Sequence[Mapping]) -> Gate:
 
 
 def _weights(records: Sequence[Mapping]) -> Gate:
-    """A folder of weights goes by its path, and may hold others by the time another row is drawn."""
+    """A folder of weights is named by its path, and its files may change between two rows."""
     known: dict[str, list[str]] = {}
     for record in records:
         weights = mapping_or_empty(mapping_or_empty(record["provenance"].get("run")).get("model")).get("weights")
         if weights:
             known.setdefault(canonical_json(weights), []).append(run_id(record))
     if not known:
-        return Gate("weights", UNCHECKED, "no row says what weights it was drawn with")
+        return Gate("weights", UNCHECKED, "no row reports the weights it was generated with")
     rows = [names[0] for names in known.values()]
     if len(known) > 1:
-        return Gate("weights", FAILED, f"{' and '.join(rows)} were drawn with other weights, at one path or revision")
-    return Gate("weights", PASSED, "all rows were drawn with the same weights")
+        return Gate("weights", FAILED, f"{' and '.join(rows)} have different weights under one path or revision")
+    return Gate("weights", PASSED, "all rows were generated with the same weights")
 
 
 def _compared(records: Sequence[Mapping]) -> Gate:
-    """A paired number is of the pictures that were there when it was taken."""
+    """A paired difference belongs to the images that were on disk when it was computed."""
     now = {run_id(record): record["images"].get("sha256") for record in records}
     old = [
         run_id(record)
@@ -176,8 +176,8 @@ def _compared(records: Sequence[Mapping]) -> Gate:
     ]
     if old:
         named = ", ".join(dict.fromkeys(old))
-        return Gate("compared", FAILED, f"{named}: compared with pictures that were made anew since; run them again")
-    return Gate("compared", PASSED, "paired numbers are of the pictures that are there")
+        return Gate("compared", FAILED, f"{named}: compared with images that were replaced since; run them again")
+    return Gate("compared", PASSED, "paired differences belong to the images on disk")
 
 
 def _attention(records: Sequence[Mapping]) -> Gate:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eval.errors import RunError
-from eval.tables.spec import SECONDS, metric_name
+from eval.tables.spec import HIGHER_IS_BETTER, SECONDS, metric_name
 
-HIGHER_IS_BETTER = ("clip", "clip_vitl14", "ssim")
 METRICS = ("fid", "kid", "clip", "ssim", "fid_legacy_pytorch", "clip_vitl14")
 # Behind every value that a metric takes: rows that are too slow rank among themselves by how much they are.
 TOO_SLOW = 1e6

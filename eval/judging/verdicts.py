@@ -1,8 +1,8 @@
 """The paper's claims, one by one, against our records: supported, contradicted or undecided at 95%, with the numbers.
 
-A claim is about two methods and one metric. It is supported where the whole 95% interval of the paired difference lies
-on its side of 0, contradicted where it lies on the other, and undecided otherwise. Each claim has its own 95%; they are
-not corrected for being many.
+A claim is about two methods and one metric. It is supported where the whole 95% interval of the paired difference is
+on its side of 0, contradicted where it is on the other, and undecided otherwise. Each claim has its own 95%: they are
+not corrected for the number of claims.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,17 @@ from eval.errors import RunError
 from eval.judging.gates import FAILED, Gate
 from eval.records import run_id
 from eval.stats import shift
-from eval.tables.markdown import timed
+from eval.tables.columns import heading, interval, number
+from eval.tables.footnotes import timed
 from eval.tables.spec import SECONDS, TableSpec, metric_name
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+TICKS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`method` has a lower (or higher) `metric` than `against`. text: as the paper says it."""
+    """`method` has a lower (or higher) `metric` than `against`. text: the claim of the paper in words."""
 
     text: str
     method: str
@@ -30,13 +32,13 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("ReToM has a better FID than plain Stable Diffusion", "retom", "none"),
+    Claim("ReToM has a better FID than Stable Diffusion", "retom", "none"),
     Claim("ReToM has a better FID than ToMeSD", "retom", "tomesd"),
-    Claim("ReToM has a better CLIP score than plain Stable Diffusion", "retom", "none", "clip", "higher"),
+    Claim("ReToM has a better CLIP score than Stable Diffusion", "retom", "none", "clip", "higher"),
     Claim("ReToM has a better CLIP score than ToMeSD", "retom", "tomesd", "clip", "higher"),
     Claim("The representative token beats a random one in FID", "retom", "retom_random"),
     Claim("A random token beats the least representative one in FID", "retom_random", "retom_least"),
-    Claim("The representative token beats the least representative one in FID", "retom", "retom_least"),
+    Claim("The representative token beats the least one in FID", "retom", "retom_least"),
     Claim("The representative token beats the least one in SSIM", "retom", "retom_least", "ssim", "higher"),
     Claim("Adaptive windows beat fixed ones of 2 in FID", "retom", "retom_fixed_2"),
     Claim("Adaptive windows beat fixed ones of 8 in FID", "retom", "retom_fixed_8"),
@@ -57,15 +59,15 @@ def judge(
     """Every claim with its verdict, as plain data.
 
     records: the finished row of each method. compare(method, against): the paired differences of two rows by metric,
-    asked for where no record holds them; what it raises (RunError) is why a claim is undecided. A failed gate leaves
-    all of them undecided.
+    asked for where no record has them; what it raises (RunError) is why a claim is undecided. A failed gate leaves
+    all of them undecided. Methods are named by the tables' labels.
     """
     paper = {(row.method, metric): value for spec in specs for row in spec.rows for metric, value in row.paper.items()}
     failed = [gate.sentence for gate in gates if gate.status == FAILED]
     found = []
     for claim in CLAIMS:
         name = metric_name(claim.metric, profile)
-        numbers, why = _numbers(claim, name, records, compare)
+        numbers, why = _numbers(claim, name, records, compare, specs[0].name_of)
         if failed:
             why = f"a gate of the table failed: {'; '.join(failed)}"
         ours = [None if numbers is None else numbers[key] for key in ("ours", "base", "difference", "interval")]
@@ -83,12 +85,12 @@ def judge(
 
 
 def _numbers(
-    claim: Claim, name: str, records: Mapping[str, Mapping], compare: Compare
+    claim: Claim, name: str, records: Mapping[str, Mapping], compare: Compare, label: Callable[[str], str]
 ) -> tuple[dict | None, str | None]:
-    """The two values, the paired difference and its interval; and why nothing can be decided by them, if so."""
+    """The two values, the paired difference and its interval; and why they decide nothing, if so."""
     missing = [method for method in (claim.method, claim.against) if method not in records]
     if missing:
-        return None, f"missing rows: {', '.join(missing)}"
+        return None, f"missing rows: {', '.join(map(label, missing))}"
     pair = [records[method] for method in (claim.method, claim.against)]
     if name == SECONDS:
         return _seconds(pair)
@@ -96,7 +98,7 @@ def _numbers(
     for record, value in zip(pair, values, strict=True):
         if value is None:
             return None, f"{run_id(record)} has no {name}"
-    # Beside a sweep the record may have been compared with another run of that method.
+    # In a sweep the record may have been compared with another run of that method.
     kept = _run((pair[0].get("against") or {}).get(claim.against, "")) == _run(run_id(pair[1]))
     found = pair[0]["metrics"][name]["differences"].get(claim.against) if kept else None
     try:
@@ -110,7 +112,7 @@ def _numbers(
 
 
 def _run(name: str) -> str:
-    """A run id without its experiment: the same run may lie in two."""
+    """A run id without its experiment: the same run may be in two."""
     return name.rpartition("/")[2]
 
 
@@ -128,10 +130,10 @@ def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
     difference, interval = shift(*raw)
     numbers = {"ours": medians[0], "base": medians[1], "difference": difference, "interval": interval}
     if busy:
-        return numbers, f"{', '.join(busy)} was timed beside other work, or that cannot be told"
+        return numbers, f"{', '.join(busy)} was timed while the device had other work, or that is not known"
     if len(ways) > 1:
         both = " and ".join(run_id(record) for record in pair)
-        return numbers, f"{both} were timed in other ways (images, warm-up calls or threads)"
+        return numbers, f"{both} were timed differently (images, warm-up calls or threads)"
     return numbers, None if interval else f"too few timed calls ({len(raw[0])} and {len(raw[1])}) for an interval"
 
 
@@ -152,27 +154,36 @@ def _paper(claim: Claim, values: Mapping[tuple[str, str], float]) -> dict | None
 
 
 def page(found: Sequence[Mapping], title: str, facts: Sequence[str]) -> str:
-    """The claims as Markdown: one row each, then why some are undecided, then `facts`."""
-    lines = [f"# {title}", "", "| Claim | Verdict | Metric | Ours | Against | Difference | Paper |"]
+    """The claims as Markdown: how many of each verdict, one row each, why some are undecided, then `facts`."""
+    lines = [f"# {title}", "", f"{counts(found)}.", ""]
+    lines.append("| Verdict | Claim | Metric | Ours | Against | Difference | Paper |")
     lines.append("| --- | --- | --- | ---: | ---: | ---: | --- |")
     lines += [f"| {' | '.join(_cells(claim))} |" for claim in found]
     reasons = [f"- {claim['text']}: {_one_line(claim['why'])}." for claim in found if claim["why"]]
-    counts = ", ".join(f"{sum(c['verdict'] == v for c in found)} {v}" for v in (SUPPORTED, CONTRADICTED, UNDECIDED))
-    notes = [f"- {counts}, each at 95%, not corrected for their number.", *(f"- {_one_line(fact)}" for fact in facts)]
+    notes = [f"- {_one_line(fact)}" for fact in facts]
     return "\n".join([*lines, "", *([*reasons, ""] if reasons else []), *notes]) + "\n"
 
 
-def _cells(claim: Mapping) -> list[str]:
-    def shown(value: float | None, form: str = ".6g") -> str:
-        return "" if value is None else f"{value:{form}}"
+def counts(found: Sequence[Mapping]) -> str:
+    """How many claims have each verdict, and at which level."""
+    each = ", ".join(f"{sum(c['verdict'] == v for c in found)} {v}" for v in (SUPPORTED, CONTRADICTED, UNDECIDED))
+    return f"{each}; each at 95%, not corrected for the number of claims"
 
-    difference = shown(claim["difference"], "+.4g")
-    if claim["interval"]:
-        difference += f" [{claim['interval'][0]:+.4g}, {claim['interval'][1]:+.4g}]"
-    paper = claim["paper"]
-    told = "" if paper is None else f"{paper['ours']:g} to {paper['base']:g}{'' if paper['holds'] else ', not so'}"
-    words = (claim["text"], claim["verdict"], claim["metric"])
-    return [*words, shown(claim["ours"]), shown(claim["base"]), difference, told]
+
+def estimate(claim: Mapping) -> str:
+    """The paired difference with its interval in brackets, with the decimals of tables; "" where there is none."""
+    name, ends = claim["metric"], claim["interval"] or (None, None)
+    difference = number(name, claim["difference"], "+")
+    return f"{difference} {interval(name, *ends, '+')}".strip()
+
+
+def _cells(claim: Mapping) -> list[str]:
+    name, paper = claim["metric"], claim["paper"]
+    ours, base = (number(name, claim[key]) for key in ("ours", "base"))
+    theirs = "" if paper is None else f"{paper['ours']:.2f} to {paper['base']:.2f}"
+    theirs += "" if paper is None or paper["holds"] else ", does not hold"
+    verdict = f"{TICKS[claim['verdict']]} {claim['verdict']}"
+    return [verdict, claim["text"], heading(name), ours, base, estimate(claim), theirs]
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from eval.errors import RunError
 from eval.judging.verdicts import CLAIMS, CONTRADICTED, SUPPORTED, UNDECIDED
 from eval.report.columns import interval, rounded
 from eval.report.gather import Gathered
-from eval.tables.markdown import heading
+from eval.tables.columns import heading
 from eval.tables.spec import SECONDS
 
 FILE = "claims.json"

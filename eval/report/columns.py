@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 from eval.judging.gates import BASELINE
 from eval.tables import Table
-from eval.tables.markdown import heading
+from eval.tables.columns import heading, number
+from eval.tables.costs import SPEED_UP, TOKENS_KEPT
 from eval.tables.spec import SECONDS, UNPAIRED
 
 OURS, PAPER, CHANGE = "Ours", "Paper", "Difference to baseline"
 LOWER, HIGHER = "↓", "↑"
 ARROWS = {"fid": LOWER, "fid_legacy_pytorch": LOWER, "kid": LOWER, SECONDS: LOWER} | dict.fromkeys(
-    ("clip", "clip_vitl14", "ssim", "speed_up"), HIGHER
+    ("clip", "clip_vitl14", "ssim", SPEED_UP), HIGHER
 )
 INFINITE = "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}∞"
-SPEED_UP, TOKENS = "speed_up", "tokens"  # columns of the page alone
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,9 @@ class Column:
 
 
 def rounded(column: str, value: float | None, sign: str = "") -> str:
-    """A number as the page shows it: two decimals, a true minus sign, KID times 1,000."""
-    if value is None:
-        return ""
-    return f"{1000 * value if column.startswith('kid') else value:{sign}z.2f}".replace("-", "\N{MINUS SIGN}")
+    """A number as in the tables' files, with a true minus sign, none at 0, and a multiplication sign."""
+    text = number(column, value, sign and f"{sign}z")
+    return text.replace("-", "\N{MINUS SIGN}").replace("x", "\N{MULTIPLICATION SIGN}")
 
 
 def interval(column: str, low: float | None, high: float | None, sign: str = "") -> str:
@@ -50,21 +49,11 @@ def change(column: str, low: float | None, high: float | None) -> str:
     return "better" if (high < 0) == (arrow(column) == LOWER) else "worse"
 
 
-def times(factor: float) -> str:
-    """A speed-up as text."""
-    return f"{factor:.2f}\N{MULTIPLICATION SIGN}"
-
-
-def percent(share: float) -> str:
-    """A share as text."""
-    return f"{100 * share:.1f}%"
-
-
 def names_of(table: Table) -> dict[str, tuple[str, bool]]:
     """The columns in order: (group, folded) by name; those behind the switch come last."""
     metrics, has_seconds = table.metrics, SECONDS in table.metrics
     paired = [f"{name}_minus_{BASELINE}" for name in metrics if name not in UNPAIRED]
-    costs = [SPEED_UP, TOKENS] if has_seconds else []
+    costs = [SPEED_UP, TOKENS_KEPT] if has_seconds else []
     found = dict.fromkeys(table.spec.labels, ("", False))
     found |= dict.fromkeys([*metrics, *costs], (OURS, False))
     found |= dict.fromkeys([f"paper_{metric}" for metric in table.spec.metrics], (PAPER, False))
@@ -76,13 +65,13 @@ def names_of(table: Table) -> dict[str, tuple[str, bool]]:
         found |= dict.fromkeys([each for each in ends if each in table.columns], (f"{heading(name)} by n", True))
     seeds = [f"{name}_over_seeds" for name in [*metrics, *paired]] if table.seeds else []
     found |= dict.fromkeys(seeds, ("Over seeds", True))
-    facts = ["n", "protocol", "status", "run_id"] if has_seconds else [TOKENS, "n", "protocol", "status", "run_id"]
+    facts = ["n", "protocol", "status", "run_id"] if has_seconds else [TOKENS_KEPT, "n", "protocol", "status", "run_id"]
     return found | dict.fromkeys(facts, ("Run", True))
 
 
 def column_of(table: Table, name: str, group: str, folded: bool) -> Column:
     """One of the columns of `names_of`, with an arrow where it is known which way its numbers are better."""
-    words = {SPEED_UP: "Speed-up", TOKENS: "Tokens kept", "protocol": "Protocol", "status": "Status", "run_id": "Run"}
+    words = {"protocol": "Protocol", "status": "Status", "run_id": "Run"}
     number = name not in (*table.spec.labels, "protocol", "status", "run_id")
     base = name.removesuffix(f"_minus_{BASELINE}").removeprefix("paper_")
     if name in table.beside or base in table.beside:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report.gather import Entry, Gathered
-from eval.tables.markdown import mark
+from eval.tables.columns import mark
 from eval.tables.spec import SECONDS, metric_name
 
 LOWER_IS_BETTER = {"fid": True, "clip": False, "ssim": False, SECONDS: True}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from eval.judging.gates import BASELINE
 from eval.report.claims import Claims
-from eval.report.columns import arrow, change, interval, percent, rounded, times
+from eval.report.columns import arrow, change, interval, rounded
 from eval.report.gather import Entry, Gathered
 from eval.report.tables_view import busy
 from eval.tables.claims import OURS
-from eval.tables.cost import speed_up, tokens_kept
-from eval.tables.markdown import heading
+from eval.tables.columns import heading
+from eval.tables.costs import SPEED_UP, TOKENS_KEPT
 from eval.tables.spec import SECONDS, UNPAIRED
 
 
@@ -81,13 +81,11 @@ def _facts(gathered: Gathered, ours: Entry) -> tuple[Fact, ...]:
             continue
         note = " ".join(filter(None, (rounded(name, cells[column], "+"), interval(name, *ends, "+"))))
         found.append(Fact(title, rounded(name, cells[name]), note, change(name, *ends)))
-    factor, share = speed_up(gathered.overview, ours.line), tokens_kept(ours.line.record)
-    if factor is not None:
-        found.append(
-            Fact(f"Speed-up {arrow('speed_up')}", times(factor) + busy(gathered.overview, ours.line), _seconds(cells))
-        )
-    if share is not None:
-        found.append(Fact("Tokens kept", percent(share)))
+    if cells.get(SPEED_UP) is not None:
+        factor = rounded(SPEED_UP, cells[SPEED_UP]) + busy(gathered.overview, ours.line)
+        found.append(Fact(f"{heading(SPEED_UP)} {arrow(SPEED_UP)}", factor, _seconds(cells)))
+    if cells.get(TOKENS_KEPT) is not None:
+        found.append(Fact(heading(TOKENS_KEPT), rounded(TOKENS_KEPT, cells[TOKENS_KEPT])))
     return tuple(found)
 
 

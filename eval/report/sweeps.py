@@ -13,7 +13,7 @@ from eval.report.drawing import BUSY, CURVE_COLOURS, MARKERS, Drawing, drawing, 
 from eval.report.gather import QUALITY, Entry, Gathered
 from eval.report.limits import CURVES
 from eval.report.points import Interval, axis_name, interval
-from eval.tables.markdown import mark
+from eval.tables.columns import mark
 from eval.tables.spec import SECONDS, metric_name
 
 _UNITS = {"ratio": "share of tokens removed", "window": "tokens per side", "period": "steps"}

@@ -12,22 +12,19 @@ from eval.records import run_id
 from eval.report.columns import (
     LOWER,
     OURS,
-    SPEED_UP,
-    TOKENS,
     Column,
     arrow,
     change,
     column_of,
     interval,
     names_of,
-    percent,
     rounded,
-    times,
 )
 from eval.tables import Line, Table, csv_text
 from eval.tables.claims import OURS as METHOD
-from eval.tables.cost import baseline_line, speed_up, tokens_kept
-from eval.tables.markdown import MARK, mark, over_seeds
+from eval.tables.columns import MARK, mark, over_seeds
+from eval.tables.costs import SPEED_UP, TOKENS_KEPT
+from eval.tables.footnotes import below_zero
 from eval.tables.spec import SECONDS
 
 CLEAR = "*"  # at a difference whose interval excludes 0
@@ -133,7 +130,7 @@ def legend(rows: Iterable[Row]) -> tuple[str, ...]:
 
 
 def _cell(table: Table, line: Line, name: str) -> Cell:
-    if name in (SPEED_UP, TOKENS):
+    if name in (SPEED_UP, TOKENS_KEPT):
         return _cost(table, line, name)
     if name.endswith("_over_seeds"):
         return Cell(over_seeds(line, name))
@@ -142,8 +139,8 @@ def _cell(table: Table, line: Line, name: str) -> Cell:
         return Cell(value or "")
     if name in ("n", "run_id"):
         return Cell("" if value is None else str(value), sort=value if name == "n" else None, measured=name == "run_id")
-    if value is None or _cannot_be(name, value):
-        return _empty(table, line, name, value)
+    if value is None:
+        return _empty(table, line, name)
     sign = "+" if name.endswith(f"_minus_{BASELINE}") else ""
     ends = line.cells.get(f"{name}_low"), line.cells.get(f"{name}_high")
     if sign and line.record["method"] == BASELINE:
@@ -153,15 +150,11 @@ def _cell(table: Table, line: Line, name: str) -> Cell:
     return Cell(text, interval(name, *ends, sign), value, measured=not name.startswith("paper_"), change=changed)
 
 
-def _cannot_be(name: str, value: float) -> bool:
-    """A distance below 0 is no distance: the extrapolation in 1/n has left its range."""
-    return name.endswith("_infinite") and value < 0
-
-
-def _empty(table: Table, line: Line, name: str, value: float | None) -> Cell:
+def _empty(table: Table, line: Line, name: str) -> Cell:
     """A cell without a number: the row's status, or a dash with the reason."""
-    if value is not None:
-        return Cell(ABSENT, note=f"the extrapolation gives {rounded(name, value)}, and a distance is not negative")
+    base = name.removesuffix("_infinite")
+    if base != name and line.record is not None and below_zero(line.record["metrics"].get(base)):
+        return Cell(ABSENT, note="the extrapolation is negative, which no distance can be")
     if name in table.metrics and line.status in ("failed", "missing"):
         return Cell(line.status)
     metric = {} if line.record is None else line.record["metrics"].get(name, {})
@@ -170,16 +163,17 @@ def _empty(table: Table, line: Line, name: str, value: float | None) -> Cell:
 
 
 def _cost(table: Table, line: Line, name: str) -> Cell:
-    if name == TOKENS:
-        share = tokens_kept(line.record)
-        return Cell("") if share is None else Cell(percent(share), sort=share)
-    factor = speed_up(table, line)
-    return Cell("") if factor is None else Cell(times(factor) + busy(table, line), sort=factor, measured=True)
+    value = line.cells.get(name)
+    if value is None:
+        return Cell("")
+    timed = name == SPEED_UP
+    return Cell(rounded(name, value) + (busy(table, line) if timed else ""), sort=value, measured=timed)
 
 
 def busy(table: Table, line: Line) -> str:
     """The mark of a speed-up of which either time was taken on a busy device; else ""."""
-    return mark(line, SECONDS) or mark(baseline_line(table) or line, SECONDS)
+    base = next((each for each in table.lines if each.record and each.record["method"] == BASELINE), line)
+    return mark(line, SECONDS) or mark(base, SECONDS)
 
 
 def _with_best(table: Table, name: str, cells: Sequence[Cell]) -> list[Cell]:

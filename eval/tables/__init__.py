@@ -1,4 +1,4 @@
-"""Tables I and II from records: rebuilt whole every time, never appended to, nothing left out."""
+"""Tables I and II from records: rebuilt every time, never appended to, no row left out."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,8 @@ from eval.errors import RunError
 from eval.judging.gates import Gate, check_gates, verdict
 from eval.records import run_id
 from eval.stats import median_interval
+from eval.tables.costs import SPEED_UP, TOKENS_KEPT, speed_up, tokens_kept
+from eval.tables.footnotes import below_zero
 from eval.tables.markdown import render
 from eval.tables.seeds import by_row, spread
 from eval.tables.selection import Extra, assign, choose, refuse_mixed
@@ -40,7 +42,7 @@ class Line:
 class Table:
     """A built table. `profile` is that of its records: "smoke" tables belong under results/smoke/.
 
-    seeds: of several, those that the rows' spread is over; gates: what must hold before the table may be believed.
+    seeds: of several, those that the rows' spread is over; gates: what must hold before the table may be quoted.
     """
 
     spec: TableSpec
@@ -57,7 +59,7 @@ class Table:
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """Values that stand beside these metrics, such as KID beside FID, as the profile names them."""
+        """Metrics reported together with these, such as KID with FID, as the profile names them."""
         return tuple(metric_name(name, self.profile) for metric in self.spec.metrics for name in BESIDE.get(metric, ()))
 
     def line(self, method: str) -> Line | None:
@@ -66,7 +68,7 @@ class Table:
         return self.lines[places[0]] if places else None
 
     def with_status(self, *statuses: str) -> list[Line]:
-        """The lines of these statuses, in order: with_status("failed", "missing") is what is not there."""
+        """The lines of these statuses, in order, such as with_status("failed", "missing")."""
         return [line for line in self.lines if line.status in statuses]
 
 
@@ -81,8 +83,8 @@ def build_table(
     """The paper's rows in its order, each with its record's numbers, then the other records.
 
     `select` chooses among protocols, e.g. {"model": "tiny"} or {"protocol": "3fa2"}. Of several `seeds` (of the
-    prompts) the first gives the numbers, and the spread over all stands beside them. `references`: eval.judging.gates.
-    RunError: the records are of several protocols (they are listed), `select` fits none, or nothing measures one of
+    prompts) the first gives the numbers, and the spread over all is added. `references`: those of eval.judging.gates.
+    RunError: the records are of several protocols (they are listed), `select` matches none, or nothing measures one of
     the metrics.
     """
     records, groups = by_row(records, seeds) if seeds else (records, {})
@@ -96,9 +98,10 @@ def build_table(
     columns = _columns(spec, profile, seeds)
     rows = [(row.labels, row.paper, found.get(row.method)) for row in spec.rows]
     rows += [({"model": _label(spec, extra)}, {}, extra.record) for extra in extras]
+    baseline = next((record for record in _with_baseline(used, records) if _is_finished_baseline(record)), None)
     lines = []
     for labels, paper, record in rows:
-        line = _line(spec, profile, columns, labels, paper, record)
+        line = _line(spec, profile, columns, labels, paper, record, baseline)
         group = [] if record is None else groups.get(run_id(record), [])
         more = _seed_cells(spec, profile, group) if seeds else {}
         lines.append(Line({**line.cells, **more, "gates": verdict(gates)}, record))
@@ -119,6 +122,10 @@ def _with_baseline(used: Sequence[dict], records: Sequence[dict]) -> list[dict]:
     if any(record["method"] == BASELINE for record in used):
         return list(used)
     return [*used, *(record for record in records if record["method"] == BASELINE)]
+
+
+def _is_finished_baseline(record: Mapping) -> bool:
+    return record["method"] == BASELINE and record["status"] != "failed"
 
 
 def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
@@ -144,8 +151,10 @@ def _columns(spec: TableSpec, profile: str, seeds: Sequence[int]) -> tuple[str, 
     differences = [f"{name}{end}" for name in paired for end in ("", "_low", "_high")]
     paper = [f"paper_{metric}" for metric in spec.metrics]
     beside = [column for metric in spec.metrics for column in _beside_columns(metric, profile)]
-    over_seeds = ["seeds", *(f"{name}_seed_{what}" for name in [*names, *paired] for what in ("mean", "sd"))]
-    return (*spec.labels, *names, *paper, *intervals, *differences, *beside, *(over_seeds if seeds else ()), *_TAIL)
+    costs = [*([SPEED_UP] if SECONDS in names else []), TOKENS_KEPT]
+    scattered = [f"{name}_seed_{what}" for name in [*names, *paired] for what in ("mean", "sd")]
+    over_seeds = ["seeds", *scattered] if seeds else []
+    return (*spec.labels, *names, *paper, *intervals, *differences, *beside, *over_seeds, *costs, *_TAIL)
 
 
 def _beside_columns(metric: str, profile: str) -> list[str]:
@@ -177,6 +186,7 @@ def _line(
     labels: Mapping[str, str],
     paper: Mapping[str, float],
     record: dict | None,
+    baseline: dict | None,
 ) -> Line:
     cells: dict[str, Any] = dict.fromkeys(columns)
     cells |= {label: labels.get(label) or None for label in spec.labels}
@@ -187,14 +197,17 @@ def _line(
     if record is not None and record["status"] != "failed":
         for metric in spec.metrics:
             for name in (metric, *BESIDE.get(metric, ())):
-                cells |= _numbers(record, metric_name(name, profile))
+                cells |= _numbers(record, metric_name(name, profile), baseline)
+        if SPEED_UP in columns:
+            cells[SPEED_UP] = speed_up(record, baseline)
+        cells[TOKENS_KEPT] = tokens_kept(record)
         cells |= {key: record["protocol"][key] for key in ("n", "n_reference")}
-        # A failed run's own hash may lack the reference that it never came to know.
+        # The hash of a failed run may lack the reference, which it had not read yet.
         cells["protocol"] = record["protocol_hash"]
     return Line(cells, record)
 
 
-def _numbers(record: dict, name: str) -> dict[str, Any]:
+def _numbers(record: Mapping, name: str, baseline: Mapping | None = None) -> dict[str, Any]:
     if name == SECONDS:
         low, high = seconds_interval(record["timing"])
         if record["timing"] is None:
@@ -212,9 +225,12 @@ def _numbers(record: dict, name: str) -> dict[str, Any]:
     if name not in UNPAIRED:
         cells |= _estimate(f"{name}_minus_{BASELINE}", metric["differences"].get(BASELINE, {}))
     if "infinite" in metric:
-        paired = metric["differences"].get(BASELINE, {}).get("infinite")
-        cells |= {f"{name}_half": metric["half"]["value"], f"{name}_infinite": metric["infinite"]}
-        cells |= {f"{name}_infinite_minus_{BASELINE}": paired}
+        cells |= {f"{name}_half": metric["half"]["value"]}
+        if not below_zero(metric):
+            cells[f"{name}_infinite"] = metric["infinite"]
+            if baseline is None or not below_zero(baseline["metrics"].get(name)):
+                paired = metric["differences"].get(BASELINE, {}).get("infinite")
+                cells[f"{name}_infinite_minus_{BASELINE}"] = paired
     return cells
 
 

@@ -16,7 +16,7 @@ def claims(table: "Table") -> list[dict]:
     Each is {"metric", "against" (method), "model", "against_model" (labels), "paper": {...}, "ours": {...} | None,
     "why" (None, or why ours is None)}; the inner ones hold "ours", "base", "percent" (100 (base - ours) / base).
     Ours also has "difference" and "interval": the paired difference of FID, ours minus base, as the record gives it.
-    A table without these rows or without the paper's FID claims nothing: [].
+    [] for a table without these rows or without the paper's FID.
     """
     rows = {row.method: row for row in table.spec.rows if METRIC in row.paper}
     if OURS not in rows:
@@ -30,8 +30,8 @@ def _claim(table: "Table", ours: TableRow, base: TableRow) -> dict:
     return {
         "metric": name,
         "against": base.method,
-        "model": ours.labels["model"],
-        "against_model": base.labels["model"],
+        "model": table.spec.name_of(ours.method),
+        "against_model": table.spec.name_of(base.method),
         "paper": _percent(ours.paper[METRIC], base.paper[METRIC]),
         "ours": numbers,
         "why": why,
@@ -46,34 +46,33 @@ def _percent(ours: float, base: float) -> dict:
 def _measured(table: "Table", name: str, base: str) -> tuple[dict | None, str | None]:
     lines = {method: table.line(method) for method in (OURS, base)}
     for method, line in lines.items():
+        label = table.spec.name_of(method)
         if line.status in ("failed", "missing"):
-            return None, f"the row of {method} is {line.status}"
+            return None, f"the row of {label} is {line.status}"
         if line.cells[name] is None:
-            return None, f"the row of {method} has no {name}"
+            return None, f"the row of {label} has no {name}"
     numbers = _percent(lines[OURS].cells[name], lines[base].cells[name])
     paired = lines[OURS].record["metrics"][name]["differences"].get(base, {})
     return numbers | {"difference": paired.get("value"), "interval": paired.get("interval")}, None
 
 
 def sentence(claim: dict) -> str:
-    """One claim as a line of Markdown: the paper's percentage and ours, with the interval of the paired difference."""
+    """One claim as a line of Markdown: our percentage with the interval of the paired difference, and the paper's."""
     paper, ours = claim["paper"], claim["ours"]
-    start = (
-        f"{claim['model']} against {claim['against_model']}: the paper's table gives {_change(paper)} "
-        f"({paper['base']:.2f} to {paper['ours']:.2f})"
-    )
+    start = f"{claim['model']} against {claim['against_model']}:"
+    theirs = f"in the paper FID is {_change(paper)} ({paper['base']:.2f} to {paper['ours']:.2f})"
     if ours is None:
-        return f"{start}; ours gives no figure, since {claim['why']}."
+        return f"{start} not measured, because {claim['why']}; {theirs}."
     name = "FID" if claim["metric"] == METRIC else claim["metric"]
-    text = f"{start}; ours gives {_change(ours)} in {name} ({ours['base']:.2f} to {ours['ours']:.2f}"
+    text = f"{start} here {name} is {_change(ours)} ({ours['base']:.2f} to {ours['ours']:.2f}"
     if ours["difference"] is not None:
         text += f", paired difference {ours['difference']:+.2f}"
     if ours["interval"] is not None:
-        text += f", 95% interval {ours['interval'][0]:+.2f} to {ours['interval'][1]:+.2f}"
-    return text + ")."
+        text += f" [{ours['interval'][0]:+.2f}, {ours['interval'][1]:+.2f}]"
+    return f"{text}); {theirs}."
 
 
 def _change(numbers: dict) -> str:
     if numbers["percent"] is None:
-        return "no percentage"
+        return "without a percentage"
     return f"{abs(numbers['percent']):.1f}% {'lower' if numbers['percent'] >= 0 else 'higher'}"

@@ -9,13 +9,14 @@ from eval.records.schema import check_name
 EXTRA_ROWS = ("all", "options", "none")
 PROFILES = ("real", "smoke", "none")
 SECONDS = "s_per_im"
-# SSIM is itself a comparison with the unmerged image of the same seed, and seconds are not paired.
+# SSIM is itself a comparison with the baseline's image of the same seed, and times are not paired.
 UNPAIRED = (SECONDS, "ssim")
-# Metrics whose values follow, beside those that the table is about.
+# Metrics that are reported together with those that the table is about.
 BESIDE = {"fid": ("kid",)}
 SMOKE = ("fid", "kid", "clip")
-# What the shipped profiles measure; a profile of a user's own may measure more.
+# What the shipped profiles measure; your own profile may measure more.
 METRICS = ("fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14", "ssim", SECONDS)
+HIGHER_IS_BETTER = ("clip", "clip_vitl14", "ssim")
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,14 @@ def _listed(key: str, table: str, values: object, kind: type) -> Sequence[Any]:
 
 def _union(mappings: Any) -> Sequence[str]:
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))
+
+
+def better(name: str) -> str | None:
+    """Which values of a metric, also of the smoke profile's, are better: "lower" or "higher"; None if unknown."""
+    metric = name.removesuffix("_smoke")
+    if metric not in METRICS:
+        return None
+    return "higher" if metric in HIGHER_IS_BETTER else "lower"
 
 
 def metric_name(metric: str, profile: str) -> str:

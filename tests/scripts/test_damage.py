@@ -18,10 +18,10 @@ def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, ca
         Comparison(rows[0])
     for row in rows[1:]:
         run_job(row, session)
-    with pytest.raises(RunError, match="lacks finished runs of method none; make them first"):
+    with pytest.raises(RunError, match="lacks finished runs of method none; run these first"):
         Comparison(rows[0])
     run_job(rows[0], session)
-    with pytest.raises(RunError, match=r"3 runs were scored before the unmerged one was there \(first: damage/ret"):
+    with pytest.raises(RunError, match=r"3 runs were scored before the baseline was finished \(first: damage/ret"):
         Comparison(rows[0])
     for row in rows[1:]:
         assert run_job(row, session) == "rescored"
@@ -36,8 +36,9 @@ def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, ca
     assert not set(unmerged.difference) & set(frame[frame.metric == "fid_smoke"].difference)
     ssim = frame[(frame.metric == "ssim") & (frame.ratio == 0.75)].iloc[0]
     assert ssim.low < ssim.difference < ssim.high < 0
-    assert paths[1].read_text() in capsys.readouterr().out
-    assert "- Damage in ssim, of 1 methods: grows for 1 (retom)." in paths[1].read_text()
+    summary = "Damage in ssim, of 1 methods: grows for 1 (ReToM (Ours))."
+    assert summary in capsys.readouterr().out
+    assert f"- {summary}" in paths[1].read_text()
 
 
 ROWS = (

@@ -58,20 +58,20 @@ def test_the_page_says_what_the_pairs_say():
     steps = [pair("ssim", -0.1, 0.05, *both) for both in steps_of(RUNS)]
     steps += [pair("fid_smoke", 3.0, 1.0 if both[0].method == "atc" else 4.0, *both) for both in steps_of(RUNS)]
     rivals = [pair("ssim", 0.02, 0.01, *both) for both in rivals_of(RUNS, "retom", ("retom_random",))]
-    page = render("Damage", values, steps, rivals, ["n = 100"])
-    assert "- Damage in ssim, of 3 methods: grows for 3 (atc, retom, retom_random)." in page
+    page = render("Damage", values, steps, rivals, ["n = 100"], str.upper)
+    assert "- Damage in ssim, of 3 methods: grows for 3 (ATC, RETOM, RETOM_RANDOM)." in page
     assert (
-        "- Damage in fid_smoke, of 3 methods: grows for 1 (atc); grows in value only for 2 (retom, retom_random)."
+        "- Damage in fid_smoke, of 3 methods: grows for 1 (ATC); grows in value only for 2 (RETOM, RETOM_RANDOM)."
         in page
     )
-    step = "+3.0000 [+2.0000, +4.0000]"
-    own = page.split("### Distance to real pictures")[1]
-    assert f"| atc | 0.25, 0.5, 0.75 | 0.2500, 0.5000, 0.7500 | {step}, {step} | grows |" in own
-    assert page.count("| atc |") == len(WORSE)
-    assert "| retom | retom_random | 0.5 | ssim | +0.0200 [+0.0100, +0.0300] | less |" in page
+    step = "+3.00 [+2.00, +4.00]"
+    own = page.split("### Distance to real images")[1]
+    assert f"| ATC | 0.25, 0.5, 0.75 | 0.25, 0.50, 0.75 | {step}, {step} | grows |" in own
+    assert page.count("| ATC |") == len(WORSE)
+    assert "| RETOM | RETOM_RANDOM | 0.5 | ssim | +0.020 [+0.010, +0.030] | less |" in page
     assert page.endswith("- n = 100\n")
     assert {
-        len(line.split("|")) for line in page.splitlines() if line.startswith("| retom |") and "retom_random" in line
+        len(line.split("|")) for line in page.splitlines() if line.startswith("| RETOM |") and "RETOM_RANDOM" in line
     } == {8}
 
 

@@ -67,7 +67,7 @@ def test_what_is_wrong_marks_every_row_and_says_so() -> None:
     table = build_table(make_spec(), records)
     assert {line.cells["gates"] for line in table.lines} == {"failed: ssim, merges"}
     page = render(table)
-    assert "- Gate ssim FAILED, no row of this table may be quoted: SSIM of none to itself is 0.9999999." in page
+    assert "- ✗ ssim: SSIM of none to itself is 0.9999999; no row of this table may be quoted" in page
     assert f"the merges of table1/retom-{records[2]['pixel_hash']} are not those of their ratio" in page
 
 
@@ -95,7 +95,7 @@ def test_reference_runs_are_read_or_refused(tmp_path: Path) -> None:
     assert read_references(path)[0]["run_id"].startswith("table1/none-")
     for damaged in ("{", "[]", '{"references": [{"key": 1}]}', '{"references": [{"metrics": []}]}'):
         path.write_text(damaged)
-        with pytest.raises(RunError, match="holds no reference runs"):
+        with pytest.raises(RunError, match="has no readable reference runs"):
             read_references(path)
     with pytest.raises(RunError, match="is failed; a reference run is a finished one"):
         reference_entry(make_record("none", status="failed"))

@@ -55,7 +55,7 @@ def test_higher_is_better_for_clip() -> None:
 
 def test_missing_rows_are_named_and_what_cannot_be_computed_says_why() -> None:
     found = verdicts(rows("none", "retom"), refused)
-    assert found["retom", "tomesd", "fid"]["why"] == "missing rows: tomesd"
+    assert found["retom", "tomesd", "fid"]["why"] == "missing rows: ToMeSD"
     assert found["retom_random", "retom_least", "fid"]["why"] == "missing rows: retom_random, retom_least"
     assert found["retom", "none", "fid"]["verdict"] == "supported"
     assert verdicts(rows(), refused)["retom", "retom_random", "fid"]["why"] == "the images are gone"
@@ -69,7 +69,7 @@ def test_no_slower(seconds: float, verdict: str) -> None:
 def test_seconds_beside_other_work_or_too_few_decide_nothing() -> None:
     records = rows(seconds=1.0)
     records["tomesd"]["timing"]["quiet"] = False
-    assert "beside other work" in verdicts(records)["retom", "tomesd", "s_per_im"]["why"]
+    assert "while the device had other work" in verdicts(records)["retom", "tomesd", "s_per_im"]["why"]
     records = rows(seconds=1.0)
     records["retom"]["timing"]["batches"][0]["seconds"] = [1.0, 1.1]
     assert "too few timed calls (2 and 9)" in verdicts(records)["retom", "tomesd", "s_per_im"]["why"]
@@ -86,7 +86,9 @@ def test_a_failed_gate_leaves_all_undecided() -> None:
 def test_page_has_a_row_for_each_claim_and_the_papers_own_contradiction() -> None:
     text = page(list(verdicts(rows()).values()), "Claims", ["One | fact <b>"])
     assert text.count("\n| ") == len(CLAIMS) + 2
-    assert "2.17 to 2.1, not so |" in text
+    assert "2.17 to 2.10, does not hold |" in text
+    claim = "| ✓ supported | ReToM has a better FID than ToMeSD | FID | 35.00 | 35.00 | -3.00 [-3.50, -2.50] |"
+    assert f"{claim} 34.89 to 37.20 |" in text
     assert "- One \\| fact \\<b>" in text
 
 
@@ -100,9 +102,9 @@ def test_a_difference_to_another_run_of_that_name_is_not_taken() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"timing": {"quiet": None}}, "beside other work, or that cannot be told"),
-        ({"config": {"timing": {"images": 5, "warmup": 2}}}, "timed in other ways"),
-        ({"provenance": {"torch": {"threads": 1}}}, "timed in other ways"),
+        ({"timing": {"quiet": None}}, "while the device had other work, or that is not known"),
+        ({"config": {"timing": {"images": 5, "warmup": 2}}}, "timed differently"),
+        ({"provenance": {"torch": {"threads": 1}}}, "timed differently"),
     ],
 )
 def test_seconds_that_do_not_compare_decide_nothing(change: dict, why: str) -> None:

@@ -22,8 +22,8 @@ def test_the_papers_percentages_follow_from_its_table() -> None:
     assert [f"{claim['paper']['percent']:.1f}" for claim in found] == ["6.2", "5.8"]
     assert [claim["ours"] for claim in found] == [None, None]
     assert sentence(found[0]) == (
-        "ReToM (Ours) against ToMeSD: the paper's table gives 6.2% lower (37.20 to 34.89); "
-        "ours gives no figure, since the row of retom is missing."
+        "ReToM (Ours) against ToMeSD: not measured, because the row of ReToM (Ours) is missing; "
+        "in the paper FID is 6.2% lower (37.20 to 34.89)."
     )
 
 
@@ -38,29 +38,30 @@ def test_ours_comes_with_the_paired_interval(profile: str, name: str) -> None:
         "interval": [-3.5, -2.5],
     }
     assert none["ours"]["difference"] == -2.5
-    assert sentence(tomesd).endswith(
-        f"; ours gives 7.9% lower in {name} (38.00 to 35.00, paired difference -3.00, 95% interval -3.50 to -2.50)."
+    assert sentence(tomesd).startswith(
+        f"ReToM (Ours) against ToMeSD: here {name} is 7.9% lower "
+        "(38.00 to 35.00, paired difference -3.00 [-3.50, -2.50]); in the paper"
     )
 
 
 def test_a_worse_result_is_said_as_such() -> None:
     records = [*all_records()[:2], make_record("retom", fid=39.9, **SHIPPED)]
-    assert "ours gives 5.0% higher in FID" in sentence(claims(build_table(make_spec(), records))[0])
+    assert "here FID is 5.0% higher" in sentence(claims(build_table(make_spec(), records))[0])
 
 
 def test_no_figure_says_why() -> None:
     failed = [*all_records()[::2], make_record("tomesd", status="failed")]
     tomesd, none = claims(build_table(make_spec(), failed))
-    assert tomesd["why"] == "the row of tomesd is failed"
+    assert tomesd["why"] == "the row of ToMeSD is failed"
     assert none["ours"] is not None
     records = all_records()
     records[2]["metrics"]["fid"] |= {"value": None, "reason": "one colour"}
-    assert claims(build_table(make_spec(), records))[1]["why"] == "the row of retom has no fid"
+    assert claims(build_table(make_spec(), records))[1]["why"] == "the row of ReToM (Ours) has no fid"
     records = all_records()
     records[2]["metrics"]["fid"]["differences"] = {}
     assert "paired" not in sentence(claims(build_table(make_spec(), records))[0])
     records[0]["metrics"]["fid"]["value"] = 0.0
-    assert "ours gives no percentage in FID" in sentence(claims(build_table(make_spec(), records))[1])
+    assert "here FID is without a percentage" in sentence(claims(build_table(make_spec(), records))[1])
 
 
 def test_a_table_without_the_rows_claims_nothing() -> None:

@@ -88,7 +88,7 @@ def test_the_arguments_of_a_run_make_its_tables_and_report(command, tmp_path: Pa
     assert (found["none"], found["retom"], found["ToMeSD"]) == ("ok", "ok", "missing")
     assert command(scripts.tables, *CHOICES) == 1  # all rows are asked for
     assert command(scripts.tables, *CHOICES, "method=none,tomesd") == 1  # a chosen one is missing
-    assert "1 of 2 runs that --multirun makes of this have no record (first: method=tomesd)" in capsys.readouterr().err
+    assert "1 of 2 runs of this sweep have no record (first: method=tomesd)" in capsys.readouterr().err
 
 
 def test_options_and_seeds_of_a_sweep(command, tmp_path: Path, capsys) -> None:

@@ -1,0 +1,48 @@
+"""What a row saves, from its record: speed-up over the baseline and the share of tokens that attention runs on."""
+
+from collections.abc import Mapping
+
+from eval.records.canonical import mapping_or_empty
+from eval.tables.spec import SECONDS
+
+SPEED_UP, TOKENS_KEPT = "speed_up", "tokens_kept"
+
+
+def speed_up(record: Mapping, baseline: Mapping | None) -> float | None:
+    """The baseline's time per image over this row's; None where one of the two was not timed."""
+    times = [None if one is None or one["timing"] is None else one["timing"][SECONDS] for one in (baseline, record)]
+    return times[0] / times[1] if all(times) else None
+
+
+def tokens_kept(record: Mapping) -> float | None:
+    """The share of tokens that attention runs on, over the patched sites and the denoiser calls of one image.
+
+    1 where nothing is patched. If the ratio changes over the steps, that of the last plan counts. None for a failed
+    row, and where no site reports its tokens.
+    """
+    if record["status"] == "failed":
+        return None
+    sites = [site for site in record["merges"] if site.get("tokens") and site.get("merged") is not None]
+    if not sites:
+        return None if record["merges"] else 1.0
+    steps = mapping_or_empty(record["config"].get("sampler")).get("steps") or 1
+    calls = max(steps, *(_planned_calls(site) for site in sites))
+    return sum(_share(site, calls) * site["tokens"] for site in sites) / sum(site["tokens"] for site in sites)
+
+
+def largest_site(record: Mapping) -> int | None:
+    """The most tokens that a patched site has; None where none is reported."""
+    return max((site["tokens"] for site in record["merges"] if site.get("tokens")), default=None)
+
+
+def _planned_calls(site: Mapping) -> int:
+    return (site.get("plans_computed") or 0) + (site.get("plans_reused") or 0)
+
+
+def _share(site: Mapping, calls: int) -> float:
+    """Of one site. A call without a plan runs on all tokens; a site that merges without plans does so at every call."""
+    if site["merged"] == site["tokens"]:
+        # A site that merges nothing and yet reuses did not run at these calls (DeepCache).
+        return 1 - (site.get("plans_reused") or 0) / calls
+    planned = _planned_calls(site) / calls or 1.0  # the oracle makes no plans
+    return 1 - planned * (1 - site["merged"] / site["tokens"])
