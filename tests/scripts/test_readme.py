@@ -18,7 +18,8 @@ def test_the_make_targets_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choices", "commands"), [("model=tiny", ["run", "tables", "report"]), ("model=tiny --dry-run", ["run"])]
+    ("choices", "commands"),
+    [("model=tiny", ["run", "tables", "claims", "report", "summary"]), ("model=tiny --dry-run", ["run"])],
 )
 def test_a_dry_run_of_a_table_builds_no_table(choices: str, commands: list[str]) -> None:
     printed = subprocess.run(
@@ -32,3 +33,4 @@ def test_make_help_lists_every_target() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE))
     told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert targets == set(re.findall(r"^  make ([a-z0-9-]+)", told, flags=re.MULTILINE))
+    assert max(map(len, told.splitlines())) <= 100
