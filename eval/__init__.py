@@ -1,1 +1,1 @@
-"""Measuring: prompts, reference pictures, generation, metrics, timing, records, tables. No method and no Hydra."""
+"""Measuring: prompts, reference images, generation, metrics, timing, records, tables. No method and no Hydra."""

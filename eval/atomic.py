@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write beside, then rename (POSIX rename is atomic within one folder)."""
+"""Atomic file writes: write a temporary file next to the target, then rename it (atomic within one folder on POSIX)."""
 
 import contextlib
 import fcntl
@@ -12,10 +12,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it is renamed to `path`, otherwise removed.
+    """Yield a temporary path next to `path`. It is renamed to `path` if the block succeeds, otherwise removed.
 
-    The temporary name starts with "." and ends with ".tmp", so no reader of the folder takes it for a result. It is
-    locked as long as its writer lives, by which `clear` knows what a killed one left.
+    The temporary name starts with "." and ends with ".tmp", so readers of the folder skip it. The file is locked while
+    its writer is alive, so that `clear` recognises the files of killed writers.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,18 +31,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def clear(folder: str | os.PathLike) -> int:
-    """Remove the temporary files that killed writers left in `folder`, and none of a living one; how many."""
+    """Remove the temporary files that killed writers left in `folder`, and return their number."""
     removed = 0
     for left in sorted(Path(folder).glob(".*.tmp")):
         try:
             handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
-        except OSError:  # renamed or removed since it was listed, or nothing that a writer makes
+        except OSError:  # renamed or removed since it was listed, or not a writer's file
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink(missing_ok=True)
             removed += 1
-        except OSError:  # its writer lives, or nothing can be locked or removed here: it stays
+        except OSError:  # its writer is alive, or it cannot be locked or removed
             continue
         finally:
             os.close(handle)
@@ -50,15 +50,15 @@ def clear(folder: str | os.PathLike) -> int:
 
 
 def _reserve(path: Path) -> tuple[int, Path]:
-    """A new locked temporary file beside `path`, and its handle."""
+    """A new locked temporary file next to `path`, and its handle."""
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.fchmod(handle, 0o644)
-        with contextlib.suppress(OSError):  # a file system without locks: nothing is ever cleared there
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is cleared there
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
-        os.close(handle)  # cleared between its making and its locking
+        os.close(handle)  # cleared between creation and locking
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -68,5 +68,5 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write `value` as JSON at full precision, keys in the order given, atomically. NaN is refused (ValueError)."""
+    """Write `value` as JSON at full precision, in the given key order, atomically. ValueError for NaN."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

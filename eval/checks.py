@@ -1,17 +1,17 @@
-"""What the values of a configuration are checked against when its dataclasses are made."""
+"""Checks of configuration values, used by dataclasses on construction."""
 
 import numbers
 
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
-    """ValueError naming `name` where `value` is no integer of at least `least`, and of at most `most` where given."""
+    """ValueError naming `name` unless `value` is an integer of at least `least` (and at most `most`, if given)."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         allowed = f"of at least {least}" if most is None else f"in [{least}, {most}]"
         raise ValueError(f"{name} must be an integer {allowed}, got {value!r}")
 
 
 def check_number(name: str, value: object, interval: str) -> None:
-    """ValueError where `value` is no number in `interval`, which is written as "[0, 1)" or "(0, inf)"."""
+    """ValueError unless `value` is a number in `interval`, written as "[0, 1)" or "(0, inf)"."""
     low, high = (float(end) for end in interval[1:-1].split(","))
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     outside = number and (value < low or value > high or value != value)
@@ -21,12 +21,12 @@ def check_number(name: str, value: object, interval: str) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """ValueError naming `name` where `value` is not a bool."""
+    """ValueError naming `name` unless `value` is a bool."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
 
 
 def check_text(name: str, value: object) -> None:
-    """ValueError naming `name` where `value` is neither a string nor None."""
+    """ValueError naming `name` unless `value` is a string or None."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} must be a string or null, got {value!r}")

@@ -1,9 +1,9 @@
-"""CLIP score: 100 times the cosine between a picture's embedding and its prompt's, one number per picture.
+"""CLIP score: 100 times the cosine similarity of an image's and its prompt's embeddings, one number per image.
 
-By open_clip, the mean unclamped, the whole prompt as text: MLPerf's convention (its text-to-image `accuracy_coco.py`),
-and not the 2.5 max(cos, 0) of the CLIPScore paper (Hessel et al. 2021, arXiv 2104.08718). OpenAI's weights were
-trained with QuickGELU, so its architectures are taken in their `-quickgelu` form; without it the score is silently
-another.
+Computed with open_clip, without clamping, on the complete prompt. This is MLPerf's convention
+(its text-to-image `accuracy_coco.py`), not the 2.5 max(cos, 0) of the CLIPScore paper (Hessel et al. 2021, arXiv
+2104.08718). OpenAI's weights were trained with QuickGELU, so its architectures are used in their `-quickgelu` form.
+Without it the score would silently differ.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.features import Embed
 from eval.metric_pass import Prepare, Task, compute
 from eval.networks.weights import HubFile
-from eval.pictures import ImageSet
 from eval.silence import silent_building
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,7 +31,7 @@ EmbedTexts = Callable[[list[str]], torch.Tensor]
 
 
 class ClipNetwork(Protocol):
-    """A pair of towers. As eval.features.FeatureNetwork, except that `load` gives both."""
+    """A pair of towers. As eval.features.FeatureNetwork, except that `load` returns both."""
 
     @property
     def identity(self) -> str: ...
@@ -41,13 +41,13 @@ class ClipNetwork(Protocol):
     def preparer(self) -> Prepare: ...
 
     def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
-        """Functions from pictures [B, 3, H, W] and from B texts to embeddings [B, D], of any length."""
+        """Functions from images [B, 3, H, W] and from B texts to embeddings [B, D] of any norm."""
         ...
 
 
 @dataclass(frozen=True)
 class _Transform:
-    """open_clip's evaluation transform to `size` pixels: equal for networks whose images are prepared alike."""
+    """open_clip's evaluation transform to `size` pixels. Equal for networks that share preprocessing."""
 
     size: int
 
@@ -66,7 +66,7 @@ DEFAULT = "ViT-B-32-quickgelu"
 
 @dataclass(frozen=True)
 class OpenClip:
-    """A CLIP of open_clip's: `architecture` is one of its names, `weights` a safetensors file of that architecture."""
+    """A CLIP model of open_clip: `architecture` is one of its names, `weights` a safetensors file for it."""
 
     architecture: str
     weights: HubFile
@@ -78,8 +78,8 @@ class OpenClip:
             raise ValueError(f"architecture must be one of open_clip's names, got {self.architecture!r}")
         if not self.architecture.endswith("-quickgelu"):
             raise ValueError(
-                f"architecture must be one of OpenAI's CLIP, such as {DEFAULT}, got {self.architecture!r}; another is "
-                "prepared for or activated otherwise, and its score would silently be another"
+                f"architecture must be one of OpenAI's CLIP, such as {DEFAULT}, got {self.architecture!r}; others use "
+                "another preprocessing or activation, which would silently change the score"
             )
 
     @property
@@ -88,7 +88,7 @@ class OpenClip:
         return f"open_clip {version('open_clip_torch')} {self.architecture}, sha256 {self.weights.digest[:12]}"
 
     def preflight(self) -> None:
-        """Locate (or fetch) the weights. RunError when they cannot be had."""
+        """Locate or download the weights. RunError if they are not available."""
         self.weights.locate()
 
     def preparer(self) -> Prepare:
@@ -98,12 +98,12 @@ class OpenClip:
         return _Transform(open_clip.get_model_config(self.architecture)["vision_cfg"]["image_size"])
 
     def load(self, device: str | torch.device) -> tuple[Embed, EmbedTexts]:
-        """Both towers in float32. RunError when the file is not of this architecture."""
+        """Both towers in float32. RunError if the file does not match the architecture."""
         import open_clip
         from safetensors import SafetensorError
 
         path = self.weights.locate()
-        # The constructor draws initial weights from the global generator, which is not ours to move.
+        # The constructor uses the global generator for initial weights; its state must not change.
         with torch.random.fork_rng(devices=[]), silent_building():
             model = open_clip.create_model(self.architecture, load_weights=False)
         try:
@@ -136,7 +136,7 @@ VIT_L14 = OpenClip(
 
 
 def clip_task(network: ClipNetwork, images: ImageSet) -> Task:
-    """100 cos(picture, prompt) of every image [n] float64."""
+    """100 cos(image, prompt) of every image [n] float64."""
 
     def work(
         towers: tuple[Embed, EmbedTexts], device: str | torch.device, start: int, batch: list[torch.Tensor]

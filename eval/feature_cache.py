@@ -1,4 +1,4 @@
-"""Arrays that took long to compute, kept on disk under the hash of what they were computed from."""
+"""Expensive arrays, stored on disk under the hash of their inputs."""
 
 import hashlib
 import logging
@@ -15,9 +15,9 @@ _log = logging.getLogger(__name__)
 
 
 def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of `parts` (everything its values depend on) from `cache`, or from `compute`, then stored.
+    """The array of `parts` (everything its values depend on) from `cache`, or computed by `compute` and stored.
 
-    A damaged file is computed again, and the log says so. What is not finite is not stored.
+    A damaged file is computed again and a warning is logged. Arrays that are not finite are not stored.
     """
     stored = load_array(cache, parts)
     if stored is not None:
@@ -28,15 +28,15 @@ def cached_array(cache: Path, parts: tuple[str, ...], compute: Callable[[], np.n
 
 
 def load_array(cache: Path, parts: tuple[str, ...]) -> np.ndarray | None:
-    """The array that is stored under `parts`. None where there is none, or a damaged file, which is logged."""
+    """The array stored under `parts`, or None if there is none or the file is damaged (which is logged)."""
     path = _path(cache, parts)
     if not path.is_file():
         return None
     try:
-        # Opened here, because np.load leaves its own file open when the archive is damaged.
+        # Opened here, because np.load does not close its file if the archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if tuple(stored["parts"].tolist()) != parts:
-                raise ValueError("it holds the features of something else")
+                raise ValueError("it is an entry of other inputs")
             return stored["values"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         _log.warning("cached features %s are damaged (%s): computing them again", path, error)
@@ -44,7 +44,7 @@ def load_array(cache: Path, parts: tuple[str, ...]) -> np.ndarray | None:
 
 
 def store_array(cache: Path, parts: tuple[str, ...], values: np.ndarray) -> None:
-    """Store `values` under `parts`, unless some are not finite: they would outlast the fix of what caused them."""
+    """Store `values` under `parts`, unless some are not finite: those are computed again once the cause is fixed."""
     if not np.isfinite(values).all():
         return
     path = _path(cache, parts)

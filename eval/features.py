@@ -1,7 +1,7 @@
-"""Feature vectors of pictures: clean-fid's own resize and networks, on weight files that we locate and check ourselves.
+"""Feature vectors of images: clean-fid's resize and networks, on weight files located and checked by this package.
 
 `clean`: Pillow bicubic to 299 x 299 on float, Inception as TorchScript. `legacy_pytorch`: PyTorch bilinear without
-antialiasing, pytorch-fid's Inception (Parmar et al. 2022, arXiv 2104.11222). Non-square pictures are squashed to 299 x
+antialiasing, pytorch-fid's Inception (Parmar et al. 2022, arXiv 2104.11222). Non-square images are squashed to 299 x
 299 by both, as clean-fid does.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from eval.decoding import EncodedImage
 from eval.metric_pass import Prepare, Task, compute
 from eval.networks.weights import WeightFile
-from eval.pictures import Picture
 
 CLEAN_INCEPTION = WeightFile(
     "inception-2015-12-05.pt",
@@ -35,19 +35,19 @@ Embed = Callable[[torch.Tensor], torch.Tensor]
 
 
 class FeatureNetwork(Protocol):
-    """What turns pictures into vectors. A frozen description; nothing is loaded until `load`."""
+    """Turns images into vectors. A frozen description; nothing is loaded until `load`."""
 
     @property
     def identity(self) -> str:
-        """Everything the features depend on beside the pictures: implementation, weights' hash, resize."""
+        """Everything the features depend on besides the images: implementation, weights' hash, resize."""
         ...
 
     def preflight(self) -> None:
-        """RunError when the weights cannot be had."""
+        """RunError if the weights are not available."""
         ...
 
     def preparer(self) -> Prepare:
-        """A function from an RGB picture to the network's input [3, H, W]."""
+        """A function from an RGB image to the network's input [3, H, W]."""
         ...
 
     def load(self, device: str | torch.device) -> Embed:
@@ -72,12 +72,12 @@ class CleanFidNetwork:
         return f"clean-fid {version('clean-fid')} {self.mode}, {self.weights.name} sha256 {self.weights.sha256[:12]}"
 
     def preflight(self) -> None:
-        """Locate (or fetch) the weights. RunError when they cannot be had."""
+        """Locate or download the weights. RunError if they are not available."""
         self.weights.locate()
 
     def preparer(self) -> Prepare:
         """clean-fid's resize to [3, 299, 299], float32 in [0, 255]."""
-        # build_resizer silences every warning of the process; the caller's filters come back after it.
+        # build_resizer silences every warning of the process; the caller's filters are restored after it.
         with warnings.catch_warnings():
             from cleanfid.resize import build_resizer
 
@@ -102,12 +102,12 @@ def _torchscript_inception(path: Path) -> torch.nn.Module:
     from cleanfid.inception_torchscript import InceptionV3W
 
     class Inception(InceptionV3W):
-        """clean-fid's wrapper, whose constructor takes a folder and may download into it, on a file that we give."""
+        """clean-fid's wrapper, whose constructor takes a folder and may download into it, applied to a given file."""
 
         def __init__(self) -> None:
             torch.nn.Module.__init__(self)
-            # TorchScript is code as well as weights, but the published file exists in no other form; its hash was
-            # checked. Loading elsewhere than on the CPU is left to .to(device).
+            # TorchScript is code as well as weights, but the file is published in no other form. Its hash was
+            # checked. Moving it to another device than the CPU is left to .to(device).
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="`torch.jit.load` is")
                 self.base = torch.jit.load(path, map_location="cpu").eval()
@@ -118,7 +118,7 @@ def _torchscript_inception(path: Path) -> torch.nn.Module:
 
 
 def _pytorch_inception(path: Path) -> torch.nn.Module:
-    """pytorch-fid's Inception up to the last pooling, from clean-fid's blocks (its builder can only download)."""
+    """pytorch-fid's Inception up to the last pooling, built from clean-fid's blocks (its builder always downloads)."""
     from cleanfid import inception_pytorch as blocks
     from torchvision.models import inception_v3
 
@@ -137,10 +137,10 @@ def _pytorch_inception(path: Path) -> torch.nn.Module:
     return torch.nn.Sequential(*(children[name] for name in order), torch.nn.AdaptiveAvgPool2d(1)).eval()
 
 
-def feature_task(network: FeatureNetwork, pictures: Sequence[Picture], contents: str) -> Task:
-    """Features [n, D] float32 of `pictures`, in order; `contents` is the hash of their names and bytes."""
+def feature_task(network: FeatureNetwork, images: Sequence[EncodedImage], contents: str) -> Task:
+    """Features [n, D] float32 of `images`, in order; `contents` is the hash of their names and bytes."""
     identity = network.identity
-    return Task(f"features, {identity}", ("features", identity, contents), network, (pictures,), _embed)
+    return Task(f"features, {identity}", ("features", identity, contents), network, (images,), _embed)
 
 
 def _embed(embed: Embed, device: str | torch.device, _start: int, batch: list[torch.Tensor]) -> torch.Tensor:
@@ -149,13 +149,13 @@ def _embed(embed: Embed, device: str | torch.device, _start: int, batch: list[to
 
 def extract(
     network: FeatureNetwork,
-    pictures: Sequence[Picture],
+    images: Sequence[EncodedImage],
     contents: str,
     *,
     cache: Path,
     device: str | torch.device = "cpu",
     batch_size: int = 32,
 ) -> np.ndarray:
-    """The array of `feature_task`, cached in `cache`. RunError naming a picture that does not decode."""
-    task = feature_task(network, pictures, contents)
+    """The array of `feature_task`, cached in `cache`. RunError naming an image that does not decode."""
+    task = feature_task(network, images, contents)
     return compute([task], cache=cache, device=device, batch_size=batch_size)[task.key]

@@ -1,10 +1,10 @@
-"""Frechet distance of two feature sets (FID when the features are Inception's), and what each picture does to it.
+"""Frechet distance of two feature sets (FID if the features are Inception's), and the influence of each image on it.
 
 FID = |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)   (Heusel et al. 2017, arXiv 1706.08500, Eq. 6)
 
 The last trace is the sum of square roots of the eigenvalues of S1 S2. With X the centred features and S1 = X^T X / (n
 - 1) these are the eigenvalues of the symmetric X S2 X^T / (n - 1) [n, n], or of L^T S1 L [d, d] with S2 = L L^T:
-whichever is smaller is solved. No matrix square root, no complex numbers, no epsilon; float64 throughout, as in the
+whichever is smaller is solved. There is no matrix square root, complex number or epsilon. All is float64, as in the
 original.
 """
 
@@ -16,28 +16,28 @@ import torch
 from eval.errors import RunError
 
 MINIMUM_IMAGES = 10
-SPLITS = 8  # of the pictures into halves
+SPLITS = 8  # of the images into halves
 
 
 class TooFewImagesError(RunError):
-    """A distance between distributions was asked for on fewer images than MINIMUM_IMAGES."""
+    """A distance between distributions was requested for fewer than MINIMUM_IMAGES images."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean [d] and covariance [d, d] of a feature set, float64; `n` pictures."""
+    """Mean [d] and covariance [d, d] of a feature set, float64; `n` images."""
 
     mean: torch.Tensor
     covariance: torch.Tensor
     n: int
 
     def to(self, device: str | torch.device) -> "Moments":
-        """The same on `device`."""
+        """The same moments on `device`."""
         return Moments(self.mean.to(device), self.covariance.to(device), self.n)
 
 
 def check_features(features: np.ndarray, what: str) -> None:
-    """RunError if `features` [n, d] holds NaN or infinity, TooFewImagesError if n < MINIMUM_IMAGES."""
+    """RunError if `features` [n, d] has NaN or infinite values, TooFewImagesError if n < MINIMUM_IMAGES."""
     if len(features) < MINIMUM_IMAGES:
         raise TooFewImagesError(f"{what}: {len(features)} images, at least {MINIMUM_IMAGES} are needed")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
@@ -56,21 +56,21 @@ def moments(features: np.ndarray, device: str | torch.device = "cpu", what: str 
 
 def fid(features: np.ndarray, reference: Moments) -> float:
     """Frechet distance of `features` [n, d] to the reference's moments. Errors as `check_features`."""
-    x = _beside_mean(features, reference)
+    x = _relative_to_mean(features, reference)
     gap, centred = _centred(x)
-    # Rounding leaves tiny negative eigenvalues where the true ones are 0.
+    # Rounding yields tiny negative eigenvalues where the true ones are 0.
     root = torch.linalg.eigvalsh(_symmetric(centred, reference)[0]).clamp(min=0).sqrt().sum()
     return float(_distance(gap, centred, reference, root))
 
 
 def fid_derivatives(features: np.ndarray, reference: Moments) -> tuple[float, np.ndarray]:
-    """The distance, and its derivatives [n] by the weight of each picture where all weigh 1.
+    """The distance, and its derivatives [n] with respect to the weight of each image, at weight 1 for all.
 
     A weight w_i changes the mean by (x_i - m) / n and S1 by ((x_i - m)(x_i - m)^T - S1) / (n - 1), and the trace's
     derivative by S1 is T / 2 with T the map that carries one Gaussian to the other. With the symmetric matrix X S2 X^T
     / (n - 1) above, (x_i - m)^T T (x_i - m) is (n - 1) times the i-th diagonal element of its square root.
     """
-    x = _beside_mean(features, reference)
+    x = _relative_to_mean(features, reference)
     gap, centred = _centred(x)
     n = len(x)
     matrix, projected = _symmetric(centred, reference)
@@ -88,7 +88,7 @@ def fid_derivatives(features: np.ndarray, reference: Moments) -> tuple[float, np
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """`half`: distance of `n_half` pictures, mean over splits; `infinite`: the line in 1/n through n and n/2 at 0."""
+    """`half`: distance of `n_half` images, mean over splits; `infinite`: the line in 1/n through n and n/2 at 0."""
 
     half: float
     n_half: int
@@ -96,11 +96,11 @@ class Extrapolated:
 
 
 def extrapolate(features: np.ndarray, positions: np.ndarray, reference: Moments) -> Extrapolated | None:
-    """How far the distance depends on how many pictures there are (Chong and Forsyth 2020, arXiv 1911.07023).
+    """How the distance depends on the number of images (Chong and Forsyth 2020, arXiv 1911.07023).
 
-    positions [n]: the pictures' classes, 0..k-1. Each class's pictures are dealt evenly to two halves, `SPLITS` times,
-    so that `infinite` means ever more pictures of the same classes. Two sizes fix the line; the many splits steady it.
-    None where a half has fewer than MINIMUM_IMAGES pictures.
+    positions [n]: the images' classes, 0..k-1. Each class's images are split evenly into two halves, `SPLITS` times,
+    so `infinite` refers to more images of the same classes. Two sizes determine the line; many splits reduce its noise.
+    None if a half has fewer than MINIMUM_IMAGES images.
     """
     n = len(features)
     if n // 2 < MINIMUM_IMAGES:
@@ -115,16 +115,16 @@ def extrapolate(features: np.ndarray, positions: np.ndarray, reference: Moments)
 
 
 def _deal(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """[n] bool: the first of two halves; each class is dealt out evenly, and their sizes differ by one at most."""
+    """[n] bool: the first of two halves. Each class is split evenly, and the sizes differ by at most one."""
     shuffled = generator.permutation(len(positions))
-    labels = generator.permutation(positions.max() + 1)  # whose odd picture goes where is left to chance as well
+    labels = generator.permutation(positions.max() + 1)  # random also in which half gets a class's odd image
     order = shuffled[np.argsort(labels[positions[shuffled]], kind="stable")]
     first = np.zeros(len(positions), dtype=bool)
     first[order[::2]] = True
     return first
 
 
-def _beside_mean(features: np.ndarray, reference: Moments) -> torch.Tensor:
+def _relative_to_mean(features: np.ndarray, reference: Moments) -> torch.Tensor:
     check_features(features, "generated images")
     if features.shape[1] != len(reference.mean):
         raise ValueError(f"features must have {len(reference.mean)} columns as the reference, got {features.shape[1]}")

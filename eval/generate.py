@@ -1,5 +1,5 @@
-"""From the manifest's items to picture files. Only what is missing or broken is made; what a file holds depends on its
-item and its batch, in float32 on its item alone up to float noise (`SamplerConfig.images_depend_on_batch`)."""
+"""Generates the image files of a manifest. Only missing or broken files are generated. The content of a file depends on
+its item and its batch; in float32 on its item only, up to float noise (`SamplerConfig.images_depend_on_batch`)."""
 
 import dataclasses
 import inspect
@@ -28,7 +28,7 @@ __all__ = ["GenerateReport", "ImageCheck", "batches", "generate", "sample", "sha
 
 @dataclasses.dataclass(frozen=True)
 class GenerateReport:
-    """What one call of `generate` did. Names are files; `remade` were there, broken or NaN; seconds are wall clock."""
+    """Result of one call of `generate`. Names are files; `remade` were broken or NaN; seconds are wall clock."""
 
     made: tuple[str, ...]
     kept: tuple[str, ...]
@@ -49,16 +49,16 @@ def generate(
     after_batch: Callable[[], None] | None = None,
     progress: Progress | None = None,
 ) -> GenerateReport:
-    """Write the missing, the broken and the NaN files of `items` into `folder`, while the next batch is generated.
+    """Write the missing, broken and NaN files of `items` into `folder`, while the next batch is generated.
 
-    Batches are cut from the whole of `items`, whatever is there already, and a batch with a gap is made whole again:
-    so a resumed run computes exactly what an undisturbed one does, and the files have the same bytes.
-    Where memory runs out, batches are halved from there on: said, and told by the report's `batch_size`. They are not
-    where images depend on the batch: RunError.
+    Batches are always split from all `items`, and a batch with a gap is generated completely. A resumed run therefore
+    computes exactly what an undisturbed one does, and the files have the same bytes.
+    If memory runs out, batches are halved from there on, which is logged and reported in `batch_size`. If images depend
+    on the batch, this raises RunError instead.
     before_batch: called with the seeds of a batch's images before its pipeline call. after_batch: called when a batch
-    is generated and queued for writing. progress: of the rows that this one belongs to; it counts files on disk.
-    RunError when the disk is full (at most two batches later), or when memory runs out with a single image. An error
-    or Ctrl-C leaves only after the images generated so far are written.
+    is generated and queued for writing. progress: of the rows of the sweep; it counts files on disk.
+    RunError if the disk is full (at most two batches later), or if memory runs out with a single image. On an error or
+    Ctrl-C, the images generated so far are written first.
     """
     folder, started = Path(folder), time.perf_counter()
     limit = BatchLimit(sampler.batch_size, sampler.dtype if sampler.images_depend_on_batch else None)
@@ -69,7 +69,7 @@ def generate(
     whole = set(flags)
     remade = tuple(item.file for item in items if item.file not in whole and os.path.lexists(folder / item.file))
     if remade:
-        _log.warning("Damaged or NaN pictures in %s, made anew: %d (first: %s).", folder, len(remade), remade[0])
+        _log.warning("Damaged or NaN images in %s, generated again: %d (first: %s).", folder, len(remade), remade[0])
 
     def written(name: str, flag: str | None) -> None:
         flags[name] = flag
@@ -97,9 +97,9 @@ def generate(
 
 
 def shard(items: Sequence[PromptItem], rank: int, world: int, batch_size: int = 1) -> list[PromptItem]:
-    """The part of `items` that process `rank` of `world` makes: every `world`-th batch of `batch_size`.
+    """The part of `items` that process `rank` of `world` generates: every `world`-th batch of `batch_size`.
 
-    Cut by batches, the processes together make exactly the batches of one process. ValueError for a wrong rank.
+    Split by batches, the processes together generate exactly the batches of one process. ValueError for a wrong rank.
     """
     if world < 1 or not 0 <= rank < world:
         raise ValueError(f"rank must be in [0, {world - 1}] of {world} processes, got {rank}")
@@ -107,19 +107,19 @@ def shard(items: Sequence[PromptItem], rank: int, world: int, batch_size: int = 
 
 
 def batches(items: Sequence[PromptItem], size: int) -> Iterator[Sequence[PromptItem]]:
-    """Consecutive runs of `size` items, the last one perhaps shorter."""
+    """Consecutive batches of `size` items; the last one may be smaller."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def sample(pipe: DiffusionPipeline, batch: Sequence[PromptItem], sampler: SamplerConfig) -> np.ndarray:
-    """The images of `batch`, [B, H, W, 3] float32 in [0, 1]; all NaN where the last latents were not finite."""
+    """The images of `batch`, [B, H, W, 3] float32 in [0, 1]; all NaN if the last latents were not finite."""
     last: dict[str, torch.Tensor] = {}
 
     def keep(_pipe: object, _step: int, _timestep: object, tensors: dict) -> dict:
         last["latents"] = tensors["latents"]
         return tensors
 
-    # looked at once, after the call: a check at every step would make the device wait for the host
+    # checked once, after the call: a check at every step would make the device wait for the host
     watched = "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
     extra = {"callback_on_step_end": keep} if watched else {}
     prompts, seeds = [item.prompt for item in batch], [item.seed for item in batch]

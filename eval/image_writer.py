@@ -1,4 +1,4 @@
-"""Images are encoded and written by threads while the next batch is generated: the device waits for no file.
+"""Encoding and writing of images in threads while the next batch is generated, so that the device never waits.
 
 NumPy, Pillow's PNG encoder and fsync release the interpreter's lock, so the threads run next to the pipeline's calls.
 """
@@ -17,17 +17,18 @@ from eval.errors import RunError
 from eval.images import to_uint8, write_png
 
 _log = logging.getLogger(__name__)
-_THREADS = 4  # one writes a 512 px image in about 50 ms, so four keep up with 80 images/s
+_THREADS = 4  # one thread writes a 512 px image in about 50 ms, so four handle 80 images/s
 
 
 class ImageWriter:
     """A bounded queue of images and the threads that write them, as a context manager.
 
-    ahead: images in memory at most, those being written included. written(name, flag): called for every file that is
-    on disk, in the thread that calls `put` or leaves the block, never in another.
+    ahead: maximum number of images in memory, including those being written. written(name, flag): called for every
+    file that is on disk, in the thread that calls `put` or leaves the block.
 
-    Leaving the block waits for every queued image, also when the block raises: what was generated is saved. After a
-    failed write, or a Ctrl-C while waiting, images not begun are dropped. No thread and no temporary file is left.
+    Leaving the block waits for every queued image, also if the block raises: generated images are saved. After a
+    failed write, or a Ctrl-C while waiting, images that are not being written are dropped. No thread or temporary file
+    remains.
     """
 
     def __init__(self, ahead: int, written: Callable[[str, str | None], None]) -> None:
@@ -38,7 +39,7 @@ class ImageWriter:
         self._pending: dict[Future[str | None], str] = {}  # in the order of `put`
 
     def put(self, path: Path, image: np.ndarray) -> None:
-        """Queue `image` [H, W, 3] float in [0, 1] for `path`, waiting while the queue is full. Errors as `settle`."""
+        """Queue `image` [H, W, 3] float in [0, 1] for `path`; waits while the queue is full. Errors as in `settle`."""
         self.settle()
         while len(self._pending) >= self._ahead:
             wait(self._pending, return_when=FIRST_COMPLETED)
@@ -46,7 +47,7 @@ class ImageWriter:
         self._pending[self._pool.submit(_write, path, image)] = path.name
 
     def settle(self) -> None:
-        """Report the files that are on disk by now. Raises the error of the first failed write, at every call."""
+        """Report the files that are on disk now. Raises the error of the first failed write, at every call."""
         for future in [future for future in self._pending if future.done()]:
             flag = future.result()
             self._written(self._pending.pop(future), flag)
@@ -67,7 +68,7 @@ class ImageWriter:
             self._log_failures(error)
 
     def _log_failures(self, error: BaseException | None) -> None:
-        """Say which files were lost while another error is on its way."""
+        """Log which files were lost while another error propagates."""
         for future, name in self._pending.items():
             failure = None if future.cancelled() else future.exception()
             if failure is not None and failure is not error:
@@ -75,11 +76,11 @@ class ImageWriter:
 
 
 def _pool_of_started_threads(count: int) -> ThreadPoolExecutor:
-    """A pool whose threads all run: `submit`, interrupted amid starting one, would leave it with nobody to join it."""
+    """A pool whose threads are all running: if `submit` is interrupted while starting one, nothing would join it."""
     pool, started = ThreadPoolExecutor(count, thread_name_prefix="image-writer"), threading.Barrier(count)
     try:
         for _ in range(count):
-            pool.submit(started.wait)  # none is idle before all are there, so each call starts one
+            pool.submit(started.wait)  # no thread is idle before all have started, so each call starts one
     except BaseException:
         started.abort()
         raise
@@ -87,10 +88,10 @@ def _pool_of_started_threads(count: int) -> ThreadPoolExecutor:
 
 
 def _write(path: Path, image: np.ndarray) -> str | None:
-    """Convert, encode and write one image; its flag. RunError as `write_png`, or when memory runs out."""
+    """Convert, encode and write one image; returns its flag. RunError as in `write_png`, or if memory runs out."""
     try:
         pixels, flag = to_uint8(image)
         write_png(path, pixels, flag)
-    except MemoryError as error:  # of the machine, which a smaller batch on the device would not help
-        raise RunError(f"memory runs out while {path} is written; free some and start the run again") from error
+    except MemoryError as error:  # host memory, which a smaller batch on the device would not help
+        raise RunError(f"memory runs out while {path} is written; free memory and start the run again") from error
     return flag

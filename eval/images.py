@@ -1,4 +1,4 @@
-"""Picture files of a run: written whole, marked where they are invalid, checked when read back."""
+"""Image files of a run: written atomically, flagged if invalid, checked when read."""
 
 import dataclasses
 import errno
@@ -16,17 +16,17 @@ from eval.errors import RunError
 from eval.prompts import PromptItem
 
 FLAG = "invalid"  # keyword of the PNG text chunk
-NAN, CONSTANT = "nan", "constant"  # what it may say
+NAN, CONSTANT = "nan", "constant"  # its values
 
-# what Pillow's PNG reader raises for a damaged file
+# exceptions of Pillow's PNG reader for a damaged file
 DAMAGED = (OSError, SyntaxError, ValueError, struct.error, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageCheck:
-    """File names by what is wrong with them. `foreign` are files of the folder that the run did not ask for.
+    """File names by problem. `foreign` are files in the folder that are not part of the run.
 
-    `whole` is the number of the run's files that can be scored; flagged ones (`nan`, `constant`) are among them.
+    `whole` is the number of the run's files that can be scored, including flagged ones (`nan`, `constant`).
     """
 
     whole: int
@@ -38,19 +38,19 @@ class ImageCheck:
 
     @property
     def complete(self) -> bool:
-        """Whether every file asked for is there and whole."""
+        """Whether every requested file exists and is intact."""
         return not self.missing and not self.broken
 
     @property
     def invalid_share(self) -> float:
-        """Share of the whole files that are flagged, 0 for none."""
+        """Share of the intact files that are flagged, 0 if there are none."""
         return (len(self.nan) + len(self.constant)) / self.whole if self.whole else 0.0
 
 
 def write_png(path: Path, image: np.ndarray, flag: str | None = None) -> None:
-    """Write `image` [H, W, 3] uint8 as PNG, atomically, a text chunk naming `flag`. RunError when the disk is full.
+    """Write `image` [H, W, 3] uint8 as PNG, atomically, with `flag` in a text chunk. RunError if the disk is full.
 
-    Compression level 1: the time of a file is paid inside the run, its size is not what limits one.
+    Compression level 1: writing time counts in the run, and file size is not a constraint.
     """
     text = PngImagePlugin.PngInfo()
     if flag:
@@ -64,12 +64,12 @@ def write_png(path: Path, image: np.ndarray, flag: str | None = None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise RunError(
-            f"no space left to write {path}; free some and start the run again, finished images are kept"
+            f"no space left to write {path}; free some and start the run again, finished images are reused"
         ) from error
 
 
 def to_uint8(image: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """A float image [H, W, 3] in [0, 1] as uint8 and its flag: NaN or infinite values make it black and flagged."""
+    """A float image [H, W, 3] in [0, 1] as uint8, and its flag: an image with NaN or infinity is black and flagged."""
     if not np.isfinite(image).all():
         return np.zeros(image.shape, np.uint8), NAN
     pixels = (image * 255).round().astype(np.uint8)
@@ -82,9 +82,9 @@ def is_constant(pixels: np.ndarray) -> bool:
 
 
 def is_intact(path: Path, size: tuple[int, int] | None = None) -> bool:
-    """Whether `path` is a PNG whose every chunk's checksum holds, of `size` (width, height) where given.
+    """Whether `path` is a PNG with valid checksums in every chunk, of `size` (width, height) if given.
 
-    The checksums cover every byte, so nothing needs to be decompressed. A link is no picture of a run: it may lead out
+    The checksums cover every byte, so nothing is decompressed. A link is not an image of a run: it may point outside
     of the run's folder.
     """
     if path.is_symlink():
@@ -100,22 +100,22 @@ def is_intact(path: Path, size: tuple[int, int] | None = None) -> bool:
 
 
 def read_flag(path: Path) -> str | None:
-    """The flag of a whole file: "nan", "constant" or None. A file without the mark is looked at."""
+    """The flag of an intact file: "nan", "constant" or None. A file without the text chunk is decoded and checked."""
     with Image.open(path, formats=("PNG",)) as image:
         written = image.info.get(FLAG)
         if written in (NAN, CONSTANT):
             return written
-        # a constant picture shrinks far below this; decoding thousands of others would take seconds for nothing
+        # a constant image is far smaller than this, so larger files need not be decoded
         if path.stat().st_size * 10 > image.width * image.height * 3:
             return None
         return CONSTANT if is_constant(np.asarray(image.convert("RGB"))) else None
 
 
 def verify(items: Sequence[PromptItem], folder: Path, size: tuple[int, int] | None = None) -> ImageCheck:
-    """Compare `folder` with the files that `items` ask for. Changes nothing.
+    """Compare `folder` with the files of `items`. Changes nothing.
 
-    size: (width, height) that every picture must have; others count as broken. Temporary files of a running or
-    killed process are no pictures and are passed over.
+    size: (width, height) that every image must have; others count as broken. Temporary files of a running or killed
+    process are skipped.
     """
     folder = Path(folder)
     present = _names(folder)

@@ -1,7 +1,7 @@
-"""Ctrl-C, remembered: what libraries raise while it makes its way out of them is no failure of the work.
+"""Ctrl-C that libraries may hide: records it, so that their errors are not mistaken for failures of the work.
 
-A library that is interrupted amid closing what it had open, as torch is in its stack of modes and OmegaConf in its
-flags, may raise an error of its own in place of KeyboardInterrupt, or let it drop.
+A library that is interrupted while it cleans up, such as torch in its mode stack or OmegaConf in its flags, may raise
+its own error in place of KeyboardInterrupt, or drop it.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ _pressed = threading.Event()
 
 @contextlib.contextmanager
 def remembering() -> Iterator[None]:
-    """Record a Ctrl-C in this block for `pressed` and `raise_if_pressed`; it raises KeyboardInterrupt as ever.
+    """Record a Ctrl-C in this block for `pressed` and `raise_if_pressed`. KeyboardInterrupt is raised as usual.
 
-    Where SIGINT is ignored (a background job) or somebody else's, and in any thread but the main one, nothing changes.
+    Does nothing if SIGINT is ignored (a background job) or has another handler, or outside of the main thread.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -37,7 +37,7 @@ def pressed() -> bool:
 
 
 def raise_if_pressed() -> None:
-    """Raise KeyboardInterrupt if Ctrl-C was pressed: before more work begins, and before an error is dealt with."""
+    """Raise KeyboardInterrupt if Ctrl-C was pressed. Call it before more work begins and before handling an error."""
     if pressed():
         raise KeyboardInterrupt
 

@@ -1,7 +1,7 @@
-"""Kernel distance (KID when the features are Inception's): unbiased squared MMD with k(x, y) = (x.y/d + 1)^3.
+"""Kernel distance (KID if the features are Inception's): unbiased squared MMD with k(x, y) = (x.y/d + 1)^3.
 
-Binkowski et al. 2018, arXiv 1801.01401, Eq. 4. All pictures are used at once: the value needs no random subsets and is
-the same for the same features. Unlike FID it is unbiased, so that different n can be compared.
+Binkowski et al. 2018, arXiv 1801.01401, Eq. 4. All images are used at once, without random subsets, so the value is
+deterministic. Unlike FID it is unbiased, so values of different n can be compared.
 """
 
 import numpy as np
@@ -16,22 +16,22 @@ def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def kid(features: np.ndarray, reference: np.ndarray, device: str | torch.device = "cpu") -> float:
-    """Unbiased squared MMD between `features` [n, d] and `reference` [m, d]. Errors as `fid.check_features`."""
+    """Unbiased squared MMD between `features` [n, d] and `reference` [m, d]. Errors as in `fid.check_features`."""
     return kid_derivatives(features, reference, device)[0]
 
 
 def kid_derivatives(
     features: np.ndarray, reference: np.ndarray, device: str | torch.device = "cpu"
 ) -> tuple[float, np.ndarray]:
-    """The value, and its derivatives [n] by the weight of each picture where all weigh 1.
+    """The value, and its derivatives [n] with respect to the weight of each image, at weight 1 for all.
 
-    A picture is never paired with a copy of itself, so that a weight adds no self-similarity.
+    An image is never paired with a copy of itself, so a weight adds no self-similarity.
     """
     check_features(features, "generated images")
     check_features(reference, "reference")
     x = torch.as_tensor(features, dtype=torch.float64, device=device)
     y = torch.as_tensor(reference, dtype=torch.float64, device=device)
-    within = polynomial_kernel(x, x).fill_diagonal_(0).sum(1) / (len(x) - 1)  # [n] mean over the other pictures
+    within = polynomial_kernel(x, x).fill_diagonal_(0).sum(1) / (len(x) - 1)  # [n] mean over the other images
     across = polynomial_kernel(x, y).mean(1)  # [n]
     value = within.mean() + _mean_of_pairs(y) - 2 * across.mean()
     derivatives = 2 * (within - within.mean() - across + across.mean()) / len(x)

@@ -1,4 +1,4 @@
-"""The kinds of number a table holds. A measure gives, for a set of images, its value and what each class does to it."""
+"""The kinds of numbers in a table. A measure returns its value for a set of images, and the influence of each class."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from eval.clip_score import ClipNetwork, clip_task
+from eval.decoding import ImageSet
 from eval.feature_cache import cached_array
 from eval.features import FeatureNetwork, feature_task
 from eval.fid import Moments, check_features, extrapolate, fid_derivatives, moments
 from eval.kid import kid_derivatives
 from eval.metric_pass import Task, compute
-from eval.pictures import ImageSet
 from eval.progress import Progress
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
@@ -23,12 +23,12 @@ from eval.ssim import PROTOCOL as SSIM
 from eval.ssim import ssim_task
 from eval.stats import Bootstrap, class_influences, class_positions, mean_influences
 
-FORMULAS = "formulas 1"  # counted up when what is computed from features changes, so that no old number is taken
+FORMULAS = "formulas 1"  # increment if computations from features change, so that cached numbers are not reused
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how measures are taken: cache folder, device, pictures per batch, bootstrap, what is told of it."""
+    """Settings of a computation: cache folder, device, images per batch, bootstrap, progress."""
 
     cache: Path
     device: str | torch.device
@@ -37,17 +37,17 @@ class Setting:
     progress: Progress | None = None
 
     def arrays(self, tasks: Sequence[Task]) -> dict[tuple[str, ...], np.ndarray]:
-        """Those of `tasks` by their keys: cached, or computed together."""
+        """The arrays of `tasks` by key: cached, or computed together."""
         return compute(tasks, cache=self.cache, device=self.device, batch_size=self.batch_size, progress=self.progress)
 
     def array(self, task: Task) -> np.ndarray:
-        """That of one task."""
+        """The array of one task."""
         return self.arrays([task])[task.key]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, the influences [k] of its classes (eval.stats), and what its entry in a record says beside it."""
+    """A value, the influences [k] of its classes (eval.stats), and further fields of its entry in a record."""
 
     value: float
     influences: np.ndarray
@@ -55,7 +55,7 @@ class Estimate:
 
 
 class Measure(Protocol):
-    """One named number. `n_reference` is None where no real pictures enter."""
+    """One named number. `n_reference` is None if no real images are used."""
 
     n_reference: int | None
 
@@ -63,11 +63,11 @@ class Measure(Protocol):
     def protocol(self) -> str: ...
 
     def task(self, images: ImageSet) -> Task:
-        """What is computed image by image for `take`."""
+        """The per-image computation that `take` needs."""
         ...
 
     def take(self, images: ImageSet) -> Estimate:
-        """The value for `images`, whose classes stand in ascending order."""
+        """The value for `images`, with classes in ascending order."""
         ...
 
 
@@ -86,31 +86,31 @@ class Distance:
 
     @property
     def protocol(self) -> str:
-        """Kind, network, and which reference."""
+        """Kind, network and reference."""
         how = {"frechet": "Frechet distance", "kernel": "unbiased cubic MMD"}[self.kind]
         return f"{how}, float64; {self.network.identity}; reference {self.reference.hash[:12]}"
 
     def task(self, images: ImageSet | ReferenceSet) -> Task:
-        """The features."""
+        """Computes the features."""
         return feature_task(self.network, images.images, images.hash)
 
     def take(self, images: ImageSet) -> Estimate:
-        """Of a Frechet distance also its value at half as many pictures and at infinitely many.
+        """The value; for a Frechet distance also at half as many images and extrapolated to infinitely many.
 
-        Errors as eval.fid.check_features.
+        Errors as in eval.fid.check_features.
         """
         features = self.setting.array(self.task(images))
         check_features(features, "generated images")
         check_features(self._reference_features, "reference")
-        value, *derivatives = self._kept("derivatives", images, lambda: self._derivatives(features))
+        value, *derivatives = self._cached("derivatives", images, lambda: self._derivatives(features))
         positions = class_positions(images.class_indices)[0]
         influences = class_influences(np.array(derivatives), positions)
         if self.kind != "frechet":
             return Estimate(value, influences)
-        found = self._kept("extrapolated", images, lambda: self._extrapolated(features, positions))
-        return Estimate(value, influences, _beside(*found))
+        found = self._cached("extrapolated", images, lambda: self._extrapolated(features, positions))
+        return Estimate(value, influences, _extra_fields(*found))
 
-    def _kept(self, what: str, images: ImageSet, compute: Callable[[], np.ndarray]) -> list[float]:
+    def _cached(self, what: str, images: ImageSet, compute: Callable[[], np.ndarray]) -> list[float]:
         parts = (FORMULAS, self.kind, what, self.network.identity, images.hash, self.reference.hash)
         return cached_array(self.setting.cache, parts, compute).tolist()
 
@@ -123,7 +123,7 @@ class Distance:
         return np.array([value, *derivatives])
 
     def _extrapolated(self, features: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """The fields of Extrapolated, or nothing where there are too few pictures."""
+        """The fields of Extrapolated, or an empty array if there are too few images."""
         found = extrapolate(features, positions, self._moments)
         return np.array([] if found is None else [found.half, found.n_half, found.infinite])
 
@@ -156,7 +156,7 @@ class TextAgreement:
         return f"100 x cosine, mean, whole prompt as text; {self.network.identity}"
 
     def task(self, images: ImageSet) -> Task:
-        """The scores."""
+        """Computes the scores."""
         return clip_task(self.network, images)
 
     def take(self, images: ImageSet) -> Estimate:
@@ -166,7 +166,7 @@ class TextAgreement:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Mean over images of the SSIM to the unmerged image of the same key."""
+    """Mean over images of the SSIM to the baseline image of the same key."""
 
     unmerged: ImageSet
     setting: Setting
@@ -178,7 +178,7 @@ class Likeness:
         return SSIM
 
     def task(self, images: ImageSet) -> Task:
-        """The similarities."""
+        """Computes the similarities."""
         return ssim_task(images, self.unmerged)
 
     def take(self, images: ImageSet) -> Estimate:
@@ -190,5 +190,5 @@ def _mean(scores: np.ndarray, images: ImageSet) -> Estimate:
     return Estimate(float(scores.mean()), mean_influences(scores, class_positions(images.class_indices)[0]))
 
 
-def _beside(half: float | None = None, n_half: float | None = None, infinite: float | None = None) -> dict:
+def _extra_fields(half: float | None = None, n_half: float | None = None, infinite: float | None = None) -> dict:
     return {"half": {"value": half, "n": None if n_half is None else int(n_half)}, "infinite": infinite}

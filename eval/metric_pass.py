@@ -1,7 +1,7 @@
-"""One pass over images computes every number that is taken of an image: each is decoded once for all networks.
+"""One pass over the images for all per-image computations: each image is decoded once for all networks.
 
-A task describes one array that is computed image by image: the features of a network, CLIP scores, SSIM. Tasks that are
-given together share the decoded images, and the prepared ones where they are prepared alike. What the cache has is
+A task describes one array that is computed image by image: features of a network, CLIP scores, SSIM. Tasks computed
+together share the decoded images, and also the preprocessed ones if their preprocessing is equal. Cached arrays are
 neither decoded nor computed again.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from eval.decoding import EncodedImage, read_rgb
 from eval.feature_cache import load_array, store_array
-from eval.pictures import Picture, read_rgb
 from eval.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -30,14 +30,14 @@ _Prepared = dict[int, Future[dict[Prepare, torch.Tensor]]]  # by id of the image
 
 
 class Network(Protocol):
-    """What a task computes with. Nothing is loaded until `load`."""
+    """The network of a task. Nothing is loaded until `load`."""
 
     def preparer(self) -> Prepare:
-        """A function from a decoded RGB image to a tensor; threads call it."""
+        """A function from a decoded RGB image to a tensor; called from threads."""
         ...
 
     def load(self, device: str | torch.device) -> Any:
-        """What the task's `work` computes with, on `device`."""
+        """The argument `loaded` of the task's `work`, on `device`."""
         ...
 
 
@@ -45,21 +45,21 @@ class Network(Protocol):
 class Task:
     """One array with a row for every image.
 
-    name: what the log and the bar call it. key: everything its values depend on, under which it is cached.
-    columns: the images of each row; SSIM has two. work(loaded, device, start, *columns): the part [B, ...] of the batch
-    that begins at row `start`, on the CPU, from what `network` loaded and a list of prepared images a column.
+    name: for the log and the progress bar. key: everything its values depend on; the cache key.
+    columns: the images of each row; SSIM has two. work(loaded, device, start, *columns): computes the part [B, ...] of
+    the batch that begins at row `start`, on the CPU, from the loaded network and a list of prepared images per column.
     """
 
     name: str
     key: tuple[str, ...]
     network: Network
-    columns: tuple[Sequence[Picture], ...]
+    columns: tuple[Sequence[EncodedImage], ...]
     work: Callable[..., torch.Tensor]
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
-    def rows(self, start: int, stop: int) -> list[Sequence[Picture]]:
+    def rows(self, start: int, stop: int) -> list[Sequence[EncodedImage]]:
         """Images `start` to `stop` of every column."""
         return [column[start:stop] for column in self.columns]
 
@@ -74,8 +74,8 @@ def compute(
 ) -> dict[tuple[str, ...], np.ndarray]:
     """The array of every task by its key, from `cache`, or else computed together and stored.
 
-    Networks see batches of `batch_size` in the order of their images, whatever is computed with them. All networks
-    are in memory at once, with the prepared images of two batches a set. Arrays are stored when the pass is over.
+    Networks see batches of `batch_size` in the order of their images, independent of other tasks. All networks are in
+    memory at once, with the prepared images of two batches per set. Arrays are stored at the end of the pass.
     RunError naming an image that does not decode.
     """
     unique = {task.key: task for task in tasks}
@@ -88,7 +88,7 @@ def compute(
 
 
 def _walk(tasks: Sequence[Task], device: str | torch.device, batch_size: int, progress: Progress) -> list[np.ndarray]:
-    """The arrays of `tasks`, which take their batches in turn."""
+    """The arrays of `tasks`, which process their batches in turn."""
     for name in dict.fromkeys(task.name for task in tasks):
         _log.info("scoring %d images: %s", sum(len(task) for task in tasks if task.name == name), name)
     loaded = _once_a_network(tasks, lambda network: network.load(device))
@@ -96,44 +96,44 @@ def _walk(tasks: Sequence[Task], device: str | torch.device, batch_size: int, pr
     if not tasks:
         return []
     scoring = progress.stage("scoring", sum(map(len, tasks)))
-    # closed at once where a network raises: the threads of a generator live as long as the traceback otherwise
+    # closed immediately if a network raises: otherwise the generator's threads live as long as the traceback
     with scoring as stage, contextlib.closing(_batches(tasks, batch_size)) as batches, torch.inference_mode():
         for start, batch in batches:
             for task, network, columns, parts in zip(tasks, loaded, batch, found, strict=True):
                 if columns[0]:
-                    stage.describe(f"scoring {', '.join(task.name.split(', ')[:2])}")  # hashes are for the log
+                    stage.describe(f"scoring {', '.join(task.name.split(', ')[:2])}")  # without hashes
                     parts.append(task.work(network, device, start, *columns))
                     stage.update(len(columns[0]))
     return [torch.cat(parts).numpy() for parts in found]
 
 
 def _once_a_network(tasks: Sequence[Task], make: Callable[[Network], Any]) -> list[Any]:
-    """`make(network)` for every task, called once for those that share their network."""
+    """`make(network)` for every task, called once for tasks that share their network."""
     networks = {id(task.network): task.network for task in tasks}
     made = {key: make(network) for key, network in networks.items()}
     return [made[id(task.network)] for task in tasks]
 
 
 def _batches(tasks: Sequence[Task], batch_size: int) -> Generator[tuple[int, _Batch], None, None]:
-    """For each batch its first place, and by task and column its prepared images, made by threads one batch ahead."""
+    """For each batch its start, and by task and column its prepared images, prepared by threads one batch ahead."""
     prepares = _once_a_network(tasks, lambda network: network.preparer())
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def submit(start: int) -> _Prepared:
-        needed: dict[int, tuple[Picture, dict[Prepare, None]]] = {}
+        needed: dict[int, tuple[EncodedImage, dict[Prepare, None]]] = {}
         for task, prepare in zip(tasks, prepares, strict=True):
-            for picture in (picture for column in task.rows(start, start + batch_size) for picture in column):
-                needed.setdefault(id(picture), (picture, {}))[1][prepare] = None
-        return {key: pool.submit(_prepare, picture, tuple(wanted)) for key, (picture, wanted) in needed.items()}
+            for image in (image for column in task.rows(start, start + batch_size) for image in column):
+                needed.setdefault(id(image), (image, {}))[1][prepare] = None
+        return {key: pool.submit(_prepare, image, tuple(wanted)) for key, (image, wanted) in needed.items()}
 
     def collect(start: int, prepared: _Prepared) -> _Batch:
         return [
-            [[prepared[id(picture)].result()[prepare] for picture in column] for column in columns]
+            [[prepared[id(image)].result()[prepare] for image in column] for column in columns]
             for prepare, columns in zip(prepares, (task.rows(start, start + batch_size) for task in tasks), strict=True)
         ]
 
     try:
-        # One batch is decoded while the networks work on the one before; more would only hold memory.
+        # One batch is decoded while the networks process the previous one; more would only use memory.
         ahead = submit(0)
         for start in range(0, max(map(len, tasks), default=0), batch_size):
             current, ahead = ahead, submit(start + batch_size)
@@ -142,7 +142,7 @@ def _batches(tasks: Sequence[Task], batch_size: int) -> Generator[tuple[int, _Ba
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(picture: Picture, prepares: Sequence[Prepare]) -> dict[Prepare, torch.Tensor]:
-    """Read and decode one image, once, and prepare it for every network."""
-    decoded = read_rgb(picture)
+def _prepare(image: EncodedImage, prepares: Sequence[Prepare]) -> dict[Prepare, torch.Tensor]:
+    """Read and decode one image once, and prepare it for every network."""
+    decoded = read_rgb(image)
     return {prepare: prepare(decoded) for prepare in prepares}

@@ -1,4 +1,4 @@
-"""The metric profiles, and the one call that scores a run's images: value, interval, and paired differences."""
+"""The metric profiles, and the function that scores a run's images: value, interval, and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ import torch
 
 from eval.checks import check_integer
 from eval.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
 from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
 from eval.fid import MINIMUM_IMAGES, TooFewImagesError
 from eval.measures import Distance, Estimate, Likeness, Measure, Setting, TextAgreement
 from eval.networks.smoke import SmokeClip, SmokeFeatures
 from eval.networks.weights import WeightFile
-from eval.pictures import ImageSet, ScoredImage
 from eval.progress import Progress
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
@@ -42,9 +42,9 @@ class Metrics(Protocol):
 
 @dataclass(frozen=True)
 class RealMetrics:
-    """FID and KID on clean-fid's networks, CLIP scores on open_clip's. `batch_size`: pictures per batch, at least 1.
+    """FID and KID on clean-fid's networks, CLIP scores on open_clip's. `batch_size`: images per batch, at least 1.
 
-    ValueError: `inception` has another sha256 than the published file, which is TorchScript and hence code.
+    ValueError: `inception` has another sha256 than the published file, which is TorchScript and therefore code.
     """
 
     inception: WeightFile = CLEAN_INCEPTION
@@ -81,13 +81,13 @@ class RealMetrics:
         return {"clip": self.clip, "clip_vitl14": self.clip_vitl14}
 
     def preflight(self) -> None:
-        """Locate or fetch every weight file. RunError: which file, from where, where to put it."""
+        """Locate or download every weight file. RunError: which file, from where, where to put it."""
         _preflight(self)
 
 
 @dataclass(frozen=True)
 class SmokeMetrics:
-    """The same measures on small networks, random ones unless others are given, under names that say so."""
+    """The same measures on small networks (random by default), under names ending in _smoke."""
 
     features: FeatureNetwork = field(default_factory=SmokeFeatures)
     clip: ClipNetwork = field(default_factory=SmokeClip)
@@ -113,18 +113,18 @@ class SmokeMetrics:
         return {"clip_smoke": self.clip}
 
     def preflight(self) -> None:
-        """As RealMetrics; the random networks need no file, the trained ones those that the package ships."""
+        """As RealMetrics. The random networks need no file; the trained ones ship with the package."""
         _preflight(self)
 
 
 @dataclass(frozen=True)
 class NoMetrics:
-    """Nothing is measured."""
+    """Measures nothing."""
 
     profile: ClassVar[str] = "none"
 
     def preflight(self) -> None:
-        """Nothing is needed."""
+        """No requirements."""
 
 
 def _preflight(metrics: Metrics) -> None:
@@ -133,7 +133,7 @@ def _preflight(metrics: Metrics) -> None:
 
 
 def check_reference(reference: ReferenceSet | ReferenceMoments, metrics: Metrics) -> None:
-    """RunError where the reference is statistics that another network made than one that `metrics` measures with."""
+    """RunError if the reference is statistics of another network than one that `metrics` uses."""
     if isinstance(reference, ReferenceMoments):
         for network in (*metrics.frechet.values(), *metrics.kernel.values()):
             reference.check(network)
@@ -150,11 +150,11 @@ def score(
     against: Mapping[str, ImageSet] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, dict]:
-    """Every metric of the profile for `images`, as docs/architecture.md says.
+    """Every metric of the profile for `images`; see docs/architecture.md for the fields.
 
     against: other runs' images of the same keys, classes and prompts; each metric gets its paired difference to each.
-    SSIM is measured where `against` holds "none". A distance on too few images has value None and a reason.
-    RunError: no images, no reference, other keys in `against`, a picture that does not decode, features not finite.
+    SSIM is measured if `against` contains "none". A distance on too few images has value None and a reason.
+    RunError: no images, no reference, other keys in `against`, an image that does not decode, features not finite.
     """
     if metrics.profile == "none":
         return {}
@@ -174,7 +174,7 @@ def _check_inputs(images: ImageSet, reference: object | None, against: Mapping[s
     own = {image.key: (image.class_index, image.prompt) for image in images.images}
     for name, other in against.items():
         if own != {image.key: (image.class_index, image.prompt) for image in other.images}:
-            raise RunError(f"the images of {name!r} are of other keys, classes or prompts; differences must be paired")
+            raise RunError(f"the images of {name!r} have other keys, classes or prompts; differences must be paired")
 
 
 def _measures(
@@ -196,7 +196,7 @@ def _compute_arrays(
     against: Mapping[str, ImageSet],
     setting: Setting,
 ) -> None:
-    """Put into the cache what the measures take image by image, from one decoding of each image."""
+    """Fill the cache with the per-image arrays of all measures, decoding each image once."""
     setting.arrays([measure.task(each) for measure in measures for each in (images, *against.values())])
     if isinstance(reference, ReferenceSet) and len(images) >= MINIMUM_IMAGES:
         setting.arrays([measure.task(reference) for measure in measures if isinstance(measure, Distance)])

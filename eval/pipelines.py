@@ -1,4 +1,4 @@
-"""From a model's configuration to a diffusers pipeline ready to sample, and what identifies its weights."""
+"""Loads a diffusers pipeline from a model's configuration, ready to sample, and identifies its weights."""
 
 import dataclasses
 import hashlib
@@ -28,15 +28,15 @@ ARCHITECTURES = tuple(PIPELINES)
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Where a pipeline comes from.
+    """Source of a pipeline.
 
-    kind "hub": `repo` at `revision` from the Hugging Face hub, or the local folder `path` (made by
-    `save_pretrained` or a hub snapshot), which then stands for it; safetensors only. `variant`: such as "fp16".
-    kind "shipped": the folder `path` below eval/assets; `revision` is the sha256 over its files (`folder_sha256`), so
-    that a run is named by the weights it was made with.
+    kind "hub": `repo` at `revision` from the Hugging Face hub, or the local folder `path` in its place (written by
+    `save_pretrained`, or a hub snapshot); safetensors only. `variant`: such as "fp16".
+    kind "shipped": the folder `path` in eval/assets; `revision` is the sha256 over its files (`folder_sha256`), so
+    that the weights are part of a run's name.
     kind "random": `architecture` ("sd15" | "sd21" | "sdxl" | "pixart" | "sd3" | "sd35_medium" | "sd35_large" | "flux")
-    at full size (but for T5, see `eval.models.random_pipelines`), weights drawn from `seed`, no download.
-    kind "tiny": the embedded 64 px pipeline, weights drawn from `seed`.
+    at full size (except T5, see `eval.models.random_pipelines`), random weights from `seed`, no download.
+    kind "tiny": the embedded 64 px pipeline, random weights from `seed`.
     """
 
     name: str
@@ -72,8 +72,8 @@ class ModelConfig:
 def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeline:
     """The pipeline of `model` on the sampler's device and dtype, with its scheduler, attention and compilation.
 
-    The safety checker is off and progress bars are silent. RunError when weights or device cannot be had, ValueError
-    when the model cannot take the sampler's size, scheduler or attention.
+    The safety checker and progress bars are off. RunError if weights or device are not available, ValueError if the
+    model does not support the sampler's size, scheduler or attention.
     """
     check_device(sampler.device)
     if model.kind == "tiny":
@@ -93,11 +93,11 @@ def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeli
 
 
 def pipe_identity(pipe: DiffusionPipeline) -> dict:
-    """What the pipeline is made of: classes, revision and sha256 of the weights, for a run's provenance.
+    """The pipeline's classes, revision and sha256 of the weights, for a run's provenance.
 
-    `weights`: sha256 by file, of weights and of what configures components, for a pipeline read from a folder; by
-    component (over the parameters' bytes) for one built in code. `revision`: the commit of a hub snapshot, otherwise
-    None. RunError: a file of the hub's cache is damaged, and which to delete.
+    `weights`: for a pipeline read from a folder, sha256 by file, of weights and configuration files; for one built in
+    code, by component (over the parameters' bytes). `revision`: the commit of a hub snapshot, otherwise None.
+    RunError: a file of the hub's cache is damaged, and which one to delete.
     """
     folder = Path(pipe.config.get("_name_or_path") or "")
     from_folder = (folder / "model_index.json").is_file()
@@ -114,7 +114,7 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
 
 
 def local_folder(model: ModelConfig) -> Path | None:
-    """The folder on this machine that stands for `model`; None where it comes from the hub. RunError: there is none."""
+    """The local folder of `model`, or None if it comes from the hub. RunError: it is not a pipeline folder."""
     if model.kind == "shipped":
         return _shipped_folder(model)
     if not model.path:
@@ -123,20 +123,20 @@ def local_folder(model: ModelConfig) -> Path | None:
     if not (folder / "model_index.json").is_file():
         raise RunError(
             f"model {model.name}: {folder} is not a diffusers pipeline folder (no model_index.json in it); "
-            "give one made by save_pretrained or downloaded from the hub with model.path=FOLDER"
+            "set model.path=FOLDER to one written by save_pretrained or downloaded from the hub"
         )
     return folder
 
 
 def config_folder(model: ModelConfig) -> Path:
-    """The folder that holds the configurations of `model`: its own, or the hub's snapshot with those files at least."""
+    """The folder with the configurations of `model`: its own, or a hub snapshot with at least those files."""
     return local_folder(model) or denoiser_configs(repository(model), DENOISERS)
 
 
 def read_index(model: ModelConfig, folder: Path) -> dict:
-    """`model_index.json` in the `folder` of the model's configurations.
+    """`model_index.json` in `folder`, the model's configurations.
 
-    RunError where it cannot be read or names no text-to-image pipeline (eval.models.text_to_image). No weight is read.
+    RunError if it cannot be read or names no text-to-image pipeline (eval.models.text_to_image). Reads no weights.
     """
     index = read_settings(model, folder, "model_index.json")
     name = next((name for name in DENOISERS if name in index), "")
@@ -146,7 +146,7 @@ def read_index(model: ModelConfig, folder: Path) -> dict:
 
 
 def read_settings(model: ModelConfig, folder: Path, file: str) -> dict:
-    """A JSON file in the `folder` of the model's configurations. RunError where it cannot be read."""
+    """A JSON file in `folder`, the model's configurations. RunError if it cannot be read."""
     try:
         return json.loads((folder / file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -161,8 +161,8 @@ def _shipped_folder(model: ModelConfig) -> Path:
         differs = f"its files have sha256 {found[:12]}, expected {model.revision[:12]}"
         raise RunError(
             f"model {model.name}: {folder} is not what this version ships "
-            f"({differs if folder.is_dir() else 'it is not there'}); {RESTORE}, and a pipeline of your own is given "
-            "with model.kind=hub model.path=FOLDER"
+            f"({differs if folder.is_dir() else 'it does not exist'}); {RESTORE}; for your own pipeline set "
+            "model.kind=hub model.path=FOLDER"
         )
     return folder
 
@@ -190,7 +190,7 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
 
 def _not_loaded(model: ModelConfig, folder: Path, error: Exception) -> RunError:
     return RunError(
-        f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must hold every component of "
+        f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must contain every component of "
         "the pipeline with weights as safetensors"
     )
 
@@ -200,12 +200,12 @@ def _networks(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:
 
 
 def _cause(error: BaseException) -> str:
-    """The reason in one line: diffusers puts its own page of advice around the cause that a user can act on."""
+    """The reason in one line. diffusers surrounds the cause that a user can act on with a page of advice."""
     return first_line(error.__cause__ or error).rstrip(".")
 
 
 def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:
-    """Of all that decides pixels: weights, and the files that configure components, tokenizers and schedulers."""
+    """Of all files that affect pixels: weights, and configurations of components, tokenizers and schedulers."""
     weights = [file for name in _networks(pipe) for file in (folder / name).glob("*.safetensors")]
     settings = [file for name in pipe.components for file in (folder / name).glob("*") if file.suffix in SETTINGS]
     files = sorted({*weights, *settings, folder / "model_index.json"})
@@ -223,6 +223,6 @@ def _state_hash(part: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(part.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        # bfloat16 has no numpy type, its bytes do
+        # bfloat16 has no numpy type, but its bytes do
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""How far a long run is: which row of how many, which stage of it, and about how long all rows still take.
+"""Progress of a long run: the current row and stage, and the estimated time left for all rows.
 
-On a terminal a bar shows it. Elsewhere, as in the log of a Slurm job, one line a minute does; a run of less than a
+On a terminal it is a bar. Elsewhere, such as in the log of a Slurm job, it is one line per minute; a run of less than a
 minute prints nothing.
 """
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Progress:
     """The rows that one process works on, one after the other.
 
-    enabled: False keeps it silent, as in all processes of a launch but one. every: seconds between lines.
+    enabled: False prints nothing, as in all processes of a launch but one. every: seconds between lines.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Progress:
 
     @contextlib.contextmanager
     def row(self, number: int, rows: int | None, name: str, *, alone: bool = False) -> Iterator[None]:
-        """For the work on row `number` (from 1) of `rows`, None where nobody knows how many.
+        """Context of row `number` (from 1) of `rows`, None if unknown.
 
-        alone: this process works on no other row, as a job of a cluster; the time left is that of the row.
+        alone: this process works on no other row, as in a cluster job; the time left is then that of the row.
         """
         self._number, self._rows, self._name = number, rows, name
         self._waiting = 0 if alone or rows is None else rows - number
@@ -53,7 +53,7 @@ class Progress:
 
     @contextlib.contextmanager
     def stage(self, what: str, total: int, done: int = 0, unit: str = "image") -> Iterator["Stage"]:
-        """For a part of the row's work, as "generating": `total` images, of which `done` are there already."""
+        """Context of a stage of the row, such as "generating": `total` images, of which `done` already exist."""
         before, self._stage = self._stage, Stage(self, what, total, done, unit)
         self._worked = True
         try:
@@ -63,20 +63,20 @@ class Progress:
             self._stage = before
 
     def head(self, what: str) -> str:
-        """Where in the sweep: "row 3 of 8, table1/retom, generating"."""
+        """Position in the sweep: "row 3 of 8, table1/retom, generating"."""
         of = "" if self._rows is None else f" of {self._rows}"
         place = f"row {self._number}{of}" if self._rows != 1 else ""
         return ", ".join(part for part in (place, self._name, what) if part)
 
     def line(self) -> str | None:
-        """The state in a line; None where no stage has begun."""
+        """The state in one line, or None before the first stage."""
         stage = self._stage
         if stage is None:
             return None
         return ", ".join([f"{self.head(stage.what)}: {stage.count()}", *([left] if (left := self.left()) else [])])
 
     def left(self) -> str | None:
-        """About how long the rest takes, by the pace so far; None before there is one."""
+        """Estimated time left by the pace so far, or None if there is none yet."""
         seconds = None if self._stage is None else self._stage.seconds_left()
         if seconds is None:
             return None
@@ -105,7 +105,7 @@ class Progress:
 
 
 class Stage:
-    """A part of a row's work, counted in units; threads may count."""
+    """A stage of a row, counted in units. Thread-safe."""
 
     def __init__(self, progress: Progress, what: str, total: int, done: int, unit: str) -> None:
         self.what, self._unit = what, unit
@@ -124,23 +124,23 @@ class Stage:
             self.bar.update(count)
 
     def describe(self, what: str) -> None:
-        """Name what is done from here on, as the network that scores."""
+        """Name the current work, such as the network that scores."""
         if what != self.what:
             self.what = what
             self.bar.set_description(self._progress.head(what))
 
     def count(self) -> str:
-        """Such as "412 of 2000 images"."""
+        """Progress such as "412 of 2000 images"."""
         return f"{self._done} of {self._total} {self._unit}s"
 
     def seconds_left(self) -> float | None:
-        """Of this stage, by its pace; None before the first unit."""
+        """Time left of this stage, by its pace; None before the first unit."""
         made = self._done - self._before
         return (self._progress._clock() - self._began) / made * (self._total - self._done) if made else None
 
 
 def span(seconds: float) -> str:
-    """Seconds in the unit that a reader waits in: 40 s, 12 min, 3.1 h, 2.5 days."""
+    """A duration in a suitable unit: 40 s, 12 min, 3.1 h, 2.5 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

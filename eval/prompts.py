@@ -1,4 +1,4 @@
-"""Which images a run makes: the ImageNet classes, their names, the prompts and one seed per image.
+"""The images of a run: ImageNet classes, their names, the prompts and one seed per image.
 
 Class order and wnids come from timm's packaged synset list, names from open_clip's copy of OpenAI's cleaned list
 or from timm's WordNet lemmas. Nothing is downloaded.
@@ -17,15 +17,15 @@ from eval.checks import check_integer
 NUM_CLASSES = 1000
 NAME_LISTS = ("openai", "wordnet")
 
-# torch's CPU generator (mt19937) reads only the low 32 bits of its seed, so a wider packing would give equal noise to
-# different images. 12 bits of run seed, 10 of class (1,000 < 1,024), 10 of image index fill exactly those 32 bits.
+# torch's CPU generator (mt19937) reads only the low 32 bits of its seed, so a wider packing would give different images
+# equal noise. 12 bits of run seed, 10 of class (1,000 < 1,024), 10 of image index fill exactly those 32 bits.
 RUN_SEEDS, CLASS_BITS, INDEX_BITS = 4096, 10, 10
 MAX_IMAGES_PER_CLASS = 1000  # three digits in the file name, below 2 ** INDEX_BITS
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageClass:
-    """One ImageNet-1k class: its index in the usual order, its WordNet id and the name put into the prompt."""
+    """One ImageNet-1k class: its index in the usual order, its WordNet id and its name in prompts."""
 
     index: int
     wnid: str
@@ -34,7 +34,7 @@ class ImageClass:
 
 @dataclasses.dataclass(frozen=True)
 class PromptItem:
-    """One image to make. `key` is unique in a run; `file` is its name inside the run's `images/` folder."""
+    """One image to generate. `key` is unique in a run; `file` is its name inside the run's `images/` folder."""
 
     key: str
     class_index: int
@@ -67,7 +67,7 @@ def imagenet_classes(names: str = "openai") -> tuple[ImageClass, ...]:
     """All 1,000 classes in ImageNet-1k order. `names`: "openai" (cleaned, one name) or "wordnet" (all synonyms)."""
     if names not in NAME_LISTS:
         raise ValueError(f"names must be one of {', '.join(NAME_LISTS)}, got {names!r}")
-    from timm.data import ImageNetInfo  # slow to import, and only needed when prompts are made
+    from timm.data import ImageNetInfo  # slow to import, and only needed for prompts
 
     info = ImageNetInfo("imagenet-1k")
     wnids = info.label_names()
@@ -84,9 +84,9 @@ def imagenet_classes(names: str = "openai") -> tuple[ImageClass, ...]:
 class PromptSet:
     """The prompts of a run: `images_per_class` images of each chosen class.
 
-    template: text with `{class}` where the name goes. names: "openai" | "wordnet".
-    classes: None (all 1,000), an int n (n classes spread evenly over the 1,000) or a list of wnids (kept in
-    ImageNet order, so that the order given changes nothing). seed: the run's seed, 0 to 4,095.
+    template: text with `{class}` in place of the name. names: "openai" | "wordnet".
+    classes: None (all 1,000), an int n (n classes spread evenly over the 1,000) or a list of wnids (sorted into
+    ImageNet order). seed: the run's seed, 0 to 4,095.
     """
 
     template: str = "A high quality photograph of a {class}."
@@ -144,7 +144,7 @@ class PromptSet:
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) over every row of the manifest: changes when any prompt, seed or file name does."""
+        """sha256 (hex) over every row of the manifest: it depends on every prompt, seed and file name."""
         rows = json.dumps([item.row() for item in self.items()], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(rows.encode("utf-8")).hexdigest()
 
@@ -154,7 +154,7 @@ def _check_template(template: object) -> None:
         raise ValueError(f"template must contain {{class}}, got {template!r}")
     others = [field for field in re.findall(r"\{([^{}]*)\}", template) if field != "class"]
     if others:
-        raise ValueError(f"template knows the field {{class}} only, got {{{others[0]}}} in {template!r}")
+        raise ValueError(f"template may contain the field {{class}} only, got {{{others[0]}}} in {template!r}")
 
 
 def _check_wnids(wnids: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where a number comes from: code, packages, machine, device, settings, date."""
+"""Provenance of a number: code, packages, machine, device, settings, date."""
 
 import datetime
 import importlib.metadata
@@ -42,11 +42,11 @@ def collect(
     packages: Sequence[str] = PACKAGES,
     run: dict | None = None,
 ) -> dict:
-    """Everything about code and machine that a reader of a number may ask for, as plain data.
+    """Code and machine of a run as plain data.
 
-    `root` is the project's checkout, `device` the torch device of the run. `run` holds what only the run knows
-    (attention backend, compile, batch size, scheduler, model revision, hashes of weights) and is kept as given.
-    What cannot be known is None.
+    `root` is the project's checkout, `device` the torch device of the run. `run` has what only the run can supply
+    (attention backend, compile, batch size, scheduler, model revision, hashes of weights) and is stored unchanged.
+    Values that cannot be determined are None.
     """
     device = torch.device(device)
     return {
@@ -65,7 +65,7 @@ def collect(
 def git_state(root: Path) -> dict:
     """{"sha", "dirty", "reason"} of the checkout whose top folder is `root`; sha and dirty are None with a reason.
 
-    dirty: a tracked file differs, or a file that git does not ignore is untracked. results/ is left out, since
+    dirty: a tracked file differs, or a file that git does not ignore is untracked. results/ does not count, since
     writing tables there changes no code.
     """
     if shutil.which("git") is None:
@@ -73,7 +73,7 @@ def git_state(root: Path) -> dict:
     top, reason = _git(root, "rev-parse", "--show-toplevel")
     if top is None:
         return {"sha": None, "dirty": None, "reason": reason}
-    # A project unpacked inside someone else's checkout must not report that checkout's commit.
+    # A project unpacked inside another checkout must not report that checkout's commit.
     if Path(top).resolve() != root.resolve():
         return {"sha": None, "dirty": None, "reason": "the project's folder is not the top of a git checkout"}
     sha, reason = _git(root, "rev-parse", "HEAD")
@@ -96,10 +96,10 @@ def _git(root: Path, *arguments: str) -> tuple[str | None, str | None]:
 
 
 def package_version(name: str) -> dict | None:
-    """{"version"} of an installed distribution, with {"commit"} where it was installed from a repository; else None.
+    """{"version"} of an installed distribution, with {"commit"} if it was installed from a repository; else None.
 
-    The commit is the one pip wrote into direct_url.json: asking git inside site-packages would answer with the
-    commit of whatever checkout the environment lies in.
+    The commit is read from pip's direct_url.json: git inside site-packages would report the commit of the checkout
+    that contains the environment.
     """
     try:
         distribution = importlib.metadata.distribution(name)
@@ -123,7 +123,7 @@ def cpu() -> dict:
 
 
 def device_name(device: str | torch.device) -> str:
-    """What the device is called: the GPU's name, or the processor's model."""
+    """The name of the device: the GPU's, or the processor's model."""
     found = gpu(torch.device(device))
     return found["name"] if found else cpu()["model"] or "CPU"
 
@@ -161,7 +161,7 @@ def _driver() -> str | None:
 
 
 def torch_settings() -> dict:
-    """The settings of torch that change speed or the last bits: threads, CUDA, cuDNN, TF32, determinism."""
+    """The settings of torch that affect speed or the last bits: threads, CUDA, cuDNN, TF32, determinism."""
     return {
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),

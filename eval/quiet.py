@@ -1,4 +1,4 @@
-"""Whether a device has other work than ours while something is timed on it."""
+"""Whether a device is idle apart from this process while something is timed on it."""
 
 import os
 import time
@@ -8,20 +8,19 @@ from pathlib import Path
 
 import torch
 
-# Share of the machine's processor time that others may take before a row timed on the CPU is marked. An idle system's
-# own services take 1 to 2%.
+# Share of the machine's processor time used by other processes from which a row timed on the CPU is marked. The
+# services of an idle system use 1 to 2%.
 CPU_SHARE = 0.05
-WINDOW = 1.0  # seconds over which one look is taken while waiting
+WINDOW = 1.0  # seconds of one measurement while waiting
 PROC_STAT = Path("/proc/stat")
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What else a device did over a stretch of time.
+    """Other work of a device over a period of time.
 
-    others_cpu_share: share, 0 to 1, of all the machine's processor time that went to other processes, or was withheld
-    by the hypervisor; None where it cannot be told. gpu_processes: other processes on the GPU, None on the CPU and
-    where it cannot be told (no NVML).
+    others_cpu_share: share, 0 to 1, of the machine's processor time that went to other processes or was withheld by the
+    hypervisor; None if unknown. gpu_processes: other processes on the GPU; None on the CPU and if unknown (no NVML).
     """
 
     device: str
@@ -30,23 +29,23 @@ class Disturbance:
 
     @property
     def quiet(self) -> bool | None:
-        """Whether times taken then are to be trusted: no other process on the GPU; on the CPU at most `CPU_SHARE`."""
+        """Whether timings of that period are valid: no other process on the GPU; on the CPU at most `CPU_SHARE`."""
         if self.device != "cpu":
             return None if self.gpu_processes is None else self.gpu_processes == 0
         return None if self.others_cpu_share is None else self.others_cpu_share <= CPU_SHARE
 
     @property
     def sentence(self) -> str:
-        """Why it was not quiet, for people."""
+        """Why the device was not idle, for people."""
         if self.quiet is None:
-            return "it cannot be told what else ran on the device" + ("" if self.device == "cpu" else " (no NVML)")
+            return "it is unknown what else ran on the device" + ("" if self.device == "cpu" else " (no NVML)")
         if self.device != "cpu":
             return f"{self.gpu_processes} other processes were on the GPU"
-        return f"other processes took {self.others_cpu_share:.0%} of the machine's processor time"
+        return f"other processes used {self.others_cpu_share:.0%} of the machine's processor time"
 
 
 class Watch:
-    """Looks at the device from now on; `so_far` tells what else it did since."""
+    """Observes the device from its creation on; `so_far` reports the other work since then."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -54,14 +53,14 @@ class Watch:
         self._began = _read()
 
     def so_far(self) -> Disturbance:
-        """The disturbance since this watch was made: the GPU's at its worse end, the CPU's over the whole stretch."""
+        """The disturbance since creation: the GPU's maximum of both ends, the CPU's mean over the period."""
         gpu = [self._gpu, other_gpu_processes(self._device)]
         share = _share(self._began, _read())
         return Disturbance(self._device, share, None if None in gpu else max(gpu))
 
 
-def wait_until_quiet(device: str, seconds: float, look: Callable[[], Disturbance] | None = None) -> Disturbance:
-    """Wait until the device has no other work, `seconds` at most; what the last look of one second saw."""
+def wait_until_idle(device: str, seconds: float, look: Callable[[], Disturbance] | None = None) -> Disturbance:
+    """Wait until the device is idle, at most `seconds`; returns the last measurement of one second."""
     look = look or (lambda: look_once(device))
     deadline = time.monotonic() + seconds
     seen = look()
@@ -71,16 +70,16 @@ def wait_until_quiet(device: str, seconds: float, look: Callable[[], Disturbance
 
 
 def look_once(device: str) -> Disturbance:
-    """What else the device does within one second in which this process rests."""
+    """The other work of the device within one second in which this process is idle."""
     watch = Watch(device)
     time.sleep(WINDOW)
     return watch.so_far()
 
 
 def other_gpu_processes(device: str) -> int | None:
-    """How many other processes compute on the CUDA device, None where it cannot be told (no NVML) or on the CPU.
+    """Number of other processes on the CUDA device; None if unknown (no NVML) or on the CPU.
 
-    In a container NVML names processes by the host's ids; the one that it cannot match is then taken for this process.
+    In a container NVML reports process ids of the host; the one that does not match is then assumed to be this process.
     """
     if device == "cpu":
         return None
@@ -104,7 +103,7 @@ def other_gpu_processes(device: str) -> int | None:
 
 
 def others_of(running: set[int], own: int) -> int:
-    """How many of the process ids `running` on a GPU are not `own`, which is there, if perhaps under another id."""
+    """How many of the process ids `running` on a GPU are not `own`, which is among them, possibly under another id."""
     return len(running - {own}) if own in running else max(len(running) - 1, 0)
 
 
@@ -117,7 +116,7 @@ class _Reading:
 
 
 def _read() -> _Reading | None:
-    """Processor seconds since the start, of the machine and of this process; None where the system does not tell."""
+    """Processor seconds since boot, of the machine and of this process; None if the system does not report them."""
     try:
         text = PROC_STAT.read_text(encoding="ascii")
     except OSError:

@@ -17,12 +17,12 @@ from eval.records.canonical import depends_on_batch
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ATTENTIONS = ("sdpa", "naive")
-PIPELINE_MULTIPLE = 8  # diffusers' pipelines refuse other sizes, whatever the VAE
+PIPELINE_MULTIPLE = 8  # diffusers' pipelines reject other sizes, whatever the VAE
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """Everything besides model, method and prompt that decides how an image is made.
+    """Everything besides model, method and prompt that affects an image.
 
     scheduler: a diffusers scheduler class, configured from the model's own. steps: inference steps. guidance:
     classifier-free guidance scale. height, width: pixels. dtype: "float32" | "float16" | "bfloat16".
@@ -61,7 +61,7 @@ class SamplerConfig:
 
     @property
     def images_depend_on_batch(self) -> bool:
-        """Whether `batch_size` changes images beyond float noise, and therefore names the run (`depends_on_batch`)."""
+        """Whether `batch_size` changes images beyond float noise and is therefore hashed (`depends_on_batch`)."""
         return depends_on_batch(self.dtype)
 
 
@@ -77,15 +77,15 @@ def denoiser(pipe: DiffusionPipeline) -> torch.nn.Module:
 
 
 def size_multiple(pipe: DiffusionPipeline) -> int:
-    """What height and width must be multiples of: the VAE's factor times the denoiser's patch, and diffusers' own 8."""
+    """Height and width must be multiples of this: the VAE's factor times the denoiser's patch, and 8 (diffusers)."""
     patch = getattr(denoiser(pipe).config, "patch_size", None) or 1
     if isinstance(denoiser(pipe), FluxTransformer2DModel):
-        patch = 2  # made by the pipeline, which by itself takes another size without a word
+        patch = 2  # the pipeline packs patches, and silently changes other sizes
     return math.lcm(PIPELINE_MULTIPLE, pipe.vae_scale_factor * patch)
 
 
 def configure(pipe: DiffusionPipeline, sampler: SamplerConfig) -> None:
-    """Put scheduler, attention and compilation of `sampler` on `pipe`, in place. ValueError where the model cannot."""
+    """Set scheduler, attention and compilation of `sampler` on `pipe`, in place. ValueError if not supported."""
     for name in ("height", "width"):
         check_multiple(name, getattr(sampler, name), size_multiple(pipe))
     pipe.scheduler = _scheduler(pipe, sampler.scheduler)
@@ -108,8 +108,8 @@ def call_pipeline(
 ):
     """One pipeline call for `len(prompts)` images, each with its own CPU generator, so that batches change no noise.
 
-    PixArt is asked for the very size and the very words: by itself it draws the nearest of its trained sizes, resizes
-    that, and rewrites prompts where a package for it is installed.
+    PixArt is called with the exact size and prompt: by default it generates the nearest of its trained sizes, resizes
+    that, and rewrites prompts if a package for it is installed.
     """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     if isinstance(pipe, PixArtAlphaPipeline | PixArtSigmaPipeline):
@@ -129,7 +129,7 @@ BeforeBatch = Callable[[list[int]], None]
 
 
 def check_multiple(name: str, value: int, multiple: int) -> None:
-    """ValueError with the nearest allowed value when `value` is no multiple of `multiple`."""
+    """ValueError with the nearest allowed value if `value` is not a multiple of `multiple`."""
     if value % multiple:
         nearest = max(multiple, multiple * round(value / multiple))
         raise ValueError(f"{name} must be a multiple of {multiple}, got {value}; the nearest is {nearest}")

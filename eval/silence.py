@@ -1,4 +1,4 @@
-"""Work without what libraries print around it: bars and notes of loading and downloading, lines of native code."""
+"""Context managers that suppress output of libraries: progress bars, notes on loading, lines of native code."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silent_loading() -> Iterator[None]:
-    """Errors alone are told within; what was set before comes back after it."""
+    """Only errors are printed inside the block; earlier settings are restored after it."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
@@ -30,7 +30,7 @@ def silent_loading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silent_downloads() -> Iterator[None]:
-    """No bar of huggingface_hub and no line for each request of its HTTP client: eval.downloads reports instead."""
+    """No progress bar of huggingface_hub and no line per HTTP request; eval.downloads reports instead."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     bars = not are_progress_bars_disabled()
@@ -51,7 +51,7 @@ def silent_downloads() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silent_building() -> Iterator[None]:
-    """No steps of open_clip's factory, which logs on the root logger, such as that a model begins at random."""
+    """No log lines of open_clip's factory, which logs on the root logger, such as on random initialisation."""
 
     def other(record: logging.LogRecord) -> bool:
         return record.module != "factory" or "open_clip" not in record.pathname
@@ -65,7 +65,7 @@ def silent_building() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silent_tables() -> Iterator[None]:
-    """No bar of `datasets` while it converts files."""
+    """No progress bar of `datasets` while it converts files."""
     import datasets
 
     bars = not datasets.are_progress_bars_disabled()
@@ -80,9 +80,9 @@ def silent_tables() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_lines(marker: str) -> Iterator[None]:
-    """Lines with `marker` that native code writes to the error stream within are dropped; others come after it.
+    """Drops lines with `marker` that native code writes to the error stream; other lines are printed after the block.
 
-    For notes of C++ that no setting silences once torch is imported.
+    For messages of C++ code that no setting suppresses once torch is imported.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as written:

@@ -1,4 +1,4 @@
-"""SSIM between pictures of the same key: how far a method moved each picture from the unmerged one of the same seed.
+"""SSIM between images of the same key: how far a method changed each image from the baseline of the same seed.
 
 torchmetrics, Gaussian window of 11 pixels (sigma 1.5), RGB in [0, 1], data_range 1 (torchmetrics would otherwise guess
 it from the batch). Wang et al. 2004, IEEE TIP 13(4).
@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
 from eval.metric_pass import Prepare, Task, compute
-from eval.pictures import ImageSet, ScoredImage
 
 _WINDOW = 11
 _PACKAGE = f"torchmetrics {version('torchmetrics')}"
@@ -22,13 +22,13 @@ PROTOCOL = f"SSIM to the unmerged image of the same seed; {_PACKAGE}, window 11,
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
-    """SSIM of two pictures [3, H, W] float in [0, 1]. RunError when sizes differ or a side is under 11 pixels."""
+    """SSIM of two images [3, H, W] float in [0, 1]. RunError if sizes differ or a side is under 11 pixels."""
     if a.shape != b.shape:
-        raise RunError(f"SSIM needs pictures of one size, got {_size(a)} and {_size(b)}")
+        raise RunError(f"SSIM needs images of one size, got {_size(a)} and {_size(b)}")
     if min(a.shape[-2:]) < _WINDOW:
-        raise RunError(f"SSIM needs pictures of at least {_WINDOW} x {_WINDOW} pixels, got {_size(a)}")
+        raise RunError(f"SSIM needs images of at least {_WINDOW} x {_WINDOW} pixels, got {_size(a)}")
     if torch.equal(a, b):
-        # 1 by definition; rounding of the variances in flat areas would make it 0.99999.
+        # 1 by definition; rounding of the variances in flat areas would yield 0.99999.
         return 1.0
     value = structural_similarity_index_measure(
         a[None], b[None], gaussian_kernel=True, sigma=1.5, kernel_size=_WINDOW, data_range=1.0
@@ -42,7 +42,7 @@ def ssim_task(images: ImageSet, unmerged: ImageSet) -> Task:
     missing = [image.key for image in images.images if image.key not in by_key]
     if missing:
         raise RunError(
-            f"{len(missing)} images have no unmerged partner (first: {missing[0]}); generate method none first"
+            f"{len(missing)} images have no baseline image (first: {missing[0]}); generate method none first"
         )
     partners = [by_key[image.key] for image in images.images]
 
@@ -58,13 +58,13 @@ def ssim_task(images: ImageSet, unmerged: ImageSet) -> Task:
 
 
 class _Pixels:
-    """SSIM needs no network: the images are compared as they are."""
+    """The pixels of an image; SSIM needs no network."""
 
     def preparer(self) -> Prepare:
         return _pixels
 
     def load(self, device: str | torch.device) -> None:
-        """Nothing is loaded."""
+        """Loads nothing."""
 
 
 def ssim_scores(images: ImageSet, unmerged: ImageSet, *, cache: Path, device: str | torch.device = "cpu") -> np.ndarray:

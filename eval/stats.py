@@ -1,21 +1,21 @@
 """Bootstrap over classes: intervals of a value, and of a difference between two runs on the same classes.
 
-Classes are drawn with replacement, whole (Davison and Hinkley 1997, section 3.8, cluster resampling); the reference
-stays fixed. The same seed and number of classes give the same draws to every run and metric, so that the difference of
-two runs is taken class by class and what both share cancels.
+Classes are resampled as units with replacement (Davison and Hinkley 1997, section 3.8, cluster resampling); the
+reference is fixed. The same seed and number of classes give every run and metric the same resamples, so the difference
+of two runs is taken class by class and what both share cancels.
 
-Linear in the weights: a plain resample holds 63% distinct pictures, and FID depends on how many there are (its bias in
-n: Binkowski et al. 2018, arXiv 1801.01401; Chong and Forsyth 2020, arXiv 1911.07023), so that its replicates lie far
-above the value and scatter up to four times as far as fresh pictures would. Every metric here therefore gives
-its derivative by the weight of each class (the empirical influence: Hampel 1974, JASA 69:383; Efron 1982, chapter 6),
-which is what a class adds to a draw. For a mean this is the mean; FID and KID are linearised at the pictures there are.
+Linear in the weights: a plain resample has 63% distinct images, and FID depends on their number (its bias in n:
+Binkowski et al. 2018, arXiv 1801.01401; Chong and Forsyth 2020, arXiv 1911.07023). Its replicates are therefore far
+above the value and scatter up to four times as much as fresh images would. Instead, every metric returns its
+derivative with respect to the weight of each class (the empirical influence: Hampel 1974, JASA 69:383; Efron 1982,
+chapter 6), which is a class's contribution to a resample. For a mean this is exact; FID and KID are linearised.
 
-Studentised: a draw's deviation is divided by that draw's own standard error, and the interval is that of the quotient
-(bootstrap-t: Efron 1982, section 10.10; Davison and Hinkley 1997, section 5.2.1). Percentiles alone know nothing of
-few classes (coverage 92% at 20 classes, 86% at 6, for means of normal values), and no interval that is symmetrical
-knows of skewness (Hesterberg 2015, The American Statistician 69:371). docs/statistics.md has the measured coverage.
+Studentised: a resample's deviation is divided by that resample's own standard error, and the interval is that of the
+quotient (bootstrap-t: Efron 1982, section 10.10; Davison and Hinkley 1997, section 5.2.1). Percentiles do not account
+for few classes (coverage 92% at 20 classes, 86% at 6, for means of normal values), and symmetrical intervals do not
+account for skewness (Hesterberg 2015, The American Statistician 69:371). docs/statistics.md has the measured coverage.
 
-An interval is about the value at this n and about classes like these; it is not about FID at n = infinity.
+An interval is about the value at this n and about classes like these, not about FID at n = infinity.
 """
 
 import functools
@@ -29,12 +29,12 @@ import numpy as np
 from eval.checks import check_integer
 
 CONFIDENCE = 0.95
-MINIMUM_CLASSES = 5  # of fewer, too many draws hold one class alone
+MINIMUM_CLASSES = 5  # with fewer, too many resamples contain a single class
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made. replicates: number of draws (>= 2); seed: of the draws (>= 0). ValueError otherwise."""
+    """Settings of intervals. replicates: number of resamples (>= 2); seed: of the resamples (>= 0). Else ValueError."""
 
     replicates: int = 2000
     seed: int = 0
@@ -46,21 +46,21 @@ class Bootstrap:
 
 @functools.lru_cache(maxsize=2)
 def class_draws(bootstrap: Bootstrap, classes: int) -> np.ndarray:
-    """How often each class is drawn in each replicate, [replicates, classes] float64; rows sum to `classes`."""
+    """How often each class is in each resample, [replicates, classes] float64; rows sum to `classes`."""
     generator = np.random.default_rng([bootstrap.seed, classes])
     draws = generator.multinomial(classes, np.full(classes, 1 / classes), size=bootstrap.replicates).astype(np.float64)
-    draws.flags.writeable = False  # every caller gets the same array
+    draws.flags.writeable = False  # the array is shared by all callers
     return draws
 
 
 def class_positions(class_indices: np.ndarray) -> tuple[np.ndarray, int]:
-    """Positions 0..k-1 of each picture's class [n], by ascending class index, and k."""
+    """The position 0..k-1 of each image's class [n], by ascending class index, and k."""
     labels, positions = np.unique(class_indices, return_inverse=True)
     return positions.astype(np.int64), len(labels)
 
 
 def class_influences(derivatives: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Influences [k] of classes from a value's derivatives [n] by the weight of each picture at weight 1."""
+    """Influences [k] of classes from a value's derivatives [n] with respect to each image's weight, at weight 1."""
     return (positions.max() + 1) * np.bincount(positions, weights=derivatives)
 
 
@@ -72,8 +72,8 @@ def mean_influences(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def interval(value: float, influences: np.ndarray, bootstrap: Bootstrap) -> list[float] | None:
     """The 95% interval [low, high] around `value` from the influences [k] of its classes.
 
-    None where nothing can be told: fewer than MINIMUM_CLASSES classes, or so few of them differ from the others that
-    more draws than an interval leaves out hold none of them.
+    None if there is no interval: fewer than MINIMUM_CLASSES classes, or so few of them differ from the others that more
+    resamples than an interval leaves out contain none of them.
     """
     classes = len(influences)
     if classes < MINIMUM_CLASSES:
@@ -84,7 +84,7 @@ def interval(value: float, influences: np.ndarray, bootstrap: Bootstrap) -> list
         return [float(value), float(value)]
     tail = (1 - CONFIDENCE) / 2
     quotients = _quotients(deviations, class_draws(bootstrap, classes))
-    # No interpolation: next to an infinite quotient it would give no number.
+    # No interpolation: next to an infinite quotient it would not return a number.
     low, high = np.quantile(quotients, tail, method="lower"), np.quantile(quotients, 1 - tail, method="higher")
     ends = [float(value - high * error), float(value - low * error)]
     return ends if np.isfinite(ends).all() else None
@@ -99,33 +99,33 @@ def difference(
 
 
 def median_interval(values: Sequence[float]) -> list[float] | None:
-    """95% interval of the median of `values` from their order statistics; None where they are fewer than six."""
-    import scipy.stats  # only here: most of this file needs no scipy
+    """95% interval of the median of `values` from their order statistics; None for fewer than six values."""
+    import scipy.stats  # imported late: most of this file does not need scipy
 
     if len(values) < 2:
         return None
     found = scipy.stats.quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
-    # One end alone is no interval.
+    # One end alone is not an interval.
     return None if math.isnan(found.low) or math.isnan(found.high) else [float(found.low), float(found.high)]
 
 
 def _quotients(deviations: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Of each draw, its mean over its own standard error [b]; infinite where all classes drawn are alike."""
+    """The mean of each resample over its own standard error [b]; infinite if all its classes are alike."""
     classes = len(deviations)
     means = draws @ deviations / classes
     spread = (draws @ np.square(deviations) / classes - np.square(means)).clip(min=0)
     errors = np.sqrt(spread / (classes - 1))
-    # What rounding leaves of a spread of nothing is not a standard error.
+    # The rounding error of a zero spread is not a standard error.
     alike = errors <= 1e-7 * np.abs(means)
     return np.where(alike, np.copysign(np.inf, means), means / np.where(alike, 1, errors))
 
 
 def shift(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[float] | None]:
-    """How much larger the values of `one` are than those of `other`, unpaired, and the 95% interval of that.
+    """How much larger the values of `one` are than those of `other` (unpaired), with the 95% interval.
 
     The median of all pairwise differences, and Mann and Whitney's interval around it (Hodges and Lehmann 1963;
-    Hollander, Wolfe and Chicken 2014, section 4.3, normal approximation): nothing is assumed of the distribution but
-    that one is the other's, shifted. No interval where there are too few values.
+    Hollander, Wolfe and Chicken 2014, section 4.3, normal approximation). The only assumption is that the two
+    distributions differ by a shift. The interval is None if there are too few values.
     """
     gaps = np.sort(np.subtract.outer(np.asarray(one, dtype=float), np.asarray(other, dtype=float)), axis=None)
     n, m = len(one), len(other)

@@ -1,6 +1,6 @@
-"""Speed as its own pass: the same prompts and seeds for every method, warm-up per shape, synchronised, raw values kept.
+"""Timing as a separate pass: same prompts and seeds for every method, warm-up per shape, synchronised, raw values.
 
-The pipeline is called as a user calls it, so text encoding, planning, merging and the VAE are all inside the time.
+The pipeline is called as users call it, so text encoding, planning, merging and the VAE are all included in the time.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from eval.checks import check_integer
 from eval.errors import RunError
 from eval.memory import fits
 from eval.progress import Progress
-from eval.quiet import Watch, wait_until_quiet
+from eval.quiet import Watch, wait_until_idle
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
 
 _log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ PROTOCOL = "wall clock of whole pipeline calls after warm-up, synchronised, plan
 
 @dataclasses.dataclass(frozen=True)
 class TimingConfig:
-    """What the timing pass measures.
+    """Settings of the timing pass.
 
-    enabled: whether it runs. warmup: calls thrown away before each batch size. images: images timed at each batch
-    size (rounded up to whole calls). batch_sizes: beside batch 1, which is always measured. wait: seconds to wait at
-    most for the device to have no other work; the row is timed then whatever comes, and marked where there was some.
-    again: time finished rows anew that are marked so (it changes nothing else).
+    enabled: whether it runs. warmup: discarded calls before each batch size. images: images timed at each batch size
+    (rounded up to complete calls). batch_sizes: besides batch 1, which is always measured. wait: maximum seconds to
+    wait for an idle device; the row is then timed anyway, and marked if there was other work.
+    again: time finished rows again that are marked (it changes nothing else).
     """
 
     enabled: bool = True
@@ -63,12 +63,12 @@ class TimingConfig:
 
     @property
     def shapes(self) -> tuple[int, ...]:
-        """The batch sizes measured, 1 first, each once."""
+        """The measured batch sizes, 1 first, without duplicates."""
         return tuple(sorted({1, *self.batch_sizes}))
 
     @property
     def calls(self) -> int:
-        """Pipeline calls of one measurement, those of the warm-up among them."""
+        """Pipeline calls of one measurement, including warm-up."""
         return sum(self.warmup + math.ceil(self.images / size) for size in self.shapes)
 
 
@@ -81,18 +81,18 @@ def measure(
     before_batch: BeforeBatch | None = None,
     progress: Progress | None = None,
 ) -> dict:
-    """Time `pipe` at every batch size of `timing`; image i uses prompt i (round and round) and seed i.
+    """Time `pipe` at every batch size of `timing`; image i uses prompt i (cyclically) and seed i.
 
-    Returns plain data: `s_per_im` (median seconds of a batch-1 call), `images_per_s` (the best batch size's) with
+    Returns plain data: `s_per_im` (median seconds of a batch-1 call), `images_per_s` (of the best batch size) with
     `best_batch_size`, `batches` (one entry per size with raw `seconds` per call), `out_of_memory` (batch sizes that did
-    not fit), `peak_memory`, and whether the device was `quiet` (None: it cannot be told), with what was around.
-    ValueError without prompts. RunError where not even one image fits into memory.
+    not fit), `peak_memory`, and whether the device was idle (`quiet`; None if unknown), with the other work seen.
+    ValueError without prompts. RunError if not even one image fits into memory.
     """
     if not prompts:
-        raise ValueError("prompts must hold at least one prompt, got none")
+        raise ValueError("prompts must have at least one prompt, got none")
     pipe.set_progress_bar_config(disable=True)
     if timing.wait:
-        wait_until_quiet(sampler.device, timing.wait)
+        wait_until_idle(sampler.device, timing.wait)
     watch, rows, too_large = Watch(sampler.device), [], []
     with (progress or Progress()).stage("timing", timing.calls, unit="call") as stage:
 
@@ -103,10 +103,10 @@ def measure(
             if not fits(timed, size):
                 too_large.append(size)
     if 1 in too_large:
-        raise RunError("memory runs out with one image per pipeline call, so that nothing can be timed; set timing=off")
+        raise RunError("memory runs out with one image per pipeline call, so nothing can be timed; set timing=off")
     seen = watch.so_far()
     if not seen.quiet:
-        _log.warning("The seconds of this row are marked: %s while it was timed.", seen.sentence)
+        _log.warning("The timing of this row is marked: %s while it was measured.", seen.sentence)
     best = max(rows, key=lambda row: row["images_per_s"])
     return {
         "s_per_im": rows[0]["median"],
@@ -136,7 +136,7 @@ def _measure_batch(
 ) -> dict:
     calls = math.ceil(timing.images / size)
     if sampler.device != "cpu":
-        torch.cuda.empty_cache()  # what drawing and scoring left in the pool is none of this batch's
+        torch.cuda.empty_cache()  # memory pooled by generation and scoring does not belong to this batch
         torch.cuda.reset_peak_memory_stats(sampler.device)
     for call in range(timing.warmup):
         _timed_call(pipe, sampler, size, call, prompts, before_batch)
@@ -175,7 +175,7 @@ def _timed_call(
 
 
 def summarise(seconds: Sequence[float]) -> dict[str, float]:
-    """Median, 90th percentile, interquartile range and least of raw `seconds` (linear interpolation)."""
+    """Median, 90th percentile, interquartile range and minimum of raw `seconds` (linear interpolation)."""
     low, high, p90 = np.quantile(seconds, [0.25, 0.75, 0.9])
     return {
         "median": statistics.median(seconds),
@@ -186,7 +186,7 @@ def summarise(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def peak_memory(device: str) -> dict[str, int]:
-    """Bytes at the peak: torch's allocated and reserved on CUDA, on the CPU the process's resident set so far."""
+    """Peak bytes: torch's allocated and reserved on CUDA; on the CPU the process's resident set so far."""
     if device != "cpu":
         return {
             "cuda_allocated_bytes": torch.cuda.max_memory_allocated(device),

@@ -14,11 +14,11 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.images import verify
 from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
 from eval.metrics import score
-from eval.pictures import ImageSet
 from eval.records import RunFolder, pixel_hash, status_of, validate_record
 from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.generate_images import image_facts
@@ -26,7 +26,7 @@ from scripts.jobs.job import protocol_of
 from scripts.jobs.recorded import Recorded, recorded
 from scripts.jobs.siblings import compared_with, image_set
 
-PICTURES = "pictures"
+IMAGES = "images"
 
 
 def main() -> int:
@@ -48,8 +48,8 @@ def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
         )
     run = recorded(read_record(results / "runs" / config["run"]), results, config["trusted"])
     findings = [*_folder(run), *_images(run)]
-    if all(finding.good for finding in findings if finding.what != PICTURES):
-        findings += _scores(run)  # of other pictures too: which numbers they change
+    if all(finding.good for finding in findings if finding.what != IMAGES):
+        findings += _scores(run)  # of other images too: which numbers they change
     for finding in findings:
         print(f"{finding.outcome:>16}  {finding.what}{f': {finding.detail}' if finding.detail else ''}", flush=True)
     bad = [finding.what for finding in findings if not finding.good]
@@ -73,7 +73,7 @@ def read_record(folder: Path) -> dict:
 
 
 def _folder(run: Recorded) -> list[Finding]:
-    """Name, configuration and manifest: that the pictures are those of the record's configuration."""
+    """Name, configuration and manifest: that the images are those of the record's configuration."""
     name = f"{run.record['experiment']}/{run.record['method']}-{run.row.hash}"
     return [_same("folder", run.folder.run_id, name), _config(run), _manifest(run)]
 
@@ -111,7 +111,7 @@ def _images(run: Recorded) -> list[Finding]:
     kept = run.record["images"]
     return [
         _same("images", *(f"{images['n']}, {len(images['invalid'])} invalid" for images in (facts, kept))),
-        _same(PICTURES, facts["sha256"], kept.get("sha256")),
+        _same(IMAGES, facts["sha256"], kept.get("sha256")),
         _same("foreign files", facts["foreign"], kept["foreign"]),
         _same("status", status_of(facts["n"], len(facts["invalid"])), run.record["status"]),
     ]
@@ -142,7 +142,7 @@ def _scores(run: Recorded) -> list[Finding]:
 
 
 def _pictures(run: Recorded, other: str) -> ImageSet:
-    """The pictures of a run that this one was compared with: of the same items."""
+    """The images of a run that this one was compared with: of the same items."""
     experiment, _, name = other.partition("/")
     method, _, number = name.rpartition("-")
     return image_set(RunFolder(run.folder.root, experiment, method, number), run.items)

@@ -1,11 +1,11 @@
-"""The autoencoder: pictures of 64x64 to latents of 16x16 and back, in diffusers' `AutoencoderTiny`."""
+"""The autoencoder: images of 64x64 to latents of 16x16 and back, in diffusers' `AutoencoderTiny`."""
 
 import torch
 from diffusers import AutoencoderTiny
 from torch.nn import functional
 
 from training.augment import flip
-from training.data import Pictures, to_signed
+from training.data import LabelledImages, to_signed
 from training.loop import Loop, LoopConfig, Setting
 
 CHANNELS, WIDTH = 10, 32
@@ -24,7 +24,7 @@ def build(width: int = WIDTH, channels: int = CHANNELS) -> AutoencoderTiny:
     )
 
 
-def train(model: AutoencoderTiny, train: Pictures, val: Pictures, config: LoopConfig, setting: Setting):
+def train(model: AutoencoderTiny, train: LabelledImages, val: LabelledImages, config: LoopConfig, setting: Setting):
     """Train for the squared error, latents near mean 0 and variance 1; returns the model in evaluation mode.
 
     Noise on the latents makes the decoder forgive what a denoiser leaves.
@@ -48,10 +48,10 @@ def train(model: AutoencoderTiny, train: Pictures, val: Pictures, config: LoopCo
 
 
 @torch.no_grad()
-def latent_scale(model: AutoencoderTiny, pictures: Pictures, batch: int = 100) -> float:
-    """What latents of `pictures` are to be multiplied by to have variance 1, to four digits."""
+def latent_scale(model: AutoencoderTiny, data: LabelledImages, batch: int = 100) -> float:
+    """What latents of `images` are to be multiplied by to have variance 1, to four digits."""
     device = next(model.parameters()).device
-    parts = (to_signed(part.to(device)) for part in pictures.pixels.split(batch))
+    parts = (to_signed(part.to(device)) for part in data.pixels.split(batch))
     squares = torch.cat([model.encode(part).latents.square().mean((1, 2, 3)).cpu() for part in parts])
     return round(float(squares.mean().rsqrt()), 4)
 
@@ -64,8 +64,8 @@ def rebuild(model: AutoencoderTiny, images: torch.Tensor, batch: int = 100) -> t
     return torch.cat([model.decode(model.encode(part).latents).sample.clamp(-1, 1).cpu() for part in parts])
 
 
-def psnr(model: AutoencoderTiny, pictures: Pictures) -> float:
-    """Mean over pictures of the peak signal-to-noise ratio in dB, of values in [0, 1]."""
-    images = to_signed(pictures.pixels)
+def psnr(model: AutoencoderTiny, data: LabelledImages) -> float:
+    """Mean over images of the peak signal-to-noise ratio in dB, of values in [0, 1]."""
+    images = to_signed(data.pixels)
     error = ((rebuild(model, images) - images) / 2).square().mean((1, 2, 3))
     return float((-10 * error.log10()).mean())

@@ -5,19 +5,19 @@ from torch.nn import functional
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from training import augment
-from training.data import Pictures, to_signed
+from training.data import LabelledImages, to_signed
 from training.loop import Loop, LoopConfig, Setting
 
 WIDTHS, DEPTHS = (48, 96, 192), (2, 2, 2)
 SMOOTHING = 0.05
 
 
-def build(pictures: Pictures, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS):
-    """A ResNet for pictures [B, 3, 64, 64] in [-1, 1] and the classes of `pictures`; features [B, widths[-1]].
+def build(data: LabelledImages, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS):
+    """A ResNet for images [B, 3, 64, 64] in [-1, 1] and the classes of `images`; features [B, widths[-1]].
 
     Its config names the classes and holds their ImageNet indices (`imagenet_indices`) and WordNet ids (`wnids`).
     """
-    names = {number: chosen.name for number, chosen in enumerate(pictures.classes)}
+    names = {number: chosen.name for number, chosen in enumerate(data.classes)}
     config = ResNetConfig(
         num_channels=3,
         embedding_size=widths[0],
@@ -26,13 +26,13 @@ def build(pictures: Pictures, widths: tuple[int, ...] = WIDTHS, depths: tuple[in
         layer_type="basic",
         id2label=names,
         label2id={name: number for number, name in names.items()},
-        imagenet_indices=[chosen.index for chosen in pictures.classes],
-        wnids=[chosen.wnid for chosen in pictures.classes],
+        imagenet_indices=[chosen.index for chosen in data.classes],
+        wnids=[chosen.wnid for chosen in data.classes],
     )
     return ResNetForImageClassification(config)
 
 
-def train(model: torch.nn.Module, train: Pictures, val: Pictures, config: LoopConfig, setting: Setting):
+def train(model: torch.nn.Module, train: LabelledImages, val: LabelledImages, config: LoopConfig, setting: Setting):
     """Train with flips, shifts, zooms, colours and CutMix; returns the model in evaluation mode."""
     loop = Loop("classifier", model.to(memory_format=torch.channels_last), config, setting, len(train))
     if config.compile:
@@ -56,8 +56,8 @@ def predict(model: torch.nn.Module, images: torch.Tensor, batch: int = 250) -> t
     return torch.cat([model(part.to(device)).logits.argmax(1).cpu() for part in images.split(batch)])
 
 
-def top1(model: torch.nn.Module, pictures: Pictures, setting: Setting) -> float:
-    """The share of `pictures` whose class the model finds."""
+def top1(model: torch.nn.Module, data: LabelledImages, setting: Setting) -> float:
+    """The share of `images` whose class the model finds."""
     with setting.accelerator.autocast():
-        found = predict(model, to_signed(pictures.pixels))
-    return float((found == pictures.labels).float().mean())
+        found = predict(model, to_signed(data.pixels))
+    return float((found == data.labels).float().mean())

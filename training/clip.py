@@ -1,8 +1,8 @@
 """The small CLIP: an image tower and a text tower that meet; its text tower is the pipeline's text encoder.
 
-All pictures of a class have one caption, so the loss is that of supervised contrast (Khosla et al. 2020, arXiv
-2004.11362): for a picture, the captions of all classes are the candidates and its own is the right one; for a caption,
-the pictures of the batch are the candidates and all of its class are right ones.
+All images of a class have one caption, so the loss is that of supervised contrast (Khosla et al. 2020, arXiv
+2004.11362): for an image, the captions of all classes are the candidates and its own is the right one; for a caption,
+the images of the batch are the candidates and all of its class are right ones.
 """
 
 import torch
@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
 from eval.models.tiny import clip_tokenizer, text_config
 from training import augment
-from training.data import SIDE, Pictures, to_signed
+from training.data import SIDE, LabelledImages, to_signed
 from training.loop import Loop, LoopConfig, Setting
 
 TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -28,13 +28,11 @@ def tokenizer() -> CLIPTokenizer:
 
 
 def build(tokenizer: CLIPTokenizer, text: dict = TEXT, vision: dict = VISION) -> CLIPModel:
-    """CLIP for pictures [B, 3, 64, 64] in [-1, 1] in patches of 8, and prompts of `tokenizer`."""
+    """CLIP for images [B, 3, 64, 64] in [-1, 1] in patches of 8, and prompts of `tokenizer`."""
     texts = text_config(tokenizer, **text)
     texts.max_position_embeddings = tokenizer.model_max_length
-    pictures = CLIPVisionConfig(**vision, image_size=SIDE, patch_size=8)
-    return CLIPModel(
-        CLIPConfig(text_config=texts.to_dict(), vision_config=pictures.to_dict(), projection_dim=EMBEDDING)
-    )
+    data = CLIPVisionConfig(**vision, image_size=SIDE, patch_size=8)
+    return CLIPModel(CLIPConfig(text_config=texts.to_dict(), vision_config=data.to_dict(), projection_dim=EMBEDDING))
 
 
 def tokens_of(tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
@@ -43,7 +41,12 @@ def tokens_of(tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
 
 
 def train(
-    model: CLIPModel, tokenizer: CLIPTokenizer, train: Pictures, val: Pictures, config: LoopConfig, setting: Setting
+    model: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    train: LabelledImages,
+    val: LabelledImages,
+    config: LoopConfig,
+    setting: Setting,
 ):
     """Train both towers on the prompts of the classes; returns the model in evaluation mode."""
     loop = Loop("clip", model, config, setting, len(train))
@@ -63,7 +66,7 @@ def train(
 
 
 def contrast(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean of both directions' losses: `logits` [B, classes] of pictures and captions, `labels` [B]."""
+    """Mean of both directions' losses: `logits` [B, classes] of images and captions, `labels` [B]."""
     images = functional.cross_entropy(logits, labels)
     right = functional.one_hot(labels, logits.shape[1]).T.float()  # [classes, B]
     present = right.sum(1) > 0
@@ -73,10 +76,10 @@ def contrast(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, pictures: Pictures, batch: int = 250) -> float:
-    """The share of `pictures` whose nearest prompt is that of their class."""
+def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: LabelledImages, batch: int = 250) -> float:
+    """The share of `images` whose nearest prompt is that of their class."""
     device = next(model.parameters()).device
-    ids = tokens_of(tokenizer, pictures.prompts()).to(device)
-    images = to_signed(pictures.pixels).split(batch)
+    ids = tokens_of(tokenizer, data.prompts()).to(device)
+    images = to_signed(data.pixels).split(batch)
     found = [model(input_ids=ids, pixel_values=part.to(device)).logits_per_image.argmax(1).cpu() for part in images]
-    return float((torch.cat(found) == pictures.labels).float().mean())
+    return float((torch.cat(found) == data.labels).float().mean())

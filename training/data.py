@@ -1,4 +1,4 @@
-"""The pictures a tiny model is trained on: parquet files with JPEG bytes, an ImageNet label and a WordNet id a row.
+"""The images a tiny model is trained on: parquet files with JPEG bytes, an ImageNet label and a WordNet id a row.
 
 A folder holds `train.parquet` and `val.parquet` with the columns image {bytes, path}, label (index in ImageNet-1k) and
 wnid. Names of classes are the harness's (`eval.prompts`), so that the prompts are the harness's too.
@@ -22,8 +22,8 @@ COLUMNS = ("image", "label", "wnid")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures of one split.
+class LabelledImages:
+    """Labelled images of one split.
 
     pixels: uint8 [N, 3, 64, 64]; labels: int64 [N], the place in `classes`; classes: in ImageNet order; hash: sha256
     (hex) over the files' bytes in order.
@@ -43,8 +43,8 @@ class Pictures:
         return [item.prompt for item in prompts.items()]
 
 
-def load_pictures(path: str | Path, split: str) -> Pictures:
-    """The pictures of `path`/`split`.parquet. RunError when the file, a column or a picture is missing or damaged."""
+def load_images(path: str | Path, split: str) -> LabelledImages:
+    """The images of `path`/`split`.parquet. RunError when the file, a column or an image is missing or damaged."""
     rows = _rows(Path(path) / f"{split}.parquet")
     known = {chosen.wnid: chosen for chosen in imagenet_classes()}
     for row in rows:
@@ -52,7 +52,7 @@ def load_pictures(path: str | Path, split: str) -> Pictures:
             raise RunError(f"{split}.parquet: wnid {row['wnid']} with label {row['label']} is no ImageNet-1k class")
     classes = tuple(sorted({known[row["wnid"]] for row in rows}, key=lambda chosen: chosen.index))
     place = {chosen.wnid: number for number, chosen in enumerate(classes)}
-    return Pictures(
+    return LabelledImages(
         pixels=torch.from_numpy(np.stack([_decode(row, split) for row in rows])).permute(0, 3, 1, 2).contiguous(),
         labels=torch.tensor([place[row["wnid"]] for row in rows]),
         classes=classes,
@@ -61,7 +61,7 @@ def load_pictures(path: str | Path, split: str) -> Pictures:
 
 
 def to_signed(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures [B, 3, H, W] as float32 in [-1, 1]."""
+    """uint8 images [B, 3, H, W] as float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
@@ -73,7 +73,7 @@ def _rows(file: Path) -> list[dict]:
     except (pyarrow.ArrowInvalid, pyarrow.lib.ArrowKeyError) as error:
         raise RunError(f"{file} is no parquet file with the columns {', '.join(COLUMNS)}: {error}") from error
     if not rows:
-        raise RunError(f"{file} holds no pictures")
+        raise RunError(f"{file} holds no images")
     return rows
 
 
@@ -81,5 +81,5 @@ def _decode(row: dict, split: str) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise RunError(f"{split}.parquet: {row['image']['path']} is no readable picture: {error}") from error
+        raise RunError(f"{split}.parquet: {row['image']['path']} is no readable image: {error}") from error
     return np.asarray(ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC))  # [64, 64, 3]

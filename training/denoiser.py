@@ -11,7 +11,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.clip import tokens_of
-from training.data import Pictures, to_signed
+from training.data import LabelledImages, to_signed
 from training.loop import Loop, LoopConfig, Setting
 
 UNET = {
@@ -38,7 +38,7 @@ DROPPED = 0.1
 
 @dataclass(frozen=True)
 class Cached:
-    """What the denoiser learns from, made once: latents [2, N, C, 16, 16] of the pictures and of their mirror images,
+    """What the denoiser learns from, made once: latents [2, N, C, 16, 16] of the images and of their mirror images,
     scaled as the pipeline scales them; labels [N]; text [classes + 1, length, d], the empty prompt last."""
 
     latents: torch.Tensor
@@ -54,16 +54,20 @@ def build(channels: int, text_width: int, **changes: object) -> UNet2DConditionM
 
 @torch.no_grad()
 def cache(
-    vae: AutoencoderTiny, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, pictures: Pictures, batch: int = 250
+    vae: AutoencoderTiny,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    images: LabelledImages,
+    batch: int = 250,
 ) -> Cached:
-    """Encode pictures and prompts once, in float32."""
+    """Encode images and prompts once, in float32."""
     device = next(vae.parameters()).device
-    ids = tokens_of(tokenizer, [*pictures.prompts(), ""]).to(device)
-    parts = [to_signed(part.to(device)) for part in pictures.pixels.split(batch)]
+    ids = tokens_of(tokenizer, [*images.prompts(), ""]).to(device)
+    parts = [to_signed(part.to(device)) for part in images.pixels.split(batch)]
     latents = [torch.cat([vae.encode(part).latents for part in way]) for way in (parts, [p.flip(-1) for p in parts])]
     return Cached(
         torch.stack(latents) * vae.config.scaling_factor,
-        pictures.labels.to(device),
+        images.labels.to(device),
         text_encoder(ids).last_hidden_state,
     )
 

@@ -1,4 +1,4 @@
-"""What the trained model is held to: figures on the held-out split, and pictures drawn by the pipeline."""
+"""What the trained model is held to: figures on the held-out split, and images drawn by the pipeline."""
 
 import torch
 from diffusers import AutoencoderTiny, DiffusionPipeline
@@ -10,15 +10,15 @@ from eval.sampler import SamplerConfig, call_pipeline, configure
 from training.autoencoder import psnr, rebuild
 from training.classifier import predict
 from training.clip import retrieval
-from training.data import Pictures, to_signed
+from training.data import LabelledImages, to_signed
 
 
 @torch.no_grad()
 def draw(
-    pipe: DiffusionPipeline, pictures: Pictures, per_class: int, sampler: SamplerConfig, seed: int = 0
+    pipe: DiffusionPipeline, data: LabelledImages, per_class: int, sampler: SamplerConfig, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`per_class` images of each class by the harness's prompts and seeds: uint8 [N, 3, 64, 64] and the classes [N]."""
-    prompts = PromptSet(images_per_class=per_class, classes=[chosen.wnid for chosen in pictures.classes], seed=seed)
+    prompts = PromptSet(images_per_class=per_class, classes=[chosen.wnid for chosen in data.classes], seed=seed)
     items = prompts.items()
     configure(pipe, sampler)
     images = []
@@ -28,7 +28,7 @@ def draw(
             pipe, [item.prompt for item in part], [item.seed for item in part], sampler, output_type="pt"
         ).images
         images.append((found.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
-    return torch.cat(images), torch.arange(len(pictures.classes)).repeat_interleave(per_class)
+    return torch.cat(images), torch.arange(len(data.classes)).repeat_interleave(per_class)
 
 
 @torch.no_grad()
@@ -45,9 +45,9 @@ def recognised(classifier: torch.nn.Module, images: torch.Tensor, labels: torch.
 
 
 def held_out(
-    classifier: torch.nn.Module, clip: CLIPModel, tokenizer: CLIPTokenizer, vae: AutoencoderTiny, val: Pictures
+    classifier: torch.nn.Module, clip: CLIPModel, tokenizer: CLIPTokenizer, vae: AutoencoderTiny, val: LabelledImages
 ) -> dict:
-    """Figures of the networks around the denoiser on the held-out pictures; shares from 0 to 1, PSNR in dB."""
+    """Figures of the networks around the denoiser on the held-out images; shares from 0 to 1, PSNR in dB."""
     images = to_signed(val.pixels)
     rebuilt = rebuild(vae, images)
     return {
@@ -58,10 +58,10 @@ def held_out(
     }
 
 
-def first(pictures: Pictures, per_class: int) -> torch.Tensor:
-    """Up to `per_class` pictures of each class, uint8 [N, 3, 64, 64]: they give the scale of a distance."""
-    places = [(pictures.labels == label).nonzero()[:per_class, 0] for label in range(len(pictures.classes))]
-    return pictures.pixels[torch.cat(places)]
+def first(data: LabelledImages, per_class: int) -> torch.Tensor:
+    """Up to `per_class` images of each class, uint8 [N, 3, 64, 64]: they give the scale of a distance."""
+    places = [(data.labels == label).nonzero()[:per_class, 0] for label in range(len(data.classes))]
+    return data.pixels[torch.cat(places)]
 
 
 def distance(images: torch.Tensor, classifier: torch.nn.Module, reference: Moments) -> float:
@@ -70,20 +70,20 @@ def distance(images: torch.Tensor, classifier: torch.nn.Module, reference: Momen
 
 
 def score(
-    images: torch.Tensor, labels: torch.Tensor, classifier: torch.nn.Module, reference: Moments, pictures: Pictures
+    images: torch.Tensor, labels: torch.Tensor, classifier: torch.nn.Module, reference: Moments, data: LabelledImages
 ) -> dict:
     """Of what `draw` returned: the share recognised as their prompt's class, overall and by class, and the distance."""
     right = recognised(classifier, images, labels)
-    by_class = right.view(len(pictures.classes), -1).float().mean(1).tolist()
+    by_class = right.view(len(data.classes), -1).float().mean(1).tolist()
     return {
         "n": len(images),
         "recognised": round(float(right.float().mean()), 4),
         "fid_smoke": distance(images, classifier, reference),
-        "by_class": {chosen.name: round(share, 4) for chosen, share in zip(pictures.classes, by_class, strict=True)},
+        "by_class": {chosen.name: round(share, 4) for chosen, share in zip(data.classes, by_class, strict=True)},
     }
 
 
-def reference_moments(classifier: torch.nn.Module, pictures: Pictures) -> tuple[Moments, torch.Tensor]:
-    """Mean and covariance of the pictures' features, and the features [N, d] rounded to float16, which they are of."""
-    found = features(classifier, to_signed(pictures.pixels)).half()
+def reference_moments(classifier: torch.nn.Module, data: LabelledImages) -> tuple[Moments, torch.Tensor]:
+    """Mean and covariance of the images' features, and the features [N, d] rounded to float16, which they are of."""
+    found = features(classifier, to_signed(data.pixels)).half()
     return moments(found.double().numpy()), found

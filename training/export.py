@@ -11,7 +11,7 @@ from eval.atomic import replacing
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.models.tiny import assemble
-from training.data import Pictures
+from training.data import LabelledImages
 from training.evaluate import reference_moments
 
 MAX_FILE, MAX_TOTAL = 15_000_000, 24_000_000  # bytes
@@ -35,7 +35,9 @@ def pipeline(
     )
 
 
-def export(pipe: StableDiffusionPipeline, classifier: torch.nn.Module, clip: CLIPModel, val: Pictures, folder: Path):
+def export(
+    pipe: StableDiffusionPipeline, classifier: torch.nn.Module, clip: CLIPModel, val: LabelledImages, folder: Path
+):
     """Write everything but the card into the new `folder`, in float16, and check the sizes.
 
     The models given end in float16. RunError when a file or the whole is too large to be shipped.
@@ -49,8 +51,8 @@ def export(pipe: StableDiffusionPipeline, classifier: torch.nn.Module, clip: CLI
     check_sizes(folder)
 
 
-def write_reference(val: Pictures, folder: Path) -> None:
-    """reference.safetensors: features of the held-out pictures by the shipped classifier, as loaded, in float32."""
+def write_reference(val: LabelledImages, folder: Path) -> None:
+    """reference.safetensors: features of the held-out images by the shipped classifier, as loaded, in float32."""
     classifier = ResNetForImageClassification.from_pretrained(folder / "classifier", dtype=torch.float32).eval()
     moments, features = reference_moments(classifier, val)
     tensors = {"mean": moments.mean, "covariance": moments.covariance, "features": features}

@@ -76,7 +76,7 @@ class Loop:
     """One stage in training. After `run`, `model` holds the averaged weights if the stage has an average."""
 
     def __init__(self, stage: str, model: torch.nn.Module, config: LoopConfig, setting: Setting, n: int) -> None:
-        """`n`: number of pictures batches are drawn from."""
+        """`n`: number of images batches are drawn from."""
         self.stage, self.config, self.setting, self.n = stage, config, setting, n
         self.model = model.to(setting.device)
         self.optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, 0.99))

@@ -16,7 +16,7 @@ def generator(seed: int, *where: object) -> torch.Generator:
 
 
 def batch_indices(seed: int, stage: str, step: int, batch: int, n: int) -> torch.Tensor:
-    """Which pictures step `step` sees, [batch]: an endless row of epochs, each a new permutation, cut by batches."""
+    """Which images step `step` sees, [batch]: an endless row of epochs, each a new permutation, cut by batches."""
     first, found = step * batch, []
     while len(found) < batch:
         epoch, offset = divmod(first + len(found), n)

@@ -1,4 +1,4 @@
-"""A sheet of pictures: two classes a row, each with its name beside it."""
+"""A sheet of images: two classes a row, each with its name beside it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def write_sheet(images: torch.Tensor, names: list[str], path: Path) -> None:
         left, top = number % 2 * width, number // 2 * height
         pen.text((left + LABEL - 6, top + side // 2), name, fill="black", font=font, anchor="rm")
         for column, image in enumerate(images[number * columns : (number + 1) * columns]):
-            picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-            sheet.paste(picture, (left + LABEL + column * (side + GAP), top))
+            thumbnail = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+            sheet.paste(thumbnail, (left + LABEL + column * (side + GAP), top))
     with replacing(path) as temporary:
         sheet.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG).save(temporary, format="PNG", optimize=True)

@@ -15,7 +15,7 @@ from eval.checks import check_integer
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from training import autoencoder, checkpoint, classifier, clip, denoiser
-from training.data import Pictures, load_pictures
+from training.data import LabelledImages, load_images
 from training.loop import LoopConfig, Setting
 
 STAGES = ("classifier", "autoencoder", "clip", "denoiser")
@@ -50,7 +50,7 @@ class TrainingConfig:
 
 
 class Training:
-    """One training: its pictures, read once, and its stages, each trained or taken up where its checkpoint ends."""
+    """One training: its images, read once, and its stages, each trained or taken up where its checkpoint ends."""
 
     def __init__(self, config: TrainingConfig) -> None:
         """RunError when the device is not there."""
@@ -61,14 +61,14 @@ class Training:
         self.setting = Setting(Path(config.out), config.seed, accelerator)
 
     @cached_property
-    def train(self) -> Pictures:
-        """The pictures that are learned from."""
-        return load_pictures(self.config.data, "train")
+    def train(self) -> LabelledImages:
+        """The images that are learned from."""
+        return load_images(self.config.data, "train")
 
     @cached_property
-    def val(self) -> Pictures:
-        """The held-out pictures."""
-        return load_pictures(self.config.data, "val")
+    def val(self) -> LabelledImages:
+        """The held-out images."""
+        return load_images(self.config.data, "val")
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -111,7 +111,7 @@ class Training:
         return found.step, found.state["seconds"]
 
     def _scale(self, vae: AutoencoderTiny) -> float:
-        """The latents' scaling factor, computed once for each autoencoder: it takes a pass over all pictures."""
+        """The latents' scaling factor, computed once for each autoencoder: it takes a pass over all images."""
         path, digest = self.setting.out / "scale.json", file_sha256(self.setting.out / "autoencoder.pt")
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if known.get("autoencoder") != digest:

@@ -1,1 +1,1 @@
-"""The bench: methods timed side by side in one process, and what their figures are worth."""
+"""The speed bench: methods timed in turn in one process, and the statistics of their timings."""

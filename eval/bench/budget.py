@@ -1,4 +1,4 @@
-"""How a number of minutes is shared: among stages that follow each other, and among the methods of one cell."""
+"""How a time budget is shared: among consecutive stages, and among the methods of one cell."""
 
 import dataclasses
 import time
@@ -8,23 +8,23 @@ from eval.errors import RunError
 
 
 class NoTimeLeftError(RunError):
-    """A method was not measured because the time was up: its row is missing, it has not failed."""
+    """A method was not measured because the time was up: its row is missing, not failed."""
 
 
 def allotted(shares: Sequence[float], left: float) -> float:
-    """Seconds that the first of the stages still to come may take of the `left` ones, by their shares.
+    """Seconds of the `left` ones that the first of the remaining stages may use, by their shares.
 
-    What a stage does not use is in `left` when the next one is asked about, so that all following stages gain.
+    Time that a stage does not use remains in `left` for the stages after it.
     """
     return left * shares[0] / sum(shares)
 
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """Until when a cell must be measured.
+    """The deadline of a cell.
 
-    until: reading of time.monotonic. least: rounds that every method gets; a method for which they do not fit is left
-    out, so that the others have them.
+    until: reading of time.monotonic. least: minimum rounds per method; a method for which they do not fit is left out,
+    so that the others get them.
     """
 
     until: float
@@ -32,15 +32,15 @@ class Limit:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, at least 0."""
+        """Remaining seconds, at least 0."""
         return max(self.until - time.monotonic(), 0.0)
 
 
 class Allowance:
-    """Admits the methods of one cell in their order, and rounds of all admitted ones, as long as they fit.
+    """Admits the methods of one cell in order, then rounds of all admitted methods, as long as they fit.
 
-    What a method will take is not known before: it is taken to need as long as the slowest one so far. The first one
-    is always admitted. Without a limit everything fits.
+    The time of a method is not known in advance: it is estimated by the slowest one so far. The first method is always
+    admitted. Without a limit everything fits.
     """
 
     def __init__(self, limit: Limit | None) -> None:
@@ -48,17 +48,15 @@ class Allowance:
         self._warmup = self._slowest = self._round = 0.0
 
     def check(self) -> None:
-        """NoTimeLeftError where the next method would not fit with the fewest rounds."""
+        """NoTimeLeftError if the next method would not fit with the minimum rounds."""
         if self._limit is None:
             return
         needed = self._warmup + self._limit.least * (self._round + self._slowest)
         if self._limit.left <= needed:
-            raise NoTimeLeftError(
-                f"not measured: about {needed:.1f} s were needed and {self._limit.left:.1f} s were left"
-            )
+            raise NoTimeLeftError(f"not measured: about {needed:.1f} s were needed, {self._limit.left:.1f} s were left")
 
     def admitted(self, warmup: float, call: float) -> None:
-        """Note what an admitted method took: its whole warm-up, and the last call of it."""
+        """Record the time of an admitted method: its warm-up, and the last call of it."""
         self._warmup = max(self._warmup, warmup)
         self._slowest = max(self._slowest, call)
         self._round += call

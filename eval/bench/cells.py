@@ -1,4 +1,4 @@
-"""What is measured: a cell is one shape under one way of attention, in which all methods are timed side by side."""
+"""Cells of the speed bench: one shape with one attention implementation, in which all methods are timed in turn."""
 
 import dataclasses
 import itertools
@@ -21,14 +21,14 @@ SHARED = ("level", "methods", "rounds", "warmup", *AXES)
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One place to measure.
+    """One configuration to measure.
 
     Attributes:
-        level: "site" (one self-attention), "denoiser" (one call of it) or "pipeline" (whole images).
+        level: "site" (one self-attention), "denoiser" (one call of it) or "pipeline" (complete images).
         model, pixels, steps: of a denoiser or pipeline.
         tokens, channels, heads: of a site; the tokens are a square grid.
         attention: "sdpa" or "naive". mode: "eager", or the mode of torch.compile.
-        batch: rows of the attention or denoiser call; images of a pipeline call. ratio: given to every method.
+        batch: rows of the attention or denoiser call; images of a pipeline call. ratio: passed to every method.
         methods: names, timed in turn. rounds: calls of each. warmup: calls of each before the first round.
     """
 
@@ -80,7 +80,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """What tells this cell from others, in words."""
+        """The cell in words, unique among cells."""
         shape = f"N={self.tokens} C={self.channels} heads={self.heads}"
         where = shape if self.level == "site" else f"{self.model} {self.pixels} px"
         steps = f", {self.steps} steps" if self.steps else ""
@@ -91,7 +91,7 @@ class Cell:
 
 
 def expand(families: Mapping[str, Mapping[str, Any]], device: str) -> list[Cell]:
-    """The cells of all `families`: by name, a level, its shapes and a list for every axis, of which all are combined.
+    """The cells of all `families`: by name, a level, its shapes and a list for every axis; all combinations are made.
 
     ValueError: an unknown or missing key, or a value that is not allowed, with the family's name.
     """
@@ -113,7 +113,7 @@ def _expand(family: Mapping[str, Any], device: str) -> list[Cell]:
     known = (*SHARED, *NAMED[level])
     for key in family:
         if key not in known:
-            raise ValueError(f"unknown key {key!r}; there are {', '.join(known)}")
+            raise ValueError(f"unknown key {key!r}; allowed are {', '.join(known)}")
     missing = [key for key in ("methods", "rounds", *NAMED[level]) if key not in family]
     if missing:
         raise ValueError(f"{missing[0]} is missing")

@@ -1,4 +1,4 @@
-"""A denoiser at full size with random weights, copies of it that share them, and what it is called with."""
+"""A full-size denoiser with random weights, copies of it that share them, and its inputs."""
 
 import copy
 import os
@@ -25,9 +25,9 @@ TIMESTEPS = 1000
 
 
 def random_denoiser(cell: Cell, seed: int = 0) -> nn.Module:
-    """The denoiser of `cell.model` on the cell's device, dtype and attention; the global random state stays as it was.
+    """The denoiser of `cell.model` with the cell's device, dtype and attention. The global random state is unchanged.
 
-    RunError where its weights do not fit into memory, ValueError where it has no such attention.
+    RunError if its weights do not fit into memory, ValueError if it does not support the attention.
     """
     check_fits(cell)
     if cell.model in TRANSFORMERS:
@@ -41,10 +41,10 @@ def random_denoiser(cell: Cell, seed: int = 0) -> nn.Module:
 
 
 def random_pipe(cell: Cell) -> DiffusionPipeline:
-    """The whole pipeline of `cell.model` on the cell's device, dtype and attention. Errors as `random_denoiser`."""
+    """The pipeline of `cell.model` with the cell's device, dtype and attention. Errors as in `random_denoiser`."""
     check_fits(cell)
     forked = [] if cell.device == "cpu" else [torch.device(cell.device)]
-    with torch.random.fork_rng(forked), torch.device(cell.device):  # a GPU draws a billion weights at once
+    with torch.random.fork_rng(forked), torch.device(cell.device):  # a GPU generates a billion weights at once
         pipe = tiny_pipeline() if cell.model == TINY else random_pipeline(cell.model, DTYPES[cell.dtype])
     pipe = pipe.to(cell.device)
     prepare(pipe.unet if hasattr(pipe, "unet") else pipe.transformer, cell)
@@ -52,7 +52,7 @@ def random_pipe(cell: Cell) -> DiffusionPipeline:
 
 
 def prepare(denoiser: nn.Module, cell: Cell) -> nn.Module:
-    """Evaluation mode, and the cell's attention. SDPA is what diffusers takes by itself."""
+    """Set evaluation mode and the cell's attention. SDPA is the default of diffusers."""
     check_attention(denoiser, cell.attention)
     if cell.attention == "naive":
         denoiser.set_default_attn_processor()
@@ -60,20 +60,20 @@ def prepare(denoiser: nn.Module, cell: Cell) -> nn.Module:
 
 
 def check_fits(cell: Cell) -> None:
-    """RunError where the denoiser's weights alone exceed what is free: the system would end the whole process."""
+    """RunError if the denoiser's weights exceed the free memory, where the system would kill the process."""
     kind = {"kind": "tiny"} if cell.model == TINY else {"kind": "random", "architecture": cell.model}
     skeleton = denoiser_skeleton(ModelConfig(cell.model, **kind))
     needed = sum(weight.numel() for weight in skeleton.parameters()) * DTYPES[cell.dtype].itemsize
     free = free_bytes(cell.device)
     if needed > free:
         raise RunError(
-            f"the weights of {cell.model} in {cell.dtype} take {needed / 1e9:.0f} GB and {free / 1e9:.0f} GB are free; "
-            "take a smaller dtype, or a machine with more memory"
+            f"the weights of {cell.model} in {cell.dtype} take {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free; "
+            "use a smaller dtype, or a machine with more memory"
         )
 
 
 def free_bytes(device: str) -> int:
-    """Memory that can still be had on the device; of the host, what the system could free for it."""
+    """Available memory of the device; for the host, what the system reports as available."""
     if device != "cpu":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
@@ -82,13 +82,13 @@ def free_bytes(device: str) -> int:
 
 
 def sharing_copy(module: nn.Module) -> nn.Module:
-    """A copy whose modules are its own, to patch and compile, and whose parameters and buffers are the original's."""
+    """A copy with its own modules, to patch and compile, that shares the original's parameters and buffers."""
     shared = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
 def denoiser_inputs(cell: Cell, denoiser: nn.Module, seed: int = 0) -> dict[str, Any]:
-    """Keyword arguments of a call, without the timestep and with the latents first.
+    """Keyword arguments of a call except the timestep, latents first.
 
     U-Nets: latents [B, 4, H, W], text [B, 77, D], SDXL's conditions. Transformers: `transformer_inputs`.
     """
@@ -114,6 +114,6 @@ def denoiser_inputs(cell: Cell, denoiser: nn.Module, seed: int = 0) -> dict[str,
 
 
 def timestep(denoiser: nn.Module, step: int, batch: int) -> torch.Tensor:
-    """The timestep of call `step` of a generation, falling, on the host: [B] of 0 to 1000, for Flux of 0 to 1."""
+    """The timestep of call `step` of a generation (falling), on the host: [B] in 0 to 1000, for Flux in 0 to 1."""
     value = TIMESTEPS - 1 - step % TIMESTEPS
     return torch.full((batch,), value / TIMESTEPS if isinstance(denoiser, FluxTransformer2DModel) else value)

@@ -1,4 +1,4 @@
-"""From raw seconds to figures: a method's time per call, and its ratio to others of the same cell."""
+"""Statistics of raw timings: a method's time per call, and its ratio to other methods of the same cell."""
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -9,11 +9,11 @@ REFERENCES = ("none", "oracle", "tomesd")
 
 
 def time_per_call(seconds: Sequence[float], period: int, *, alike: bool = False) -> float:
-    """Mean over the places of a period of the median of all calls at that place.
+    """Mean over the positions in a period of the median of all calls at that position.
 
-    Call 0 plans, and so does every `period`-th after it. With period 1 this is the median. With fewer calls than the
-    period some place was never seen: ValueError, unless the calls that do not plan are `alike` and one was seen. Then
-    their median stands for all of them, so that planning still counts once in a period.
+    Call 0 and every `period`-th call after it plan. With period 1 this is the median. With fewer calls than the period
+    some positions were never measured: ValueError, unless the calls that do not plan are `alike` and at least one was
+    measured. Then their median is used for all of them, so that planning still counts once per period.
     """
     if len(seconds) < period:
         if not alike or len(seconds) < 2:
@@ -31,10 +31,10 @@ def spread(seconds: Sequence[float]) -> float:
 def ratios(
     seconds: Mapping[str, Sequence[float]], periods: Mapping[str, int], alike: Collection[str] = ()
 ) -> dict[str, dict[str, float | None]]:
-    """By method: `to_none`, `to_oracle`, `to_tomesd`, each with `_iqr`; None where that one was not measured.
+    """By method: `to_none`, `to_oracle`, `to_tomesd`, each with `_iqr`; None if that one was not measured.
 
-    The ratio is that of the times per call; its interquartile range is that of the ratios call by call in the same
-    round, which shows how still the machine was. alike: the methods whose calls that do not plan are alike.
+    The ratio is that of the times per call. Its interquartile range is over call-by-call ratios of the same round,
+    which shows how stable the machine was. alike: the methods whose calls that do not plan are alike.
     """
     times = {name: time_per_call(values, periods[name], alike=name in alike) for name, values in seconds.items()}
     table = {}

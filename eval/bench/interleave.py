@@ -1,4 +1,4 @@
-"""Methods timed in turn within one process, so that whatever disturbs the machine disturbs all of them alike."""
+"""Methods timed in turn within one process, so that disturbances of the machine affect all of them alike."""
 
 import contextlib
 import dataclasses
@@ -20,8 +20,8 @@ class Case:
     """One method in a cell.
 
     call: one timed call. begin: makes the next call the first of a generation, so that it plans. period: calls from
-    one planning to the next. planned: seconds spent planning since it was last asked, where that can be told.
-    denoiser: of a call that is a whole pipeline's, the module whose attention is reported.
+    one plan to the next. planned: seconds of planning since the last query, if measurable. denoiser: for a pipeline
+    call, the module whose attention is reported.
     """
 
     name: str
@@ -34,9 +34,9 @@ class Case:
 
 @dataclasses.dataclass
 class Samples:
-    """What was seen of one method: `seconds` of every call in order (the first one plans), or why there are none.
+    """Measurements of one method: `seconds` of every call in order (the first one plans), or the error.
 
-    planning: seconds spent planning over all calls, None where it cannot be told. graphs: compiled while warming up.
+    planning: seconds of planning over all calls, None if not measurable. graphs: compiled during warm-up.
     recompiled: graphs compiled after that.
     """
 
@@ -50,17 +50,18 @@ class Samples:
 def interleave(
     cases: Sequence[Case], *, rounds: int, warmup: int, device: str, seed: int = 0, limit: Limit | None = None
 ) -> dict[str, Samples]:
-    """Warm every case up by itself, then call each once a round, in an order drawn anew for every round.
+    """Warm up every case by itself, then call each once per round, in a new random order each round.
 
-    A case that raises is left out from there on and keeps its error; the others go on. The garbage collector is off
-    meanwhile, as in timeit. With a limit the cases that do not fit have a NoTimeLeftError, and rounds end in time.
+    A case that raises is left out of the remaining rounds and its error is stored; the others continue. Garbage
+    collection is off meanwhile, as in timeit. With a limit, cases that do not fit get a NoTimeLeftError and rounds end
+    in time.
     """
     samples = {case.name: Samples() for case in cases}
     generator = np.random.default_rng(seed)
     allowance = Allowance(limit and dataclasses.replace(limit, least=min(limit.least, rounds)))
     with torch.no_grad(), _no_collection():
         for case in cases:
-            with _kept(samples[case.name]):
+            with _store_error(samples[case.name]):
                 allowance.check()
                 allowance.admitted(*_warm_up(case, samples[case.name], warmup, device))
         for _ in range(rounds):
@@ -69,17 +70,17 @@ def interleave(
             for place in generator.permutation(len(cases)):
                 case = cases[place]
                 if samples[case.name].error is None:
-                    with _kept(samples[case.name]):
+                    with _store_error(samples[case.name]):
                         _sample(case, samples[case.name], device)
         for case in cases:
             if samples[case.name].error is None:
-                with _kept(samples[case.name]):
+                with _store_error(samples[case.name]):
                     samples[case.name].planning = case.planned()
     return samples
 
 
 def timed(call: Callable[[], object], device: str) -> float:
-    """Seconds of one call, with the device idle before and after."""
+    """Seconds of one call, with the device synchronised before and after."""
     synchronise(device)
     started = time.perf_counter()
     call()
@@ -88,13 +89,13 @@ def timed(call: Callable[[], object], device: str) -> float:
 
 
 def synchronise(device: str) -> None:
-    """Wait for a CUDA device; nothing to do on the CPU."""
+    """Wait for a CUDA device; no effect on the CPU."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 def _warm_up(case: Case, sample: Samples, warmup: int, device: str) -> tuple[float, float]:
-    """Seconds of the whole warm-up and of its last call."""
+    """Seconds of the complete warm-up and of its last call."""
     before, started = Graphs.now(), time.monotonic()
     case.begin()
     seconds = [timed(case.call, device) for _ in range(warmup)]
@@ -112,17 +113,17 @@ def _sample(case: Case, sample: Samples, device: str) -> None:
 
 
 @contextlib.contextmanager
-def _kept(sample: Samples) -> Iterator[None]:
-    """Keep what a case raises: it becomes the row of that case, and the run's exit status."""
+def _store_error(sample: Samples) -> Iterator[None]:
+    """Store the error that a case raises: it becomes the row of that case, and the run's exit status."""
     try:
         yield
-    except Exception as error:  # not passed over: told in the row, counted in the exit status
+    except Exception as error:  # not ignored: reported in the row, counted in the exit status
         raise_if_pressed()
         sample.error = emptied(error)
 
 
 def emptied(error: Exception) -> Exception:
-    """`error`, whose frames hold no local any more and so no tensor of the call that failed; nor do its causes'."""
+    """`error` with the locals of its frames cleared (also those of its causes), so that no tensor stays referenced."""
     at: BaseException | None = error
     while at is not None:
         traceback.clear_frames(at.__traceback__)

@@ -1,4 +1,4 @@
-"""The lines that a GPU should meet, held against the rows that were measured there."""
+"""Performance targets of a GPU, checked against the rows measured there."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ MET, MISSED, UNMEASURED = "met", "missed", "not measured"
 
 @dataclass(frozen=True)
 class Line:
-    """One line: `what` must be at most `wanted` in every cell. worst: the value furthest from it, and `where`."""
+    """One target: `what` must be at most `wanted` in every cell. worst: the value furthest from it, and `where`."""
 
     what: str
     wanted: float
@@ -27,9 +27,9 @@ class Line:
 
 
 def check_lines(rows: Iterable[Row]) -> list[Line]:
-    """Every line over the bench's rows (sites and denoisers, all stages together).
+    """Every target over the bench's rows (sites and denoisers, all stages together).
 
-    "retom" is its rows of period 20: on triton in a cell that has any there, on gather elsewhere.
+    "retom" means its rows of period 20: on triton in a cell that has any there, on gather elsewhere.
     """
     cells = _cells(rows)
     denoisers = {title: cell for title, cell in cells.items() if cell[0]["level"] == "denoiser"}

@@ -1,4 +1,4 @@
-"""All stages of one card on one page, gpu_<card>.md: how each ended, the lines to meet, and every row."""
+"""Summary page of one GPU, gpu_<card>.md: the status of each stage, the targets, and every row."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage as its file has it. seconds: what it took in this run, None where it did not run.
+    """One stage, read from its file. seconds: its duration in this run, None if it did not run.
 
-    error: why its process did not come to its end; cut: because its time was up, which is no failure. files: those it
-    wrote.
+    error: why its process ended early; cut: because its time was up, which is not a failure. files: written by the
+    stage.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Stage:
     files: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
-        """How many of its rows have a status."""
+        """Number of its rows with this status."""
         return sum(row["status"] == status for row in self.rows)
 
     @property
     def failed(self) -> bool:
-        """Whether it, or a row of it, failed."""
+        """Whether the stage or one of its rows failed."""
         return (self.error is not None and not self.cut) or self.count("failed") > 0
 
     @property
@@ -52,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that is known of a card. `name` is the card's in the names of files."""
+    """All measurements of a card. `name` is the card's name in file names."""
 
     name: str
     device: str
@@ -72,7 +72,7 @@ class Overview:
 
 def _row(stage: str, row: Row) -> dict[str, Any]:
     ratios = {name: row.get(name) for name in ("to_none", "to_oracle", "to_tomesd")}
-    if stage == "seconds":  # by itself in a cell, or per image: relative to the unmerged row of the table
+    if stage == "seconds":  # one row per cell, in s per image: relative to the baseline row of the table
         ratios = dict.fromkeys(ratios) | {"to_none": 1 / row["speedup"] if row.get("speedup") else None}
     seconds = row.get("s_per_im") if stage == "seconds" else row.get("seconds")
     own = {name: row.get(name) for name in ("method", "backend", "status", "error", *PROVENANCE)}
@@ -80,7 +80,7 @@ def _row(stage: str, row: Row) -> dict[str, Any]:
 
 
 def _cell(row: Row) -> str:
-    """A cell in a few words: sd15 512 px b2 fp16, naive, graphs."""
+    """A short description of a cell: sd15 512 px b2 fp16, naive, graphs."""
     where = f"N={row['tokens']} C={row['channels']}" if row["level"] == "site" else (
         f"{row.get('architecture', row['model'])} {row['pixels']} px")  # fmt: skip
     ways = [row["attention"] if row["attention"] != "sdpa" else "", row["mode"] if row["mode"] != "eager" else ""]
@@ -90,7 +90,7 @@ def _cell(row: Row) -> str:
 
 
 def write_overview(folder: Path, overview: Overview, provenance: Mapping, config: Mapping) -> list[Path]:
-    """Write gpu_<card>.csv, .json and .md into `folder`; their paths."""
+    """Write gpu_<card>.csv, .json and .md into `folder` and return their paths."""
     paths = [folder / f"gpu_{overview.name}{end}" for end in (".csv", ".json", ".md")]
     rows = overview.rows
     write_text(paths[0], csv_of(COLUMNS, rows))
@@ -104,7 +104,7 @@ def write_overview(folder: Path, overview: Overview, provenance: Mapping, config
 
 
 def markdown(overview: Overview) -> str:
-    """The page."""
+    """The page as Markdown."""
     parts = [f"# {overview.device} in {overview.minutes:g} minutes", "## Lines", _bars(_line_cells(overview.lines))]
     stages = [["Stage", "Seconds of this run", "Rows", "Files"]]
     stages += [[stage.name, "" if stage.seconds is None else f"{stage.seconds:.0f}", stage.state,
@@ -120,7 +120,7 @@ def markdown(overview: Overview) -> str:
 
 
 def terminal(overview: Overview) -> str:
-    """The same for a terminal, at most `WIDTH` columns wide."""
+    """The page as text for a terminal, at most `WIDTH` columns wide."""
     body = [[row["stage"], row["cell"], row["method"],
              *(_numbers(row) if row["status"] == "ok" else [row["status"], "", "", ""])]
             for row in overview.rows]  # fmt: skip
@@ -132,7 +132,7 @@ def terminal(overview: Overview) -> str:
 
 
 def _columns(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
-    """One line with cells cut and padded to `widths`, the first `left` of them to the left."""
+    """One line with cells truncated and padded to `widths`, the first `left` of them left-aligned."""
     padded = [cell[:width].ljust(width) if place < left else cell[:width].rjust(width)
               for place, (cell, width) in enumerate(zip(cells, widths, strict=True))]  # fmt: skip
     return " ".join(padded).rstrip()
@@ -146,7 +146,7 @@ def _line_cells(lines: Iterable[Line]) -> list[list[str]]:
 
 
 def _reasons(stage: Stage) -> list[str]:
-    """Why rows are not there: each reason once, with the rows it is of."""
+    """Why rows are missing: each reason once, with its rows."""
     found: dict[str, list[str]] = {}
     for row in stage.rows:
         if row["status"] in ("failed", "missing", "skipped") and row.get("error"):

@@ -1,4 +1,4 @@
-"""What one call does besides taking time: memory at its peak, kernels launched, graphs compiled."""
+"""Measurements of one call besides its duration: peak memory, kernel launches, compiled graphs."""
 
 import dataclasses
 import sys
@@ -22,7 +22,7 @@ class Graphs:
     @classmethod
     def now(cls) -> "Graphs":
         """The counts of this process so far."""
-        if "torch._dynamo.utils" not in sys.modules:  # nothing was compiled, and the import takes seconds
+        if "torch._dynamo.utils" not in sys.modules:  # nothing was compiled, and the import is slow
             return cls(0, 0)
         from torch._dynamo.utils import counters
 
@@ -33,16 +33,16 @@ class Graphs:
 
 
 def peak_bytes(call: Callable[[], object], device: str) -> int:
-    """Bytes that torch's allocator holds at the peak of `call` beyond what it held before.
+    """Peak bytes of torch's allocator during `call` beyond those allocated before.
 
-    On the CPU every allocation is traced (scratch space inside oneDNN and MKL is not torch's and not in it), on CUDA
-    the allocator's own statistics are read. The result of the call is part of it.
+    On the CPU every allocation is traced (without scratch space inside oneDNN and MKL, which is not torch's). On CUDA
+    the allocator's own statistics are read. The result of the call is included.
     """
     with torch.no_grad():
         if device != "cpu":
             return _cuda_peak(call, device)
         cpu = [ProfilerActivity.CPU]
-        # What the call frees and did not allocate is no part of its peak; torch notes every thousandth such block.
+        # Blocks that the call frees but did not allocate are not part of its peak; torch records every thousandth.
         with without_lines("CPUAllocator.cpp"), profile(activities=cpu, profile_memory=True, acc_events=True) as traced:
             call()
     events = traced.profiler.kineto_results.events()
@@ -64,7 +64,7 @@ def _cuda_peak(call: Callable[[], object], device: str) -> int:
 
 
 def kernel_launches(call: Callable[[], object], device: str) -> int | None:
-    """CUDA kernels (or whole CUDA graphs) that `call` launches; None on the CPU."""
+    """CUDA kernels (or CUDA graphs) that `call` launches; None on the CPU."""
     if device == "cpu":
         return None
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]

@@ -1,7 +1,7 @@
-"""The seconds of the paper's rows, measured with random weights: a table of their own beside Tables I and II.
+"""Time per image of the paper's rows, measured with random weights: a separate table next to Tables I and II.
 
-Seconds do not depend on weights; images and scores do. This table therefore has no column of quality, and no number of
-it goes into Tables I and II, whose seconds are those of the runs that made the scored images.
+Time does not depend on weights; images and scores do. This table therefore has no quality column, and none of its
+numbers enters Tables I and II, whose times are those of the runs that generated the scored images.
 """
 
 import statistics
@@ -30,9 +30,9 @@ HEADINGS = ("Model", "Window size", "Dest. token", "Backend", "s/im", "n", "Spee
 
 
 def merged_tables(tables: Iterable[Sequence[Row]]) -> list[dict[str, Any]]:
-    """The rows of several tables of the paper, one for each method in order of appearance, with all words and values.
+    """The rows of several tables of the paper, one per method in order of appearance, with all labels and values.
 
-    A row has `method`, its words, and `paper` with the paper's values by metric.
+    A row has `method`, its labels, and `paper` with the paper's values by metric.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in (row for table in tables for row in table):
@@ -43,9 +43,9 @@ def merged_tables(tables: Iterable[Sequence[Row]]) -> list[dict[str, Any]]:
 
 
 def speed_rows(paper: Sequence[Row], measured: Iterable[Row], methods: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The rows of the bench as rows of this table: in the paper's order, other ways of attention after SDPA.
+    """The rows of the bench as rows of this table: in the paper's order, other attention implementations after SDPA.
 
-    paper: of `merged_tables`. methods: by the bench's name, the paper's method, of which there may be several backends.
+    paper: of `merged_tables`. methods: the paper's method by the bench's name; a method may have several backends.
     """
     order = {row["method"]: place for place, row in enumerate(paper)}
     measured = [row for row in measured if row["method"] in methods]
@@ -57,7 +57,7 @@ def speed_rows(paper: Sequence[Row], measured: Iterable[Row], methods: Mapping[s
 
 
 def _row(row: Row, paper: Row, baseline: Row | None, values: Mapping[str, float | None]) -> dict[str, Any]:
-    """A row of the bench with the paper's words and values. What it has already is made again."""
+    """A row of the bench with the paper's labels and values. Derived columns that exist are computed again."""
     theirs, unmerged = values[paper["method"]], values.get(BASELINE)
     row = {**row, "architecture": row.get("architecture", row["model"])}
     row |= {label: paper.get(label) or None for label in LABELS}
@@ -78,14 +78,14 @@ def _estimate(name: str, value: float, samples: Sequence[float]) -> dict[str, fl
 
 
 def _by_round(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Ratios round by round; none where the two were not timed in the same rounds."""
+    """Ratios round by round; empty if the two were not timed in the same rounds."""
     return list(np.divide(first, second)) if len(first) == len(second) else []
 
 
 def write_speed(
     folder: Path, name: str, rows: Sequence[Row], provenance: Mapping, config: Mapping, stage: Mapping
 ) -> list[Path]:
-    """Write speed_<name>.csv, .json (with every raw value) and .md into `folder`; their paths."""
+    """Write speed_<name>.csv, .json (with every raw value) and .md into `folder` and return their paths."""
     stem = folder / f"speed_{name}"
     rows = with_facts(rows, provenance)
     paths = [stem.with_suffix(end) for end in (".csv", ".json", ".md")]
@@ -96,7 +96,7 @@ def write_speed(
 
 
 def render(rows: Sequence[Row], notes: Iterable[str] = ()) -> str:
-    """The page: one table for each way of attention, then what was left out and what the numbers are."""
+    """The page: one table per attention implementation, then missing rows and what the numbers are."""
     first = rows[0]
     parts = [f"# Seconds per image on {first['device_name']}"]
     for attention in dict.fromkeys(row["attention"] for row in rows):
@@ -112,12 +112,12 @@ def render(rows: Sequence[Row], notes: Iterable[str] = ()) -> str:
 
 
 def what(row: Row) -> str:
-    """What the numbers of this table are, and are not."""
+    """What the numbers of this table are, and what they are not."""
     return (
         f"{row['architecture']} with random weights, {row['pixels']} px, {row['steps']} steps, {row['dtype']}, batch "
-        f"{row['batch']}: whole pipeline calls after warm-up, all rows in turn in one process, planning included. "
-        "Seconds do not depend on weights; there is no image worth scoring, and so no column of quality. Speed-up is "
-        "to the unmerged model of the same rounds; brackets hold 95% intervals."
+        f"{row['batch']}: complete pipeline calls after warm-up, all rows in turn in one process, planning included. "
+        "Time does not depend on weights; the images cannot be scored, so there is no quality column. Speed-up is "
+        "relative to the baseline in the same rounds; brackets are 95% intervals."
     )
 
 

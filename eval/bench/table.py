@@ -1,4 +1,4 @@
-"""The bench's rows as CSV, as JSON with every raw value, and as a page of Markdown."""
+"""The bench's rows as CSV, as JSON with every raw value, and as a Markdown page."""
 
 import csv
 import io
@@ -47,7 +47,7 @@ _ALWAYS = ("method", "seconds", "iqr", "to_none", "to_oracle", "to_tomesd", "sta
 
 
 def facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns every row takes from `eval.provenance.collect`."""
+    """The columns that every row takes from `eval.provenance.collect`."""
     packages, git = provenance["packages"], provenance["git"]
     gpu = provenance["device"]["gpu"]
     return {
@@ -62,7 +62,7 @@ def facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_facts(rows: Iterable[Mapping[str, Any]], provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows with the columns of `facts`, but those that have theirs from an earlier run."""
+    """The rows with the columns of `facts`, except rows that have those of an earlier run."""
     return [dict(row) if row.get("date") else {**row, **facts(provenance)} for row in rows]
 
 
@@ -74,10 +74,10 @@ def write_bench(
     config: Mapping,
     stage: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write bench_<name>.csv, .json and .md into `folder`; their paths.
+    """Write bench_<name>.csv, .json and .md into `folder` and return their paths.
 
-    rows: values by column, with `title` (the cell's) and `samples` (raw seconds in the order of the calls); a row of
-    an earlier run has its own provenance. stage: `eval.bench.stage_file`, where a later run goes on from this file.
+    rows: values by column, with `title` (the cell's) and `samples` (raw seconds in the order of the calls). Rows of an
+    earlier run have their own provenance. stage: see `eval.bench.stage_file`, from which a later run resumes.
     """
     stem = folder / f"bench_{name}"
     rows = with_facts(rows, provenance)
@@ -90,7 +90,7 @@ def write_bench(
 
 
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One table for each cell, then what is needed to judge them."""
+    """One table per cell, then the notes needed to read them."""
     first = rows[0]
     parts = [f"# Bench on {first['device_name']}"]
     for title in dict.fromkeys(row["title"] for row in rows):
@@ -100,14 +100,14 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     parts.append(
         f"{origins(rows)}. "
         "Methods of a cell take turns in one process, in a new order every round. A time is the mean over a period of "
-        "the median at each place in it, so that planning counts as often as it happens. IQR is that of all calls. "
-        "Ratios hold within a cell. Every column: results/README.md."
+        "the median at each position in it, so that planning counts as often as it happens. IQR is that of all calls. "
+        "Compare ratios within a cell only. Every column: results/README.md."
     )
     return "\n\n".join(parts) + "\n"
 
 
 def origins(rows: Iterable[Mapping[str, Any]]) -> str:
-    """When, of which commit and with which versions the rows were measured: once for each that differs."""
+    """Date, commit and versions with which the rows were measured, once for each distinct combination."""
     return "; ".join(dict.fromkeys(_origin(row) for row in rows))
 
 
@@ -156,7 +156,7 @@ def _errors(cell: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def attention_notes(cell: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The attention kernels of a cell, and a warning where its rows ran different ones."""
+    """The attention kernels of a cell, with a warning if its rows ran different ones."""
     ran: dict[str, list[str]] = {}
     for row in cell:
         if row.get("attention_kernel"):
@@ -168,7 +168,7 @@ def attention_notes(cell: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _best_batches(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For pipelines: seconds per image at batch 1, and images per second at the best batch."""
+    """For pipelines: time per image at batch 1, and images per second at the best batch."""
     whole = [row for row in rows if row["level"] == "pipeline" and row["status"] == "ok"]
     if not whole:
         return []

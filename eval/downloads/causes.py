@@ -1,7 +1,7 @@
-"""Why a download failed, in one sentence with what to do, whichever library raised it.
+"""Why a download failed: a one-line cause and what to do, whichever library raised the error.
 
-The errors of httpx, httpx2 and http.client are no OSError, and huggingface_hub wraps some of them in others: an error
-is judged together with those it was raised from.
+The errors of httpx, httpx2 and http.client do not derive from OSError, and huggingface_hub wraps some of them. An error
+is therefore classified together with the errors it was raised from.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ NO_NAME = ("name or service not known", "name resolution", "nodename nor servnam
 
 
 class PortalError(Exception):
-    """A web page came where a file was asked for."""
+    """The server returned a web page instead of a file."""
 
 
 class CutError(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the download was complete."""
 
 
 class WrongFileError(Exception):
-    """What came, or what is announced, is not the file."""
+    """The received or announced bytes are not those of the expected file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """what: the reason. remedy: what to do. transient: whether another try may succeed."""
+    """what: the reason. remedy: what to do. transient: whether a retry may succeed."""
 
     what: str
     remedy: str
@@ -48,10 +48,10 @@ class Cause:
 
 @contextlib.contextmanager
 def explained(subject: str, way_out: str, page: str = "") -> Iterator[None]:
-    """Raise what fails to download within as a RunError of one line.
+    """Turn a failed download inside the block into a RunError of one line.
 
-    subject: such as "weights a.pt cannot be had from http://host". way_out: what to do without any download.
-    page: address of the repository's page, where terms are accepted. An error of another kind passes.
+    subject: such as "weights a.pt cannot be downloaded from http://host". way_out: what to do without a download.
+    page: address of the repository's page, where its terms are accepted. Errors of other kinds propagate.
     """
     try:
         yield
@@ -64,12 +64,12 @@ def explained(subject: str, way_out: str, page: str = "") -> Iterator[None]:
 
 
 def cause_of(error: BaseException, page: str = "") -> Cause | None:
-    """The cause of a failed download; None where `error` is none of a download."""
+    """The cause of a failed download, or None if `error` is not a download error."""
     if isinstance(error, RunError):
         return None
     chain = _chain(error)
     for judge in (_disk, _offline, _access, _content, _status, _network):
-        for each in chain if judge is not _network else reversed(chain):  # of a connection the first error says most
+        for each in chain if judge is not _network else reversed(chain):  # the innermost one is specific
             found = judge(each, page)
             if found is not None:
                 return found
@@ -79,7 +79,7 @@ def cause_of(error: BaseException, page: str = "") -> Cause | None:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """`error` and what it was raised from, the first cause last."""
+    """`error` followed by the errors it was raised from, innermost last."""
     chain: list[BaseException] = []
     left: list[BaseException | None] = [error]
     while left:
@@ -109,13 +109,13 @@ def _offline(error: BaseException, _page: str) -> Cause | None:
     if "OfflineModeIsEnabled" in _kinds(error):
         return Cause(
             f"{offline_variable() or 'HF_HUB_OFFLINE'} is set and not everything is in the cache",
-            "unset it where there is a network, download once, and keep HF_HOME and RETOM_CACHE",
+            "unset it on a machine with a network, download once, and use the same HF_HOME and RETOM_CACHE",
         )
     return None
 
 
 def offline_variable(*others: str) -> str | None:
-    """The name of the environment variable that forbids downloads, also of `others`; None where they are allowed."""
+    """The environment variable (also of `others`) that forbids downloads, or None if downloads are allowed."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", *others):
         if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
             return name
@@ -136,7 +136,7 @@ def _access(error: BaseException, page: str) -> Cause | None:
         return Cause("the hub has no such repository", f"check its name{login}")
     if from_hub and status == 401:
         return Cause(
-            "the hub refuses the access token (401)",
+            "the hub rejects the access token (401)",
             "log in again with `hf auth login`, or correct or unset HF_TOKEN",
         )
     if from_hub and status == 403:
@@ -153,7 +153,7 @@ def _gated(status: int | None, page: str) -> Cause:
         )
     number = f" ({status})" if status else ""
     return Cause(
-        f"the repository is gated and refuses this account's token{number}",
+        f"the repository is gated and this account has no access{number}",
         f"accept its terms{at} with this account, wait until access is granted, or log in with another one "
         "(`hf auth login`)",
     )
@@ -169,11 +169,11 @@ def _content(error: BaseException, _page: str) -> Cause | None:
     kinds = _kinds(error)
     if kinds & {"PortalError", "FileMetadataError", "JSONDecodeError", "TooManyRedirects"} or status_of(error) == 511:
         return Cause(
-            "a web page came instead of the file, as from the login page of a network or a proxy",
+            "the server returned a web page instead of the file, such as the login page of a network or a proxy",
             "log in to the network in a browser or correct the proxy (HTTPS_PROXY, HF_ENDPOINT)",
         )
     if isinstance(error, WrongFileError):
-        return Cause(str(error), "run the same command again, which starts over")
+        return Cause(str(error), "run the same command again to start over")
     return None
 
 
@@ -188,7 +188,7 @@ def _status(error: BaseException, _page: str) -> Cause | None:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error of any client carries."""
+    """The HTTP status of an error of any client, or None."""
     status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "code", None)
     return status if isinstance(status, int) and 100 <= status < 600 else None
 
@@ -199,24 +199,24 @@ def _network(error: BaseException, _page: str) -> Cause | None:
         return Cause("the server's name cannot be resolved: there is no network, or no DNS", AGAIN, True)
     if isinstance(error, ssl.SSLError) or "certificate verify failed" in text:
         return Cause(
-            f"no trusted connection: {first_line(error)}", "check clock, proxy and certificates (SSL_CERT_FILE)"
+            f"no trusted connection: {first_line(error)}", "check the clock, proxy and certificates (SSL_CERT_FILE)"
         )
     if "ProxyError" in kinds:
-        return Cause("the proxy refuses the connection", "correct HTTPS_PROXY", True)
+        return Cause("the proxy refused the connection", "correct HTTPS_PROXY", True)
     for holds, what in (
-        (isinstance(error, ConnectionRefusedError) or "connection refused" in text, "the connection is refused"),
-        (isinstance(error, TimeoutError) or bool(kinds & {"TimeoutException", "Timeout"}), "no answer in time"),
+        (isinstance(error, ConnectionRefusedError) or "connection refused" in text, "the connection was refused"),
+        (isinstance(error, TimeoutError) or bool(kinds & {"TimeoutException", "Timeout"}), "the connection timed out"),
         (type(error) in RESETS, "the connection was reset"),
-        (isinstance(error, CutError | http.client.HTTPException), f"the connection was cut: {_said(error)}"),
-        (bool(kinds & {"ReadError", "RemoteProtocolError", "WriteError"}), "the connection was cut"),
+        (isinstance(error, CutError | http.client.HTTPException), f"the connection was lost: {_message(error)}"),
+        (bool(kinds & {"ReadError", "RemoteProtocolError", "WriteError"}), "the connection was lost"),
         (bool(kinds & {"NetworkError", "ConnectError"}), "the server cannot be reached"),
         (getattr(error, "errno", None) in (errno.ENETUNREACH, errno.EHOSTUNREACH), "there is no network"),
-        ("consistency check failed" in text, "the connection was cut"),
+        ("consistency check failed" in text, "the connection was lost"),
     ):
         if holds:
             return Cause(what, AGAIN, transient=True)
     return None
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return first_line(error).rstrip(".")

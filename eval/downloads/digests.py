@@ -1,4 +1,4 @@
-"""Digests of files, as weight files are named by (sha256) and as git names small files (sha1 of a blob)."""
+"""Digests of files: sha256 identifies weight files, git's sha1 of a blob identifies small files."""
 
 import hashlib
 from pathlib import Path
@@ -11,6 +11,6 @@ def file_sha256(path: Path) -> str:
 
 
 def git_sha1(path: Path) -> str:
-    """sha1 (hex) under which git stores a file: the hub names small files in its cache by it."""
+    """sha1 (hex) of the file as a git blob. The hub's cache names small files by it."""
     content = Path(path).read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

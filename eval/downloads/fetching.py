@@ -1,6 +1,6 @@
-"""One file from the network: resumed by Range where it was, in another process too, and checked by its sha256.
+"""Download of one file: resumed with HTTP Range, also by another process, and checked by its sha256.
 
-What has come is kept beside the target, in a partial file that only the holder of the target's lock writes.
+Received bytes are stored next to the target in a partial file, which only the holder of the target's lock writes.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from eval.errors import RunError
 from eval.interrupts import raise_if_pressed
 from eval.silence import silent_downloads
 
-WAITS = (1.0, 5.0)  # seconds before the second and the third try
-TIMEOUT = 30.0  # seconds without a byte
+WAITS = (1.0, 5.0)  # seconds before the second and third attempts
+TIMEOUT = 30.0  # seconds without data
 CHUNK = 1 << 20
-LARGE = 100 << 20  # bytes of a file of several that has a line of its own
+LARGE = 100 << 20  # bytes from which a file gets its own log line
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a file comes from. address: asked before each try for an address and its headers, as signed ones expire."""
+    """A file to download. address: returns the URL and headers; called before each attempt, as signed URLs expire."""
 
     name: str
     address: Callable[[], tuple[str, Mapping[str, str]]]
@@ -44,8 +44,9 @@ class Source:
 
 
 def tried(work: Callable[[], Result], what: str, arrived: Callable[[], int] = lambda: 0) -> Result:
-    """What `work` returns, in up to three tries where the network is at fault. arrived: bytes so far; more of them
-    start the count again.
+    """The result of `work`, attempted up to three times while the network fails.
+
+    arrived: bytes received so far. Progress since the last attempt resets the count.
     """
     failures, before = 0, arrived()
     while True:
@@ -65,7 +66,7 @@ def tried(work: Callable[[], Result], what: str, arrived: Callable[[], int] = la
 
 
 def fetch(source: Source, target: Path, partial: Path) -> None:
-    """Bring `source` to `target` by way of `partial`, which goes on where it was. Raises what cause_of explains."""
+    """Download `source` to `target` through `partial`, resuming it. Raises errors that `cause_of` explains."""
     resumed = partial.exists()
     try:
         _complete(source, partial)
@@ -81,23 +82,23 @@ def fetch(source: Source, target: Path, partial: Path) -> None:
 
 
 def _complete(source: Source, partial: Path) -> None:
-    """Bring `partial` to the whole file. WrongFileError, and no partial file, where it is another one."""
+    """Complete the partial file. If its digest is wrong, deletes it and raises WrongFileError."""
     tried(lambda: _go_on(source, partial), source.name, lambda: _size(partial))
     found = file_sha256(partial)
     if found != source.sha256:
         partial.unlink()
-        raise WrongFileError(f"what came has sha256 {found}, expected {source.sha256}")
+        raise WrongFileError(f"the downloaded file has sha256 {found}, expected {source.sha256}")
 
 
 @contextlib.contextmanager
 def alone(lock: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `lock`; who has to wait for it is told."""
+    """Hold the lock file `lock`. Logs a line if another process holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
     except Timeout:
-        _log.info("%s: another process fetches it: waiting", what)
+        _log.info("%s: another process is downloading it: waiting", what)
         held.acquire()
     try:
         yield
@@ -106,22 +107,22 @@ def alone(lock: Path, what: str) -> Iterator[None]:
 
 
 def require_space(needed: int, folder: Path, what: str, variable: str) -> None:
-    """RunError where the disk of `folder` has less than `needed` bytes free. variable: what moves the folder."""
+    """RunError if the disk of `folder` has fewer than `needed` free bytes. variable: the setting that moves it."""
     free = free_space(folder)
     if needed > free:
         raise RunError(
-            f"{what}: {readable(needed)} are needed at {folder} and {readable(free)} are free; make room, or set "
+            f"{what}: {readable(needed)} are needed at {folder}, {readable(free)} are free; make room, or set "
             f"{variable} to a folder on a larger disk"
         )
 
 
 def remote_size(address: str) -> int | None:
-    """Bytes of the file at `address`, asked by HEAD; None if the server does not say. Raises what cause_of explains."""
+    """Size in bytes of the file at `address` by a HEAD request; None if not reported. Errors as in `cause_of`."""
     from huggingface_hub import get_session
 
     with silent_downloads():
         response = get_session().head(address, follow_redirects=True, timeout=TIMEOUT)
-    if response.status_code in (403, 405):  # an address that is signed for GET alone
+    if response.status_code in (403, 405):  # a URL signed for GET only
         return None
     response.raise_for_status()
     if response.headers.get("Content-Type", "").startswith("text/html"):
@@ -131,7 +132,7 @@ def remote_size(address: str) -> int | None:
 
 
 def free_space(folder: Path) -> int:
-    """Free bytes of the disk that holds `folder`, which need not exist yet."""
+    """Free bytes of the disk of `folder`, which need not exist yet."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(there).free
 
@@ -153,7 +154,7 @@ def _go_on(source: Source, partial: Path) -> None:
     except OSError as error:
         if status_of(error) != 416:
             raise
-        partial.unlink()  # longer than the file, or of another one
+        partial.unlink()  # longer than the file, or part of another file
         response = _open(address, headers, 0)
     with response:
         _check_kind(response)
@@ -168,7 +169,7 @@ def _open(address: str, headers: Mapping[str, str], arrived: int) -> Any:
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        error.close()  # it is the response as well
+        error.close()  # the error is also the response
         raise
 
 
@@ -181,12 +182,12 @@ def _receive(response: Any, source: Source, partial: Path, arrived: int) -> None
     length = response.headers.get("Content-Length")
     total = source.size if length is None else arrived + int(length)
     if source.size is not None and total != source.size:
-        raise WrongFileError(f"the server announces {total} bytes, expected {source.size}")
+        raise WrongFileError(f"the server reports {total} bytes, expected {source.size}")
     if total is not None:
         require_space(total - arrived, partial.parent, source.name, "HF_HOME or RETOM_CACHE")
     if arrived:
         _log.info("%s: resuming at %s", source.name, so_far(arrived, total))
-    elif source.size is None or source.size >= LARGE:  # known sizes are reported in sum
+    elif source.size is None or source.size >= LARGE:  # smaller files of known size are reported in total
         _log.info("%s: downloading%s", source.name, "" if total is None else f" {readable(total)}")
     with partial.open("r+b" if arrived else "wb") as file, progress(source.name, arrived, total) as came:
         file.seek(arrived)
@@ -198,12 +199,12 @@ def _receive(response: Any, source: Source, partial: Path, arrived: int) -> None
             arrived += len(chunk)
             came(len(chunk))
     if total is not None and arrived < total:
-        raise CutError(f"{arrived} of {total} bytes came")
+        raise CutError(f"received {arrived} of {total} bytes")
 
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let an error of writing name the file: the system does not."""
+    """Add the file name to an OSError raised while writing."""
     try:
         yield
     except OSError as error:

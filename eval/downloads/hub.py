@@ -1,8 +1,8 @@
 """Repositories of the Hugging Face hub: what is cached, what is missing, and the download of the rest.
 
-Large files are fetched by `eval.downloads.fetching` into the hub's own cache, where a file is named by its sha256
-(`blobs/<sha256>`): huggingface_hub 1.32 to 2.4 gives up a file whose connection is reset, and keeps nothing of it for
-the next process. Everything else of the cache (small files, snapshots, listings) is huggingface_hub's.
+Large files are downloaded by `eval.downloads.fetching` into the hub's own cache, where a file is named by its sha256
+(`blobs/<sha256>`). huggingface_hub 1.32 to 2.4 abandons a file whose connection is reset and does not keep the partial
+file for the next process. huggingface_hub manages the rest of the cache (small files, snapshots, listings).
 """
 
 import contextlib
@@ -40,26 +40,26 @@ class Repository:
 
     @property
     def cache(self) -> Path:
-        """Its folder in the hub's cache (HF_HOME)."""
+        """The repository's folder in the hub's cache (HF_HOME)."""
         from huggingface_hub import constants
 
         return Path(constants.HF_HUB_CACHE).expanduser() / f"{self.kind}s--{self.name.replace('/', '--')}"
 
     @property
     def page(self) -> str:
-        """The address where its terms are accepted."""
+        """The web page on which the terms are accepted."""
         from huggingface_hub import constants
 
         return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
-        """Turn the failures of a download into one sentence about this repository."""
-        return explained(self.subject or f"cannot get {self.name}", self.way_out or "give a local copy", self.page)
+        """Turn download failures into a one-line RunError about this repository."""
+        return explained(self.subject or f"cannot get {self.name}", self.way_out or "use a local copy", self.page)
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """A file of a listing. sha256: of a large file, None of others."""
+    """A file of a listing. sha256: set for large files, None for others."""
 
     path: str
     size: int
@@ -68,7 +68,7 @@ class RemoteFile:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a repository holds at a revision. pipeline: the diffusers class its index names, where the hub tells."""
+    """The files of a repository at a revision. pipeline: the diffusers class of its index, if the hub reports it."""
 
     commit: str
     files: Mapping[str, RemoteFile]
@@ -76,7 +76,7 @@ class Listing:
 
 
 def snapshot(repository: Repository) -> Path | None:
-    """The folder of the repository's files in the cache; None where there is none. It may lack files."""
+    """The cached snapshot folder, or None if there is none. It may be incomplete."""
     commit = repository.revision
     if not _COMMIT.match(commit):
         reference = repository.cache / "refs" / commit
@@ -88,7 +88,7 @@ def snapshot(repository: Repository) -> Path | None:
 
 
 def known_names(repository: Repository) -> set[str] | None:
-    """Names of all files of the repository, from the listing in the cache; None where none is cached."""
+    """Names of all files of the repository from the cached listing, or None if no listing is cached."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -100,13 +100,13 @@ def known_names(repository: Repository) -> set[str] | None:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Names of the files in a snapshot, relative to it. A link to nothing is no file."""
+    """Names of the files in a snapshot, relative to it. Broken links are left out."""
     found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
     return {file.relative_to(folder).as_posix() for file in found if file.is_file()}
 
 
 def lacking_shards(names: Iterable[str]) -> bool:
-    """Whether files such as x-00001-of-00003 are not all there."""
+    """Whether a sharded file (such as x-00001-of-00003) is incomplete."""
     series: dict[tuple[str, str], set[str]] = {}
     for name in names:
         if part := _SHARD.search(name):
@@ -115,9 +115,9 @@ def lacking_shards(names: Iterable[str]) -> bool:
 
 
 def listing(repository: Repository) -> Listing:
-    """Ask the hub for the repository's files and whether this account may have them. RunError: one line why not.
+    """The repository's files as reported by the hub. RunError with one line if this account has no access.
 
-    Some kilobytes are exchanged; no file is downloaded.
+    Exchanges a few kilobytes and downloads no file.
     """
     from huggingface_hub import HfApi
 
@@ -141,22 +141,22 @@ def listing(repository: Repository) -> Listing:
 
 
 def missing_files(repository: Repository, listed: Listing, names: Iterable[str]) -> list[RemoteFile]:
-    """Those of `names` that are not in the cache."""
+    """Those of `names` that are not cached."""
     folder = repository.cache / "snapshots" / listed.commit
     files = [listed.files[name] for name in names if not (folder / name).is_file()]
     return [file for file in files if file.sha256 is None or not (repository.cache / "blobs" / file.sha256).is_file()]
 
 
 def bytes_missing(repository: Repository, files: Iterable[RemoteFile]) -> int:
-    """Bytes of `files` that are still to come: what an interrupted download left counts as come."""
+    """Bytes of `files` still to download. Bytes of an interrupted download are not counted."""
     come = (_partial(repository, file) for file in files)
     return sum(file.size for file in files) - sum(path.stat().st_size for path in come if path and path.is_file())
 
 
 def download(repository: Repository, listed: Listing, names: Iterable[str]) -> Path:
-    """The snapshot with `names` in it, each downloaded where it is not cached. RunError: one line why not.
+    """The snapshot that contains `names`, after downloading those not cached. RunError: one line.
 
-    Small files come first, so that a snapshot with its weights lacks nothing else.
+    Small files are downloaded first, so a snapshot that has its weights is complete.
     """
     from huggingface_hub import snapshot_download
 
@@ -185,37 +185,37 @@ def download(repository: Repository, listed: Listing, names: Iterable[str]) -> P
             )
     lost = [name for name in names if not (Path(folder) / name).is_file()]
     if lost:
-        raise RunError(f"{repository.subject}: {lost[0]} is not in {folder} after the download; run it again")
+        raise RunError(f"{repository.subject}: {lost[0]} is missing in {folder} after the download; run it again")
     return Path(folder)
 
 
 def expected_digest(path: Path) -> str | None:
-    """The digest that the hub's cache names a file by: sha256 of a large one, git's sha1 of a small one; else None."""
+    """The digest in a cached file's name: sha256 for large files, git's sha1 for small ones, otherwise None."""
     real = path.resolve()
     named = re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", real.name)
     return real.name if named and real.parent.name == "blobs" else None
 
 
 def check_digest(path: Path, sha256: str) -> None:
-    """RunError naming the file to delete where one of the hub's cache, which has `sha256`, is damaged."""
+    """RunError that names the file to delete if a cached file (of this `sha256`) is damaged."""
     expected = expected_digest(path)
     found = sha256 if expected is None or len(expected) == 64 else git_sha1(path)
     if expected is not None and found != expected:
         raise RunError(
             f"{path.name} in the hub's cache is damaged (it has digest {found[:12]}, expected {expected[:12]}); delete "
-            f"{path.resolve()} and run again, which downloads it anew"
+            f"{path.resolve()} and run again to download it"
         )
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """RunError naming the first file of the hub's cache that is damaged."""
+    """RunError that names the first damaged file of the hub's cache."""
     for path in paths:
         if expected_digest(path) is not None:
             check_digest(path, file_sha256(path))
 
 
 def _literal(name: str) -> str:
-    """`name` as a pattern that means it alone."""
+    """`name` as a glob pattern that matches only itself."""
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
@@ -236,7 +236,7 @@ def _fetch_blob(repository: Repository, commit: str, file: RemoteFile) -> None:
 
 
 def _address(repository: Repository, commit: str, path: str) -> tuple[str, dict[str, str]]:
-    """Where the file's bytes are, and the headers to ask for them with: no token for another host."""
+    """The file's URL and request headers. Another host gets no token."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
@@ -246,7 +246,7 @@ def _address(repository: Repository, commit: str, path: str) -> tuple[str, dict[
     if found.commit_hash is None:
         from huggingface_hub.errors import FileMetadataError
 
-        raise FileMetadataError(f"{url} is not answered by the hub")
+        raise FileMetadataError(f"{url} is not a response of the hub")
     if urlsplit(found.location).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)
     return found.location, headers

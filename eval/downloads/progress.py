@@ -1,4 +1,4 @@
-"""How far a download is: a bar on a terminal, otherwise a line a minute."""
+"""Download progress: a bar on a terminal, otherwise one log line a minute."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def progress(name: str, arrived: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many more bytes have come. arrived: before it; total: None if unknown."""
+    """Yield a function that takes the number of new bytes. arrived: bytes already received; total: None if unknown."""
     if sys.stderr.isatty():
         with tqdm(desc=name, initial=arrived, total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
             yield bar.update
@@ -36,12 +36,12 @@ class _Lines:
 
 
 def so_far(arrived: int, total: int | None) -> str:
-    """Such as "120.0 MiB of 340.0 MiB (35%)"."""
+    """Progress as text, such as "120.0 MiB of 340.0 MiB (35%)"."""
     return f"{readable(arrived)} of {readable(total)} ({arrived / total:.0%})" if total else readable(arrived)
 
 
 def readable(size: int) -> str:
-    """A number of bytes in the unit that fits."""
+    """A number of bytes in a suitable unit."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.1f} {unit}" if unit != "B" else f"{size} B"

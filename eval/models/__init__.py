@@ -1,1 +1,1 @@
-"""What `eval.pipelines` loads beside the hub's own: published architectures with random weights, and the tiny one."""
+"""Models that do not come from the hub: published architectures with random weights, and the tiny model."""

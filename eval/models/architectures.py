@@ -1,7 +1,8 @@
-"""Published architectures around a U-Net at full size: the real model's cost and token grids, without its weights.
+"""Published U-Net architectures at full size, without weights: same cost and token grids as the real models.
 
-The numbers are those of the models' own config files (stable-diffusion-v1-5, stable-diffusion-2-1,
-stable-diffusion-xl-base-1.0). Transformers: `diffusion_transformers.py`; whole pipelines: `random_pipelines.py`.
+The numbers come from the models' own config files (stable-diffusion-v1-5, stable-diffusion-2-1,
+stable-diffusion-xl-base-1.0). Transformers are in `diffusion_transformers.py`, complete pipelines in
+`random_pipelines.py`.
 """
 
 from collections.abc import Callable
@@ -131,7 +132,7 @@ def _sdxl(dtype: torch.dtype) -> StableDiffusionXLPipeline:
 
 
 def cast(part: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """The network in `dtype`, by torch's own `to`: the libraries' warn of parts to keep in float32."""
+    """The network in `dtype`, by `torch.nn.Module.to`. The libraries' own `to` warns about parts to keep in float32."""
     return torch.nn.Module.to(part, dtype)
 
 

@@ -1,8 +1,8 @@
-"""Published diffusion transformers at full size with seeded random weights, and what they are called with.
+"""Published diffusion transformers at full size with seeded random weights, and inputs for them.
 
-The numbers are those of the models' own config files: PixArt-XL-2-1024-MS, stable-diffusion-3-medium, -3.5-medium,
--3.5-large, and FLUX.1-dev. Denoisers alone: their text encoders hold up to 4.7 billion parameters and run once per
-image, so that a speed bench gives random embeddings of the real shape instead.
+The numbers come from the models' own config files: PixArt-XL-2-1024-MS, stable-diffusion-3-medium, -3.5-medium,
+-3.5-large and FLUX.1-dev. Only the denoisers are built: the text encoders have up to 4.7 billion parameters and run
+once per image, so a speed bench uses random embeddings of the real shape instead.
 """
 
 import contextlib
@@ -67,20 +67,20 @@ TRANSFORMERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "sd35_large": (SD3Transformer2DModel, SD35_LARGE),
     "flux": (FluxTransformer2DModel, FLUX_DEV),
 }
-PIXELS_PER_TOKEN = 16  # of all of them: the VAE's 8 times patches of 2, which Flux packs before its transformer
+PIXELS_PER_TOKEN = 16  # of all families: the VAE's factor 8 times patches of 2 (packed by the pipeline for Flux)
 TEXT_LENGTHS = {PixArtTransformer2DModel: 120, SD3Transformer2DModel: 77 + 256, FluxTransformer2DModel: 512}
 
 
 def random_transformer(
     architecture: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu", seed: int = 0
 ) -> nn.Module:
-    """The transformer of `architecture` with weights drawn from `seed`, made on `device` in `dtype`.
+    """The transformer of `architecture` with random weights from `seed`, created on `device` in `dtype`.
 
-    Bytes in bfloat16: pixart 1.2 GB, sd3 4.2 GB, sd35_medium 4.9 GB, sd35_large 16 GB, flux 24 GB; twice that in
-    float32. The global random state and default dtype are left as they were.
+    Size in bfloat16: pixart 1.2 GB, sd3 4.2 GB, sd35_medium 4.9 GB, sd35_large 16 GB, flux 24 GB; twice that in
+    float32. The global random state and default dtype are unchanged.
 
     Raises:
-        ValueError: for an architecture that is not known.
+        ValueError: if the architecture is unknown.
     """
     if architecture not in TRANSFORMERS:
         raise ValueError(f"architecture must be one of {', '.join(TRANSFORMERS)}, got {architecture!r}")
@@ -92,21 +92,21 @@ def random_transformer(
 
 
 def made_in(dtype: torch.dtype, kind: type[nn.Module], options: Mapping[str, Any]) -> nn.Module:
-    """A network made in `dtype` at once: a large one in float32 first would need twice its memory."""
+    """A network created directly in `dtype`. Creating a large one in float32 first would need twice its memory."""
     with _default_dtype(dtype):
-        # tables of positions are made in float32 whatever the default
+        # position tables are created in float32 whatever the default dtype
         return nn.Module.to(kind(**options), dtype)
 
 
 def transformer_inputs(
     model: nn.Module, *, height: int, width: int, batch: int = 1, dtype: torch.dtype, device: str = "cpu", seed: int = 0
 ) -> dict[str, Any]:
-    """Keyword arguments of one call but the timestep: random latents and text of the shapes a pipeline gives.
+    """Keyword arguments of one call except the timestep: random latents and text of the shapes a pipeline passes.
 
     Args:
-        model: one of the classes of `TRANSFORMERS`, of any size.
+        model: an instance of one of the classes of `TRANSFORMERS`, of any size.
         height, width: of the image, in pixels, multiples of 16.
-        batch: rows; with guidance in a batch, twice the images.
+        batch: rows; twice the number of images if guidance is batched.
 
     Raises:
         ValueError: for another class, or another height or width.
@@ -142,7 +142,7 @@ def transformer_inputs(
 
 
 def _flux_inputs(model, draw, grid: tuple[int, int], length: int, dtype: torch.dtype, device: str) -> dict[str, Any]:
-    """Flux takes packed tokens, and says where each is: (image, row, column), text at the origin."""
+    """Flux takes packed tokens with their positions: (image, row, column), text at the origin."""
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     ids = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3)
     latents = draw(grid[0] * grid[1], model.config.in_channels)

@@ -1,6 +1,6 @@
-"""Which files of a hub repository a pipeline is loaded from, whether they are cached, and their download.
+"""The files of a hub repository that a pipeline needs: which they are, whether they are cached, and their download.
 
-Weights are safetensors, of the variant asked for where a component has it. The safety checker is never loaded.
+Weights are safetensors, of the requested variant where a component has it. The safety checker is never loaded.
 """
 
 import inspect
@@ -23,7 +23,7 @@ _WEIGHTS = re.compile(
 
 
 class HubModel(Protocol):
-    """Of `eval.pipelines.ModelConfig` what names a repository."""
+    """The fields of `eval.pipelines.ModelConfig` that identify a repository."""
 
     @property
     def name(self) -> str: ...
@@ -34,17 +34,17 @@ class HubModel(Protocol):
 
 
 def repository(model: HubModel) -> Repository:
-    """The hub's repository of a model of kind "hub" without a path."""
+    """The hub repository of a model of kind "hub" without a local path."""
     return Repository(
         model.repo,
         model.revision,
         subject=f"model {model.name}: cannot get {model.repo} at revision {model.revision} from the Hugging Face hub",
-        way_out="copy the pipeline's folder here and give it with model.path=FOLDER",
+        way_out="copy the pipeline's folder to this machine and set model.path=FOLDER",
     )
 
 
 def pipeline_folder(repository: Repository, variant: str | None) -> Path:
-    """The snapshot that holds every file of the pipeline, downloaded where it is not complete. RunError: why not."""
+    """The snapshot with every file of the pipeline, after downloading missing ones. RunError: the reason."""
     folder = cached_pipeline(repository, variant)
     if folder is not None:
         return folder
@@ -54,7 +54,7 @@ def pipeline_folder(repository: Repository, variant: str | None) -> Path:
 
 
 def denoiser_configs(repository: Repository, denoisers: Iterable[str]) -> Path:
-    """A snapshot with the index and the configuration of the denoiser at least. RunError: why there is none."""
+    """A snapshot with at least the index and the denoiser's configuration. RunError: the reason there is none."""
     folder = hub.snapshot(repository)
     here = hub.names_in(folder) if folder is not None else set()
     if INDEX in here and any(f"{name}/config.json" in here for name in denoisers):
@@ -65,7 +65,7 @@ def denoiser_configs(repository: Repository, denoisers: Iterable[str]) -> Path:
 
 
 def cached_pipeline(repository: Repository, variant: str | None) -> Path | None:
-    """The snapshot if it holds every file of the pipeline, otherwise None. Nothing is downloaded."""
+    """The cached snapshot if it has every file of the pipeline, otherwise None. Downloads nothing."""
     folder = hub.snapshot(repository)
     if folder is None or not (folder / INDEX).is_file():
         return None
@@ -77,7 +77,7 @@ def cached_pipeline(repository: Repository, variant: str | None) -> Path | None:
 
 
 def files_to_come(repository: Repository, variant: str | None) -> list[RemoteFile]:
-    """What `pipeline_folder` would download. Asks the hub for its listing and downloads nothing. RunError: why not."""
+    """The files that `pipeline_folder` would download, by the hub's listing. Downloads nothing. RunError: why not."""
     listed = hub.listing(repository)
     folder = hub.snapshot(repository)
     indexed = folder is not None and (folder / INDEX).is_file()
@@ -87,7 +87,7 @@ def files_to_come(repository: Repository, variant: str | None) -> list[RemoteFil
 
 
 def wanted(names: Iterable[str], components: Iterable[str], variant: str | None) -> set[str]:
-    """Of the `names` in a repository, those that a pipeline of these components is loaded from."""
+    """Those of `names` in a repository that a pipeline of these components is loaded from."""
     names, found = set(names), {INDEX}
     for component in components:
         inside = {name for name in names if name.startswith(f"{component}/") and name.count("/") == 1}
@@ -96,7 +96,7 @@ def wanted(names: Iterable[str], components: Iterable[str], variant: str | None)
 
 
 def _weights(inside: set[str], variant: str | None) -> set[str]:
-    """Of a component's files its weights: one file, or else all shards; of the variant if it has that."""
+    """The weight files of a component: one file or all shards, of the variant if it is available."""
     matches = {name: _WEIGHTS.fullmatch(name.rpartition("/")[2]) for name in inside}
     kinds = {name: match["a"] or match["b"] for name, match in matches.items() if match}
     chosen = {name for name, kind in kinds.items() if kind == variant}
@@ -106,7 +106,7 @@ def _weights(inside: set[str], variant: str | None) -> set[str]:
 
 
 def _holds(component: str, here: set[str], variant: str | None) -> bool:
-    """Whether a component is complete, as far as its own files tell: a model has weights and all of their shards."""
+    """Whether a component is complete, judged by its own files: a model needs weights with all of their shards."""
     inside = {name for name in here if name.startswith(f"{component}/") and name.count("/") == 1}
     weights = _weights(inside, variant)
     needs_weights = f"{component}/config.json" in inside
@@ -114,20 +114,20 @@ def _holds(component: str, here: set[str], variant: str | None) -> bool:
 
 
 def _components(folder: Path) -> list[str]:
-    """The components that the index names with a class, in its order, less those that are never loaded."""
+    """The components that the index names with a class, in its order, without those that are never loaded."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except ValueError as error:
         hub.check_files([folder / INDEX])
-        raise RunError(f"{folder / INDEX} is no JSON ({error}); delete it and run again") from error
+        raise RunError(f"{folder / INDEX} is not valid JSON ({error}); delete it and run again") from error
     parts = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
     return [name for name, value in parts.items() if name not in NEVER_LOADED and None not in value]
 
 
 def _components_of(listed: Listing) -> list[str]:
-    """Those of a pipeline whose index is not here yet: of the class that the hub names, or every folder."""
+    """The components if the index is not cached: of the class that the hub reports, or every folder."""
     folders = sorted({name.partition("/")[0] for name in listed.files if name.count("/") == 1} - set(NEVER_LOADED))
-    import diffusers  # only here: the cache is looked at where nothing may take seconds
+    import diffusers  # imported late: looking at the cache must be fast
 
     kind = getattr(diffusers, listed.pipeline or "", None)
     if kind is None:
@@ -138,5 +138,5 @@ def _components_of(listed: Listing) -> list[str]:
 def _present(listed: Listing, names: list[str], repository: Repository) -> list[str]:
     for name in names:
         if name not in listed.files:
-            raise RunError(f"{repository.subject} (it holds no {name}); it must be a diffusers pipeline")
+            raise RunError(f"{repository.subject} (it has no {name}); it must be a diffusers pipeline")
     return names

@@ -1,7 +1,7 @@
-"""Whole pipelines with seeded random weights: those around a U-Net, and PixArt, SD 3, SD 3.5 and Flux.
+"""Complete pipelines with seeded random weights: U-Net based ones, PixArt, SD 3, SD 3.5 and Flux.
 
-Denoiser, VAE and CLIP have the published sizes. Of T5-XXL's 24 layers one is built: the encoder runs once per image,
-and whole it holds 4.7 billion parameters. Its tokenizer's words are CLIP's. Schedulers are configured as published.
+Denoiser, VAE and CLIP have the published sizes. T5-XXL has one of its 24 layers: the encoder runs once per image, and
+the full encoder has 4.7 billion parameters. Its tokenizer uses CLIP's words. Schedulers are configured as published.
 """
 
 import string
@@ -50,20 +50,20 @@ Sizes = Mapping[str, Any]
 def random_pipeline(
     architecture: str, dtype: torch.dtype = torch.float32, seed: int = 0, sizes: Sizes | None = None
 ) -> DiffusionPipeline:
-    """The pipeline of `architecture`, a key of `PIPELINES`, at full size, weights drawn from `seed`.
+    """The pipeline of `architecture`, a key of `PIPELINES`, at full size, with random weights from `seed`.
 
-    In float32: sd15 4.3, sd21 5.2, sdxl 14, pixart 3.7, sd3 13, sd35_medium 14, sd35_large 37, flux 49 GB. The global
-    random state is left as it was. Pictures are noise; cost, shapes and token grids are the model's own.
+    Size in float32: sd15 4.3, sd21 5.2, sdxl 14, pixart 3.7, sd3 13, sd35_medium 14, sd35_large 37, flux 49 GB. The
+    global random state is unchanged. Images are noise; cost, shapes and token grids are those of the real model.
 
     Args:
         architecture: such as "sd15" or "flux".
         dtype: of all networks.
         seed: of the weights.
-        sizes: options of the parts in place of the published ones, by part ("transformer", "vae", "clip", "clip_2",
-            "t5", and "merges" of CLIP's tokenizer); for pipelines around a transformer.
+        sizes: options that replace the published ones, by part ("transformer", "vae", "clip", "clip_2", "t5", and
+            "merges" of CLIP's tokenizer); for pipelines around a transformer.
 
     Raises:
-        ValueError: for an architecture that is not known.
+        ValueError: if the architecture is unknown.
     """
     if architecture not in PIPELINES:
         raise ValueError(f"architecture must be one of {', '.join(PIPELINES)}, got {architecture!r}")
@@ -127,14 +127,14 @@ def _transformer(family: str, sizes: Sizes, dtype: torch.dtype) -> torch.nn.Modu
 
 
 def _t5(sizes: Sizes, dtype: torch.dtype, suffix: str = "") -> dict[str, Any]:
-    """Encoder and tokenizer under the names the pipeline has for them."""
+    """Encoder and tokenizer by the pipeline's component names."""
     tokenizer = t5_tokenizer(sizes["merges"])
     config = T5Config(vocab_size=len(tokenizer), **sizes["t5"])
     return {f"tokenizer{suffix}": tokenizer, f"text_encoder{suffix}": cast(T5EncoderModel(config), dtype)}
 
 
 def t5_tokenizer(merges: int = CLIP_MERGES) -> T5Tokenizer:
-    """T5's tokenizer class, whose pieces are single characters and the words among CLIP's first `merges` merges."""
+    """T5's tokenizer class with single characters and the words of CLIP's first `merges` merges as pieces."""
     words = [word.removesuffix("</w>") for word in clip_tokenizer(merges).get_vocab() if word.endswith("</w>")]
     pieces = dict.fromkeys(["▁", *(f"▁{word}" for word in sorted(words)), *string.printable.strip()])
     scored = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((piece, -1.0) for piece in pieces)]

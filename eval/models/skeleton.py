@@ -1,4 +1,4 @@
-"""A model's denoiser without weights, from its configuration alone: what is known of a run before it loads anything."""
+"""A model's denoiser without weights, built from its configuration alone, to check a run before loading anything."""
 
 import diffusers
 import torch
@@ -13,9 +13,9 @@ from eval.pipelines import DENOISERS, ModelConfig, config_folder, read_index, re
 
 
 def denoiser_skeleton(model: ModelConfig) -> nn.Module:
-    """The denoiser of `model` on the meta device: every module in its place, no memory, nothing downloaded but configs.
+    """The denoiser of `model` on the meta device: all modules, no memory. Downloads at most configurations.
 
-    RunError where the configuration cannot be had, or names no denoiser that the installed diffusers knows.
+    RunError if the configuration is not available or names a denoiser that the installed diffusers does not have.
     """
     kind, options = _class_and_options(model)
     with torch.device("meta"):
@@ -32,7 +32,7 @@ def _class_and_options(model: ModelConfig) -> tuple[type[nn.Module], dict]:
 
 
 def _from_files(model: ModelConfig) -> tuple[type[nn.Module], dict]:
-    """As `model_index.json` and the denoiser's `config.json` say, of a folder or of the hub's repository."""
+    """Class and options from `model_index.json` and the denoiser's `config.json`, in a folder or a hub repository."""
     folder = config_folder(model)
     index = read_index(model, folder)
     name = next((name for name in DENOISERS if name in index), None)

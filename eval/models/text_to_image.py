@@ -1,6 +1,6 @@
-"""Whether a pipeline makes images from prompts alone, known from its `model_index.json` before any weight is loaded.
+"""Whether a pipeline generates images from prompts alone, read from `model_index.json` before loading weights.
 
-The class that the file names is looked up in the installed diffusers, and the signature of its call decides.
+The class that the file names is looked up in the installed diffusers. The signature of its call decides.
 """
 
 import inspect
@@ -12,28 +12,28 @@ from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
 
-# What eval.sampler.call_pipeline sets.
+# Arguments set by eval.sampler.call_pipeline.
 SET = ("prompt", "height", "width", "num_inference_steps", "guidance_scale", "generator")
 FRAMES = ("num_frames", "video_length", "frames", "num_videos_per_prompt", "video", "control_video")
 IMAGES = (
     *("image", "images", "mask_image", "control_image", "example_image", "reference_image"),
     *("image_embeds", "image_embeddings", "image_latents", "source_embeds"),
 )
-SUPPORTED = "a run needs a text-to-image pipeline, which is called with a prompt alone"
+SUPPORTED = "a run needs a text-to-image pipeline, which takes a prompt alone"
 
 
 def check_text_to_image(index: Mapping[str, Any], where: str, denoiser: Callable[[], Mapping[str, Any]]) -> None:
-    """RunError where the pipeline of the `model_index.json` `index` is no text-to-image pipeline.
+    """RunError if the pipeline of the `model_index.json` content `index` is not a text-to-image pipeline.
 
-    where: the model and its folder or repository, for the message. denoiser: its configuration, read only where a
-    text-to-image class of the same components is looked for.
+    where: the model and its folder or repository, for the message. denoiser: returns its configuration; called only
+    to look for a text-to-image class with the same components.
     """
     name = index.get("_class_name")
     found = getattr(diffusers, name, None) if isinstance(name, str) else None
     if not (inspect.isclass(found) and issubclass(found, DiffusionPipeline)):
         raise RunError(
-            f"{where}: model_index.json names the pipeline class {name!r}, and diffusers {diffusers.__version__} has "
-            "none of that name; update diffusers, or choose another model (code that a model brings is not run)"
+            f"{where}: model_index.json names the pipeline class {name!r}, which diffusers {diffusers.__version__} "
+            "does not have; update diffusers or choose another model (code shipped with a model is not run)"
         )
     why = _why_not(found, index)
     if why:
@@ -41,11 +41,11 @@ def check_text_to_image(index: Mapping[str, Any], where: str, denoiser: Callable
 
 
 def _why_not(pipeline: type[DiffusionPipeline], index: Mapping[str, Any]) -> str | None:
-    """What keeps `pipeline` from being called with a prompt alone; None where nothing does."""
+    """Why `pipeline` cannot be called with a prompt alone, or None."""
     takes = inspect.signature(pipeline.__call__).parameters
     frames = [name for name in FRAMES if name in takes]
     if frames:
-        return f"makes videos ({frames[0]})"
+        return f"generates videos ({frames[0]})"
     images = [name for name in IMAGES if name in takes]
     if images and not _works_without_images(pipeline):
         return f"needs an image ({images[0]})"
@@ -56,7 +56,7 @@ def _why_not(pipeline: type[DiffusionPipeline], index: Mapping[str, Any]) -> str
 
 
 def _works_without_images(pipeline: type[DiffusionPipeline]) -> bool:
-    """Whether diffusers lists it for text-to-image, as FluxKontextPipeline; the ControlNets in that list need one."""
+    """Whether diffusers lists it for text-to-image, such as FluxKontextPipeline. Listed ControlNets need an image."""
     return pipeline in _text_to_image().values() and "Control" not in pipeline.__name__
 
 
@@ -70,22 +70,22 @@ def _what_to_do(
     pipeline: type[DiffusionPipeline], index: Mapping[str, Any], denoiser: Callable[[], Mapping[str, Any]]
 ) -> str:
     if index.get("requires_aesthetics_score"):
-        return "this is SDXL's refiner, which continues from images of the base model; choose the base model"
+        return "this is SDXL's refiner, which refines images of the base model; choose the base model"
     sibling = _sibling(pipeline)
     if sibling is None or _why_not(sibling, index):
         return "choose a text-to-image model"
     options = denoiser()
     channels, out = options.get("in_channels"), options.get("out_channels")
     if out is not None and channels is not None and channels > out:
-        return f"choose a text-to-image model (this one's denoiser has {channels} input channels, the image among them)"
+        return f"choose a text-to-image model (this denoiser's {channels} input channels include an image)"
     return (
-        f"{sibling.__name__} has the same components; in a copy of the folder, set _class_name of model_index.json to "
-        f"{sibling.__name__}, and give it with model.path=FOLDER"
+        f"{sibling.__name__} has the same components; in a copy of the folder, set _class_name in model_index.json to "
+        f"{sibling.__name__} and pass it with model.path=FOLDER"
     )
 
 
 def _sibling(pipeline: type[DiffusionPipeline]) -> type[DiffusionPipeline] | None:
-    """The text-to-image class of the same components, by diffusers' own mappings."""
+    """The text-to-image class with the same components, by diffusers' own mappings."""
     from diffusers.pipelines.auto_pipeline import AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, AUTO_INPAINT_PIPELINES_MAPPING
 
     known = _text_to_image()

@@ -1,7 +1,7 @@
-"""The embedded tiny pipeline: Stable Diffusion's parts and topology from the real classes, small enough for a CPU test.
+"""The embedded tiny pipeline: the real Stable Diffusion classes and topology, small enough for CPU tests.
 
-64 px images, 32x32 latents, 16 transformer blocks at token grids 32x32, 16x16, 8x8 and 4x4 (middle), as SD 1.5 has them
-at 64x64, 32x32, 16x16 and 8x8. Weights are random: the pictures mean nothing, the path is the real one.
+Images of 64 px, latents of 32x32, 16 transformer blocks at token grids 32x32, 16x16, 8x8 and 4x4 (middle), where SD 1.5
+has 64x64, 32x32, 16x16 and 8x8. Weights are random: the images are noise, the code path is the real one.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-TINY_MERGES = 2048  # enough for every prompt of the default template to fit into 77 tokens
+TINY_MERGES = 2048  # enough for every prompt of the default template to fit in 77 tokens
 CLIP_MERGES = 49152 - 256 - 2  # of the full CLIP vocabulary: 49,408 tokens
 CLIP_LENGTH = 77
 
@@ -23,7 +23,7 @@ TINY_UNET = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
     "cross_attention_dim": 32,
-    "attention_head_dim": 2,  # the number of heads, as in SD 1.5's own config
+    "attention_head_dim": 2,  # the number of heads, as in SD 1.5's config
     "norm_num_groups": 16,
 }
 TINY_VAE = {
@@ -47,9 +47,9 @@ SD_SCHEDULER = {
 
 
 def tiny_pipeline(seed: int = 0) -> StableDiffusionPipeline:
-    """A `StableDiffusionPipeline` with weights drawn from `seed`: evaluation mode, fp32, on the CPU, no progress bar.
+    """A `StableDiffusionPipeline` with random weights from `seed`: evaluation mode, fp32, CPU, no progress bar.
 
-    The global random state is left as it was.
+    The global random state is unchanged.
     """
     tokenizer = clip_tokenizer(TINY_MERGES)
     with torch.random.fork_rng(devices=[]):
@@ -63,7 +63,7 @@ def tiny_pipeline(seed: int = 0) -> StableDiffusionPipeline:
 
 
 def assemble(pipeline_class: type, **parts: object):
-    """Put the parts together, by default with SD's PNDM scheduler, for Stable Diffusion without a safety checker."""
+    """Assemble a Stable Diffusion pipeline without a safety checker; the default scheduler is SD's PNDM."""
     if pipeline_class is StableDiffusionPipeline:
         parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     for part in parts.values():
@@ -75,7 +75,7 @@ def assemble(pipeline_class: type, **parts: object):
 
 
 def text_config(tokenizer: CLIPTokenizer, **sizes: object) -> CLIPTextConfig:
-    """A CLIP text configuration whose vocabulary and special tokens are those of `tokenizer`."""
+    """A CLIP text configuration with the vocabulary and special tokens of `tokenizer`."""
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=CLIP_LENGTH,
@@ -87,9 +87,9 @@ def text_config(tokenizer: CLIPTokenizer, **sizes: object) -> CLIPTextConfig:
 
 
 def clip_tokenizer(merges: int = CLIP_MERGES, pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer with the first `merges` of its merges, from the list that open_clip packages.
+    """CLIP's byte-pair tokenizer with the first `merges` merges of the list that open_clip ships.
 
-    With all of them it gives the ids of the SD tokenizer. SD pads with the end token, SDXL's second one with "!".
+    With all merges its ids equal the SD tokenizer's. SD pads with the end token, SDXL's second tokenizer with "!".
     """
     pairs = [tuple(line.split()) for line in _merge_lines()[:merges]]
     symbols = _byte_symbols()
@@ -100,7 +100,7 @@ def clip_tokenizer(merges: int = CLIP_MERGES, pad_token: str = "<|endoftext|>") 
 
 
 def _merge_lines() -> list[str]:
-    # find_spec finds the package's folder without paying for its import
+    # find_spec finds the package's folder without importing it
     package = Path(importlib.util.find_spec("open_clip").origin).parent
     with gzip.open(package / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
         return file.read().split("\n")[1 : CLIP_MERGES + 1]

@@ -1,1 +1,1 @@
-"""The networks that measure: weight files checked by hash, and the small ones of the smoke profile."""
+"""Networks used by the metrics: weight files checked by hash, and the small networks of the smoke profile."""

@@ -1,8 +1,8 @@
-"""Small fixed networks for the smoke profile: they exercise the path of FID and CLIP score and mean nothing else.
+"""Small fixed random networks for the smoke profile. They exercise the FID and CLIP score code.
 
-Their weights are drawn from a local generator, so nothing is downloaded and every machine has the same ones. They know
-nothing of pictures; their numbers are named `fid_smoke` and `clip_smoke`, never FID or CLIP. Trained networks take
-their place by offering the same four members (eval.features.FeatureNetwork, eval.clip_score.ClipNetwork).
+Their weights come from a local generator, so nothing is downloaded and every machine has the same weights. They are
+untrained, so their numbers measure no quality and are named `fid_smoke` and `clip_smoke`, never FID or CLIP. Trained
+networks replace them by implementing the same four members (eval.features.FeatureNetwork, eval.clip_score.ClipNetwork).
 """
 
 import math
@@ -26,17 +26,17 @@ _TEXT_BINS = 1024
 
 @dataclass(frozen=True)
 class SmokeFeatures:
-    """Three random strided convolutions and a mean: 64 features of a picture at 64 x 64."""
+    """Three random strided convolutions and mean pooling: 64 features of an image at 64 x 64."""
 
     seed: int = 0
 
     @property
     def identity(self) -> str:
-        """Says that the network is random, and its seed."""
+        """States that the network is random, and its seed."""
         return f"random convolutions of eval.networks.smoke (64 features, seed {self.seed}), no FID"
 
     def preflight(self) -> None:
-        """Nothing is needed."""
+        """No requirements."""
 
     def preparer(self) -> Prepare:
         """Bicubic to [3, 64, 64], in [-1, 1]."""
@@ -50,17 +50,17 @@ class SmokeFeatures:
 
 @dataclass(frozen=True)
 class SmokeClip:
-    """A random image tower, and a text tower on hashed letter triples: 32 numbers each."""
+    """A random image tower and a text tower on hashed letter triples, 32 features each."""
 
     seed: int = 1
 
     @property
     def identity(self) -> str:
-        """Says that the network is random, and its seed."""
+        """States that the network is random, and its seed."""
         return f"random towers of eval.networks.smoke (32 features, seed {self.seed}), no CLIP"
 
     def preflight(self) -> None:
-        """Nothing is needed."""
+        """No requirements."""
 
     def preparer(self) -> Prepare:
         """Bicubic to [3, 64, 64], in [-1, 1]."""
@@ -76,7 +76,7 @@ class SmokeClip:
 
 
 def prepare(image: Image.Image) -> torch.Tensor:
-    """A picture as [3, 64, 64] in [-1, 1]: bicubic, and one of that size as it is."""
+    """An image as [3, 64, 64] in [-1, 1], bicubic; an image of that size is not resized."""
     small = np.array(image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
     return torch.from_numpy(small).permute(2, 0, 1).float() / 127.5 - 1
 
@@ -95,7 +95,7 @@ def _tower(batch: torch.Tensor, kernels: Sequence[torch.Tensor]) -> torch.Tensor
 
 
 def _counts(texts: list[str]) -> torch.Tensor:
-    """Counts of letter triples [B, bins]. Python's own hash would differ from run to run."""
+    """Counts of letter triples [B, bins]. Python's built-in hash would differ from run to run."""
     counts = torch.zeros(len(texts), _TEXT_BINS)
     for row, text in enumerate(texts):
         data = text.encode()

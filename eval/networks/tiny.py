@@ -1,7 +1,7 @@
-"""The trained networks of the smoke profile: a small classifier's features, and the small CLIP of the tiny model.
+"""The trained networks of the smoke profile: features of a small classifier, and the small CLIP of the tiny model.
 
-Both know 20 ImageNet classes at 64 x 64 and nothing else, so their numbers are named `fid_smoke`, `kid_smoke` and
-`clip_smoke`, never FID, KID or CLIP score. eval/assets/tiny/README.md says what they were trained on.
+Both were trained on 20 ImageNet classes at 64 x 64 only, so their numbers are named `fid_smoke`, `kid_smoke` and
+`clip_smoke`, never FID, KID or CLIP score. Training data: eval/assets/tiny/README.md.
 """
 
 from dataclasses import dataclass
@@ -26,30 +26,30 @@ _WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class _Shipped:
-    """One of the two: `folder` is where its config and weights lie, None for the shipped one in eval/assets/tiny/."""
+    """Base of the two. folder: its config and weights; None for the shipped ones in eval/assets/tiny/."""
 
     folder: str | None = None
 
     _name: ClassVar[str]
     _what: ClassVar[str]
-    _no: ClassVar[str]  # the metric that its number is not
+    _no: ClassVar[str]  # the metric that its number must not be taken for
 
     @cached_property
     def sha256(self) -> str:
-        """sha256 (hex) of the weights file. RunError when it is missing or damaged."""
+        """sha256 (hex) of the weights file. RunError if it is missing or damaged."""
         return file_sha256(self._weights())
 
     @property
     def identity(self) -> str:
-        """Which network, and its file's hash."""
+        """The network and the hash of its file."""
         return f"{self._what}, {_WEIGHTS} sha256 {self.sha256[:12]}, no {self._no}"
 
     def preflight(self) -> None:
-        """RunError when the weights are missing or damaged."""
+        """RunError if the weights are missing or damaged."""
         self._weights()
 
     def preparer(self) -> Prepare:
-        """Bicubic to [3, 64, 64] (pictures of that size stay as they are), in [-1, 1]."""
+        """Bicubic to [3, 64, 64] in [-1, 1]; images of that size are not resized."""
         return prepare
 
     @property
@@ -75,14 +75,14 @@ class TinyFeatures(_Shipped):
 
 @dataclass(frozen=True)
 class TinyClip(_Shipped):
-    """A small `CLIPModel`. tokenizer: the folder of its tokenizer, None for the shipped one."""
+    """A small `CLIPModel`. tokenizer: the folder of its tokenizer; None for the shipped one."""
 
     tokenizer: str | None = None
 
     _name, _what, _no = "clip", "both towers of the tiny model's CLIP", "CLIP"
 
     def preflight(self) -> None:
-        """RunError when the weights are missing or damaged, or there is no tokenizer."""
+        """RunError if the weights or the tokenizer are missing or damaged."""
         super().preflight()
         self._load_tokenizer()
 
@@ -116,11 +116,11 @@ class TinyClip(_Shipped):
 
 
 def _load(kind: type, folder: Path) -> torch.nn.Module:
-    """The model of `folder` in float32, evaluation mode. RunError where config and weights do not make one."""
+    """The model in `folder` in float32, evaluation mode. RunError if config and weights do not match."""
     intact_safetensors(folder / _WEIGHTS)
     options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     try:
-        # Initial weights are drawn from the global generator, which is not ours to move.
+        # Initial weights come from the global generator, whose state must not change.
         with torch.random.fork_rng(devices=[]), silent_loading():
             model, told = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-"""Where the weights of the measuring networks live, and how they get there: whole, checked by hash, fetched once.
+"""Weight files of the metric networks: where they are stored, and their download (once, complete, checked by hash).
 
 Folder: `$RETOM_CACHE/weights`, else `$XDG_CACHE_HOME/retom/weights`, else `~/.cache/retom/weights`. Files of the model
-hub stay in the hub's own cache (`HF_HOME`). `HF_HUB_OFFLINE=1` means: do not try the network for either.
+hub are in the hub's own cache (`HF_HOME`). `HF_HUB_OFFLINE=1` forbids downloads of both.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 class WeightFile:
     """One file of network weights.
 
-    name: file name in the cache folder. url: where it comes from. sha256: 64 hex digits, checked before every use.
-    path: a file of the user's own instead of the cached one. ValueError when sha256 is not a digest.
+    name: file name in the cache folder. url: where to download it. sha256: 64 hex digits, checked before every use.
+    path: a local file that replaces the cached one. ValueError if sha256 is not a digest.
     """
 
     name: str
@@ -40,14 +40,14 @@ class WeightFile:
         _check_digest(self.sha256)
 
     def locate(self) -> Path:
-        """The file, fetched if it is not there yet. RunError: which file, from where, where to put it."""
+        """The file, downloaded if missing. RunError: which file, from where, where to put it."""
         if self.path is not None:
             return _own_file(self.path, self.sha256, self.url)
         target = weights_folder() / self.name
         if target.is_file() and file_sha256(target) == self.sha256:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Jobs of a sweep start together: the first one fetches, the others wait and find the file.
+        # Jobs of a sweep start together: the first one downloads, the others wait and find the file.
         with alone(target.with_name(f".{target.name}.lock"), target.name):
             if not _is_intact(target, self.sha256):
                 clear(target.parent)
@@ -55,26 +55,26 @@ class WeightFile:
         return target
 
     def is_here(self) -> bool:
-        """Whether the file is on this machine, unchecked."""
+        """Whether the file is on this machine. Its hash is not checked."""
         return (weights_folder() / self.name if self.path is None else Path(self.path).expanduser()).is_file()
 
     def size(self) -> int | None:
-        """Bytes of the download, asked of the server; None if it does not say. RunError: why it cannot be had."""
+        """Bytes of the download as reported by the server, or None. RunError: why it is not available."""
         with self._explained(weights_folder() / self.name):
             return tried(lambda: remote_size(self.url), self.name)
 
     def _fetch(self, target: Path) -> None:
-        """Download to a partial file, which the next process resumes; check the hash; rename. RunError: why not."""
+        """Download to a partial file (resumable), check the hash, rename. RunError: the reason."""
         source = Source(target.name, lambda: (self.url, {}), self.sha256)
         with self._explained(target):
             fetch(source, target, target.with_name(f".{target.name}.partial"))
 
     @contextlib.contextmanager
     def _explained(self, target: Path) -> Iterator[None]:
-        cannot = f"weights {target.name} cannot be had from {self.url}"
+        cannot = f"weights {target.name} cannot be downloaded from {self.url}"
         way_out = f"download it elsewhere and put it at {target}"
         if variable := offline_variable():
-            raise RunError(f"{cannot} ({variable} is set); unset it where there is a network, or {way_out}")
+            raise RunError(f"{cannot} ({variable} is set); unset it on a machine with a network, or {way_out}")
         with explained(cannot, way_out):
             yield
 
@@ -83,7 +83,7 @@ class WeightFile:
 class HubFile:
     """One safetensors file of a model hub repository.
 
-    revision: commit or branch. sha256: checked by `digest` if given. path: a file of the user's own instead.
+    revision: commit or branch. sha256: if given, checked by `digest`. path: a local file that replaces it.
     """
 
     repo: str
@@ -99,14 +99,14 @@ class HubFile:
             _check_digest(self.sha256)
 
     def locate(self) -> Path:
-        """The file, downloaded if it is not in the hub's cache. RunError: why it cannot be had."""
+        """The file, downloaded if it is not in the hub's cache. RunError: why it is not available."""
         if self.path is not None:
             return _own_file(self.path, self.sha256, f"{self.repo}/{self.filename} on the model hub")
         return self._cached() or self._from_hub()
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the file, taken once: it has up to 1.7 GB. RunError: it is not the expected one, or damaged."""
+        """sha256 of the file, computed once (up to 1.7 GB). RunError: it is not the expected file, or damaged."""
         path = self.locate()
         found = file_sha256(path)
         hub.check_digest(path, found)
@@ -118,13 +118,13 @@ class HubFile:
 
     @property
     def repository(self) -> Repository:
-        """Where it comes from."""
+        """The hub repository of the file."""
         return Repository(
             self.repo,
             self.revision,
             subject=f"weights {self.filename} of {self.repo} (model hub, revision {self.revision}) are not cached and "
-            "cannot be had",
-            way_out="download that file elsewhere and give its path (the metric's weights.path)",
+            "cannot be downloaded",
+            way_out="download that file elsewhere and set its path (the metric's weights.path)",
         )
 
     def is_here(self) -> bool:
@@ -143,14 +143,14 @@ class HubFile:
 
 
 def cache_folder() -> Path:
-    """The folder of everything that may be fetched or computed again."""
+    """The folder of everything that can be downloaded or computed again."""
     if own := os.environ.get("RETOM_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retom"
 
 
 def weights_folder() -> Path:
-    """The folder of fetched network weights."""
+    """The folder of downloaded network weights."""
     return cache_folder() / "weights"
 
 
@@ -162,7 +162,7 @@ def _check_digest(value: str) -> None:
 def _own_file(path: str, sha256: str | None, source: str) -> Path:
     own = Path(path).expanduser()
     if not own.is_file():
-        raise RunError(f"weights {own} do not exist; put {source} there or leave the path empty to have it fetched")
+        raise RunError(f"weights {own} do not exist; put {source} there, or leave the path empty to download it")
     if sha256 is not None and (found := file_sha256(own)) != sha256:
         raise RunError(f"weights {own} have sha256 {found}, expected {sha256}; get the file again from {source}")
     return own

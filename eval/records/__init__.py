@@ -1,4 +1,4 @@
-"""Records of runs: the one place from which the rest of the harness takes their names, and reading many of them."""
+"""Records of runs: the public names of this package, and loading many records."""
 
 import json
 import logging
@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 
 
 def is_finished(record: Mapping | None, protocol: Mapping) -> bool:
-    """Whether nothing is left to do: the run came to its end under this very protocol.
+    """Whether the run is complete under this protocol.
 
-    Under another protocol the images stay and are scored again.
+    If only the protocol differs, the saved images are scored again.
     """
     return (
         record is not None
@@ -41,17 +41,17 @@ def is_finished(record: Mapping | None, protocol: Mapping) -> bool:
 
 
 def run_id(record: Mapping) -> str:
-    """The run's name in tables: `<experiment>/<method>-<pixel hash>`, its folder below results/runs."""
+    """The run's name in tables: `<experiment>/<method>-<pixel hash>`, its folder in results/runs."""
     return f"{record['experiment']}/{record['method']}-{record['pixel_hash']}"
 
 
 def load_records(
     runs: Path, experiment: str | None = None, *, warn: Callable[[str], None] = _log.warning
 ) -> list[dict]:
-    """All valid records below `runs` (results/runs), or those of one experiment, by the order of their folders' names.
+    """All valid records in `runs` (results/runs) or of one experiment, sorted by folder name.
 
-    Runs without a record yet are left out: the table shows their rows as missing. So are those whose record is
-    unreadable, corrupt or of another version; `warn` is given a sentence for each of them.
+    Runs without a record are left out: the table shows their rows as missing. Records that are unreadable, corrupt or
+    of another version are left out too, and `warn` is called with a one-line message for each.
     """
     records = []
     for path in sorted(Path(runs).glob(f"{experiment or '*'}/*/record.json")):
@@ -63,7 +63,7 @@ def load_records(
 
 
 def load_record(path: Path) -> dict:
-    """The record at `path`, left as it is. RunError: it is unreadable, corrupt, of another version or place."""
+    """The record at `path`, unchanged. RunError: it is unreadable, corrupt, of another version or misplaced."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         validate_record(record)
@@ -73,8 +73,8 @@ def load_record(path: Path) -> dict:
         why = " ".join(str(error).split())
         raise RunError(
             f"{path} is not a record of version {RECORD_VERSION} ({why}); "
-            f"it counts as unfinished: run this row again (its images are kept), or move its folder away."
+            f"it counts as unfinished: run this row again (its images are reused), or move its folder away."
         ) from error
     if path.parent.name != f"{record['method']}-{record['pixel_hash']}" or path.parts[-3] != record["experiment"]:
-        raise RunError(f"{path} holds the record of {run_id(record)}; move it back to that folder, or delete it.")
+        raise RunError(f"{path} is the record of {run_id(record)}; move it to that run's folder, or delete it.")
     return record

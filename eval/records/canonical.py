@@ -1,4 +1,4 @@
-"""The hashes that name a run: of what changes its pixels, and of the protocol its numbers belong to."""
+"""The hashes that identify a run: of the options that change its pixels, and of the protocol of its numbers."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-EXACT = "float32"  # the dtype whose images are the same in every batch, and the sampler's default
+EXACT = "float32"  # the default dtype, whose images do not depend on the batch
 PIXEL_KEYS = ("model", "sampler", "method", "backend", "prompts")
 PROTOCOL_KEYS = (
     "model",
@@ -24,9 +24,9 @@ PROTOCOL_KEYS = (
 
 
 def plain(value: Any, where: str = "config") -> Any:
-    """Copy `value` into what JSON and YAML hold: dicts with string keys, lists, strings, finite numbers, bools, None.
+    """Copy `value` into plain JSON and YAML data: dicts with string keys, lists, strings, finite numbers, bools, None.
 
-    Tuples become lists and paths become strings. Anything else raises ValueError naming the place.
+    Tuples become lists and paths become strings. ValueError, naming the place, for anything else.
     """
     if isinstance(value, Mapping):
         wrong = [key for key in value if not isinstance(key, str)]
@@ -47,17 +47,17 @@ def plain(value: Any, where: str = "config") -> Any:
 
 
 def canonical_json(value: Any, where: str = "config") -> str:
-    """One string per meaning: sorted keys, no spaces, whole floats as integers (1.0 is 1; true is not 1)."""
-    return json.dumps(_whole(plain(value, where)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """One string per meaning: sorted keys, no spaces, integral floats as integers (1.0 is 1; true is not 1)."""
+    return json.dumps(_integral(plain(value, where)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def mapping_or_empty(value: Any) -> Mapping:
-    """`value` if it is a mapping, else an empty one: what a record may lack, or hold in another form."""
+    """`value` if it is a mapping, else an empty one, for optional or malformed parts of a record."""
     return value if isinstance(value, Mapping) else {}
 
 
 def flat_options(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted name: {"window.down": 2, "ratio": 0.5}. An empty one inside stays a value."""
+    """Nested mappings by dotted name: {"window.down": 2, "ratio": 0.5}. A nested empty mapping remains a value."""
     if not isinstance(value, Mapping) or (prefix and not value):
         return {prefix: value}
     found: dict[str, Any] = {}
@@ -66,11 +66,11 @@ def flat_options(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _whole(value: Any) -> Any:
+def _integral(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _integral(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_integral(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -79,27 +79,27 @@ def _whole(value: Any) -> Any:
 def depends_on_batch(dtype: str) -> bool:
     """Whether images of a sampler's `dtype` depend on how many are generated together.
 
-    float32: no, beyond float noise; what merges is generated one image a call. float16, bfloat16: yes, by declaration.
-    Rounding changes with the batch, and decides near ties of every method that chooses tokens.
+    float32: no, beyond float noise (methods that merge generate one image per call). float16, bfloat16: yes, always
+    assumed. Rounding changes with the batch and decides near ties of every method that selects tokens.
     """
     return dtype != EXACT
 
 
 def pixel_options(sampler: Mapping) -> dict:
-    """The sampler's options that change images: `batch_size` only where they depend on it."""
+    """The sampler's options that change images. `batch_size` is one only if images depend on it."""
     kept = depends_on_batch(sampler.get("dtype", EXACT))
     return {key: value for key, value in sampler.items() if kept or key != "batch_size"}
 
 
 def pixel_hash(config: Mapping) -> str:
-    """12 hexadecimal digits of the SHA-256 of what changes pixels: model, sampler, method, backend, prompts.
+    """12 hexadecimal digits of the SHA-256 of the options that change pixels: model, sampler, method, backend, prompts.
 
-    Of the sampler `pixel_options`; every other key of `config` (metrics, timing, reference, paths) is left out.
+    Of the sampler `pixel_options` count. Other keys of `config` (metrics, timing, reference, paths) do not.
     ValueError: a key is absent, or a value is not plain data.
     """
     absent = [key for key in PIXEL_KEYS if key not in config]
     if absent:
-        raise ValueError(f"config has no {', '.join(absent)}; a run is named by {', '.join(PIXEL_KEYS)}")
+        raise ValueError(f"config has no {', '.join(absent)}; a run is identified by {', '.join(PIXEL_KEYS)}")
     if not isinstance(config["sampler"], Mapping):
         raise ValueError(f"config.sampler must be a mapping, got {config['sampler']!r}")
     chosen = {key: config[key] for key in PIXEL_KEYS}
@@ -108,9 +108,9 @@ def pixel_hash(config: Mapping) -> str:
 
 
 def make_protocol(config: Mapping, **facts: Any) -> dict:
-    """What two rows must share to stand in one table, as plain data with the keys `PROTOCOL_KEYS`.
+    """The settings that two rows of one table must share, as plain data with the keys `PROTOCOL_KEYS`.
 
-    `config` gives model, sampler (`pixel_options`), dtype and attention; `facts` gives the others:
+    `config` supplies model, sampler (`pixel_options`), dtype and attention; `facts` the others:
     prompts_hash, reference_hash (None while unknown), metrics (profile and networks), n, n_reference, device_name.
     """
     known = {
@@ -129,7 +129,7 @@ def make_protocol(config: Mapping, **facts: Any) -> dict:
 
 
 def protocol_hash(protocol: Mapping) -> str:
-    """12 hexadecimal digits of the SHA-256 of the whole protocol. ValueError: a value is not plain data."""
+    """12 hexadecimal digits of the SHA-256 of the protocol. ValueError: a value is not plain data."""
     return digest(canonical_json(protocol, "protocol"))
 
 

@@ -1,4 +1,4 @@
-"""What the files of a run folder hold: from their text, with a ValueError where it is not that."""
+"""Parsers of the files in a run folder. ValueError if the text is not valid."""
 
 import json
 import re
@@ -19,24 +19,24 @@ def parse_weights(text: str) -> dict:
 
 
 def parse_shards(text: str) -> list[dict]:
-    """shards.json: what drew each part."""
+    """shards.json: the settings each part was generated with."""
     entries = json.loads(text)
     if not isinstance(entries, list):
         raise ValueError("it is not a list")
     if not all(isinstance(_mapping(entry).get("batch_size_drawn"), int) for entry in entries):
-        raise ValueError("an entry does not say its batch_size_drawn")
+        raise ValueError("an entry has no batch_size_drawn")
     return entries
 
 
 def parse_config(text: str) -> tuple[dict, str]:
-    """config.yaml, and its hash."""
+    """config.yaml and its hash."""
     config = _mapping(yaml.safe_load(text))
     return plain(config), pixel_hash(config)
 
 
 def parse_manifest(text: str) -> list[dict]:
     """manifest.jsonl: its items."""
-    # Not splitlines(): a prompt may hold U+2028, which JSON does not escape.
+    # Not splitlines(): a prompt may contain U+2028, which JSON does not escape.
     items = [json.loads(line) for line in text.split("\n")[:-1]]
     if not text.endswith("\n") or not all(isinstance(item, dict) for item in items):
         raise ValueError("not one JSON object per line")
@@ -44,17 +44,17 @@ def parse_manifest(text: str) -> list[dict]:
 
 
 def check_version(record: Any, path: Path) -> None:
-    """RunError where the record at `path` is of another version of the harness."""
+    """RunError if the record at `path` is of another version of the harness."""
     version = record.get("record_version") if isinstance(record, dict) else None
     if isinstance(version, int) and version != RECORD_VERSION:
         raise RunError(
             f"{path} is of record version {version} and this harness reads version {RECORD_VERSION}; "
-            f"use the version that wrote it, or move the file away to have it made anew from the images."
+            f"use the version that wrote it, or move the file away to rebuild it from the images."
         )
 
 
 def check_files(items: Iterable[Mapping], path: Path) -> None:
-    """RunError, naming the manifest `path`, unless every item has a plain file name of its own."""
+    """RunError, naming the manifest `path`, unless every item has a plain, unique file name."""
     seen = set()
     for item in items:
         name = item.get("file")
@@ -63,7 +63,7 @@ def check_files(items: Iterable[Mapping], path: Path) -> None:
                 f"{path} names the file {name!r:.80}; a file name is at most 200 letters, digits, '_', '-' and '.'."
             )
         if name in seen:
-            raise RunError(f"{path} names the file {name!r} twice; every image has its own.")
+            raise RunError(f"{path} names the file {name!r} twice; file names must be unique.")
         seen.add(name)
 
 

@@ -1,4 +1,4 @@
-"""One holder at a time: an advisory lock on a file, given back by the system however its holder ends."""
+"""One writer at a time: an advisory lock on a file, which the system releases however its holder ends."""
 
 import contextlib
 import fcntl
@@ -12,18 +12,18 @@ from eval.errors import RunError
 
 
 def exclusive(path: Path, what: str, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
-    """Hold the lock file `path` for the block. `what` names the guarded thing in the message.
+    """Hold the lock file `path` for the block. `what` names the locked thing in the message.
 
-    The file stays behind (removing it would let two holders in); it says who holds it. The lock is `flock`'s, so
-    the system releases it after kill -9. A link is not followed: what it names would be
-    emptied. wait: for what takes moments, until the holder is done.
-    RunError: someone else holds it (their process id and host are named), or the folder cannot hold a lock.
+    The file is not removed (removing it would let two holders in); it names its holder. The lock is `flock`'s, so the
+    system releases it after kill -9. Links are not followed, as their target would be truncated.
+    wait: wait for the holder; for short operations.
+    RunError: another process holds it (named by process id and host), or the folder cannot hold a lock.
     """
     return _held(path, what, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def shared(path: Path, what: str) -> contextlib.AbstractContextManager[None]:
-    """As `exclusive`, beside others that share it; who wants the file for itself keeps them out and is kept out."""
+    """Like `exclusive`, but shared among its callers. Shared and exclusive holders exclude each other."""
     return _held(path, what, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
@@ -56,7 +56,7 @@ def _take(handle: int, path: Path, what: str, operation: int) -> None:
             f"{what} cannot be locked: {path} is on a file system without flock ({error.strerror})."
         ) from error
     holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-    # A full disk must not cost the lock: the note is for the message alone.
+    # A full disk must not break the lock: the note is only used in the message.
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, holder.encode(), 0)
@@ -74,4 +74,4 @@ def _holder(path: Path) -> str:
         holder = json.loads(path.read_text(encoding="utf-8"))
         return f"process {holder['pid']} on host {holder['host']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process, which has not yet written its name"
+        return "another process, which has not written its name yet"

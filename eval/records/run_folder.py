@@ -1,4 +1,4 @@
-"""The folder of one run, `<root>/<experiment>/<method>-<hash>/`: its `FILES` and images/."""
+"""The folder of one run, `<root>/<experiment>/<method>-<hash>/`, with its `FILES` and images/."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ FILES = ("config.yaml", "manifest.jsonl", "weights.json", "shards.json", "record
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """One run's folder below `root` (usually results/runs). Nothing is made on disk before `lock` or `open`.
+    """One run's folder in `root` (usually results/runs). Nothing is created before `lock` or `open`.
 
     ValueError: experiment or method cannot be part of a path, or `hash` is not 12 hexadecimal digits.
     """
@@ -46,7 +46,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, record: Mapping, root: Path) -> "RunFolder":
-        """The folder that the run of `record` has below `root`."""
+        """The folder of the run of `record` in `root`."""
         return cls(root, record["experiment"], record["method"], record["pixel_hash"])
 
     @property
@@ -63,14 +63,14 @@ class RunFolder:
         return self.path / "images"
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the folder for a `with` block. RunError: another process writes it (named by process id and host)."""
+        """Hold the folder for a `with` block. RunError: another process (named by id and host) is writing it."""
         return exclusive(self.path / ".lock", f"Run folder {self.path}")
 
     @contextlib.contextmanager
     def lock_shard(self, name: str) -> Iterator[None]:
-        """Hold one part of the folder beside the holders of other parts. `name`: the part's, as in "1-of-4".
+        """Hold one part of the folder while other processes hold other parts. `name`: the part, such as "1-of-4".
 
-        RunError: another process draws this part, or holds the whole folder.
+        RunError: another process generates this part or holds the folder.
         """
         with (
             shared(self.path / ".lock", f"Run folder {self.path}"),
@@ -79,14 +79,14 @@ class RunFolder:
             yield
 
     def lock_start(self) -> contextlib.AbstractContextManager[None]:
-        """Wait for the moment in which nobody else checks and writes what all parts share: config and manifest."""
+        """Wait for the lock on config and manifest, which all parts share while they check and write them."""
         return exclusive(self.path / ".lock-start", f"Run folder {self.path}", wait=True)
 
     def open(self, config: Mapping) -> None:
-        """Make the folder and keep the resolved `config` in config.yaml, or check it against the one that is there.
+        """Create the folder and save the resolved `config` in config.yaml, or check it against the saved one.
 
-        A kept config with the same hash is replaced where only other keys (metrics, timing, batch size) changed.
-        RunError: the kept config has another hash than the folder, or the folder cannot be written.
+        A saved config with the same hash is replaced if only other keys (metrics, timing, batch size) changed.
+        RunError: the saved config has another hash than the folder, or the folder cannot be written.
         ValueError: `config` itself does not belong here.
         """
         if pixel_hash(config) != self.hash:
@@ -99,12 +99,12 @@ class RunFolder:
         kept = self._read("config.yaml", parse_config)
         if kept is not None and kept[1] != self.hash:
             raise RunError(
-                f"Run folder {self.path} holds a config.yaml that hashes to {kept[1]}, not to the folder's "
-                f"{self.hash}; it was edited or moved: put it back, or move the folder away and run again."
+                f"Run folder {self.path} has a config.yaml that hashes to {kept[1]}, not to the folder's "
+                f"{self.hash}; it was edited or moved: restore it, or move the folder away and run again."
             )
         if kept is not None and not (self.path / "record.json").exists():
             images = sum(1 for name in self.images.iterdir() if name.suffix == ".png")
-            _log.info("Run folder %s was begun before and has no record: its %d images are kept.", self.path, images)
+            _log.info("Run folder %s has no record yet: its %d images are reused.", self.path, images)
         config = plain(config)
         if kept is None or canonical_json(kept[0]) != canonical_json(config):
             with _writing(self.path):
@@ -113,9 +113,9 @@ class RunFolder:
                 )
 
     def write_manifest(self, items: Iterable[Any]) -> None:
-        """Keep what is to be drawn (`PromptItem`s or dicts with key and file), before anything is drawn.
+        """Save the list of images to generate (`PromptItem`s or dicts with key and file) before generating any.
 
-        RunError: the manifest that is there lists something else, or a file name would leave the folder.
+        RunError: the existing manifest lists something else, or a file name would leave the folder.
         """
         wanted = [plain(_as_dict(item), f"manifest[{index}]") for index, item in enumerate(items)]
         check_files(wanted, self.path / "manifest.jsonl")
@@ -126,17 +126,17 @@ class RunFolder:
                 atomic.write_text(self.path / "manifest.jsonl", lines)
         elif kept != wanted:
             where = next((i for i, pair in enumerate(zip(kept, wanted, strict=False)) if pair[0] != pair[1]), None)
-            what = f"{len(kept)} images, not {len(wanted)}" if where is None else f"another image in line {where + 1}"
+            what = f"{len(kept)} images, not {len(wanted)}" if where is None else f"another image on line {where + 1}"
             raise RunError(
                 f"Run folder {self.path} has a manifest.jsonl with {what}; its prompts are not those of its config: "
                 f"move the folder away and run again."
             )
 
     def keep_weights(self, hashes: Mapping[str, str]) -> None:
-        """Keep the sha256 of the weights that pictures are drawn with, by file or component, or check against them.
+        """Save the sha256 of the weights used for the images, by file or component, or check against the saved ones.
 
-        A folder of weights goes by its path in the configuration, and may hold others by the time a run is taken up.
-        RunError: the pictures that are there were drawn with others.
+        The configuration names a folder of weights by its path, whose contents may change before a run is resumed.
+        RunError: the existing images were generated with other weights.
         """
         with self.lock_start():
             kept = self._read("weights.json", parse_weights)
@@ -146,23 +146,23 @@ class RunFolder:
             elif kept != dict(hashes):
                 other = sorted(name for name in {*kept, *hashes} if kept.get(name) != hashes.get(name))
                 raise RunError(
-                    f"Run folder {self.path} holds pictures drawn with other weights than the model has now "
-                    f"({', '.join(other)}); put those back, or move the folder away and run again."
+                    f"Run folder {self.path} has images generated with other weights than the model has now "
+                    f"({', '.join(other)}); restore those, or move the folder away and run again."
                 )
 
-    def add_shard(self, drawn: Mapping) -> None:
-        """Keep by what a part of the images was drawn, beside what is kept of other parts."""
+    def add_shard(self, settings: Mapping) -> None:
+        """Save the settings that a part of the images was generated with, next to those of other parts."""
         with self.lock_start():
-            entries = [*self.read_shards(), plain(drawn)]
+            entries = [*self.read_shards(), plain(settings)]
             with _writing(self.path):
                 atomic.write_json(self.path / "shards.json", entries)
 
     def read_shards(self) -> list[dict]:
-        """What `add_shard` has kept, in the order in which the parts ended. A corrupt file is set aside and said."""
+        """The entries saved by `add_shard`, in the order in which the parts ended. A corrupt file is set aside."""
         return self._read("shards.json", parse_shards) or []
 
     def read_manifest(self) -> list[dict] | None:
-        """The kept manifest, or None if there is none or it was corrupt (then it is set aside and said).
+        """The saved manifest, or None if there is none or it was corrupt (then it is set aside and a line is logged).
 
         RunError: it cannot be read, or a file name in it would leave the folder.
         """
@@ -172,15 +172,15 @@ class RunFolder:
         return items
 
     def image_path(self, item: Mapping) -> Path:
-        """Where the image of a manifest's item lies. RunError: its file name or a link would leave the folder."""
+        """The image file of a manifest's item. RunError: its file name or a link would leave the folder."""
         check_files([item], self.path / "manifest.jsonl")
         path = self.images / item["file"]
         if path.is_symlink() or self.images.is_symlink():
-            raise RunError(f"{path} is a link, and a run lies in its own folder alone; remove it and run again.")
+            raise RunError(f"{path} is a link, but a run must be in one folder; remove it and run again.")
         return path
 
     def read_record(self) -> dict | None:
-        """The kept record, or None if there is none or it was corrupt (then it is set aside and said).
+        """The saved record, or None if there is none or it was corrupt (then it is set aside and a line is logged).
 
         RunError: it cannot be read, or was written by another version of the harness.
         """
@@ -196,7 +196,7 @@ class RunFolder:
         return record
 
     def write_record(self, record: dict) -> None:
-        """Replace record.json, whole or not at all.
+        """Replace record.json atomically.
 
         ValueError: it is not a valid record, or belongs to another run. RunError: the disk is full or read-only.
         """
@@ -219,8 +219,8 @@ class RunFolder:
         for place in (self.images, *(self.path / name for name in FILES)):
             if place.is_symlink():
                 raise RunError(
-                    f"{place} is a link, and a run lies in its own folder alone; put what it names in its place, or "
-                    f"move the whole results folder and link that."
+                    f"{place} is a link, but a run must be in one folder; replace it by its target, or move the whole "
+                    f"results folder and link that."
                 )
 
     def _check_belongs(self, record: Mapping) -> None:
@@ -251,7 +251,7 @@ class RunFolder:
         aside = path.with_name(f"{name}.corrupt-{number}")
         with _writing(self.path):
             path.rename(aside)
-        _log.warning("%s is corrupt (%s): set aside as %s; it is made anew.", path, why, aside.name)
+        _log.warning("%s is corrupt (%s): set aside as %s and rebuilt.", path, why, aside.name)
 
 
 def _as_dict(item: Any) -> dict:

@@ -1,4 +1,4 @@
-"""What a `record.json` must hold. `results/README.md` is the dictionary; this file refuses what departs from it."""
+"""Validation of `record.json`. The fields are described in `results/README.md`."""
 
 import math
 import re
@@ -31,7 +31,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
 
 
 def check_name(kind: str, name: str) -> None:
-    """ValueError unless `name` can be one part of a path: letters, digits, "_", "-", ".", not starting with a dot."""
+    """ValueError unless `name` can be part of a path: letters, digits, "_", "-", ".", not starting with a dot."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"{kind} must be made of letters, digits, '_', '-' and '.', without a leading dot, got {name!r}"
@@ -39,12 +39,12 @@ def check_name(kind: str, name: str) -> None:
 
 
 def status_of(n: int, invalid: int) -> str:
-    """The status of a run that came to its end: "invalid" above 1% invalid images (`INVALID_SHARE`), else "ok"."""
+    """The status of a completed run: "invalid" above 1% invalid images (`INVALID_SHARE`), else "ok"."""
     return "invalid" if invalid > INVALID_SHARE * n else "ok"
 
 
 def validate_record(record: Any) -> None:
-    """ValueError, one sentence naming the place, if `record` is not a record of version `RECORD_VERSION`."""
+    """ValueError with one line naming the place if `record` is not a record of version `RECORD_VERSION`."""
     if not isinstance(record, dict):
         raise ValueError(f"record must be a mapping, got {type(record).__name__}")
     for key, types in _FIELDS.items():
@@ -183,7 +183,7 @@ def _check_estimate(where: str, estimate: Mapping) -> None:
 
 def _check_numbers(where: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value!r}; a number that cannot be had is null")
+        raise ValueError(f"{where} is {value!r}; a number that is not available must be null")
     if isinstance(value, dict):
         for key, item in value.items():
             _check_numbers(f"{where}.{key}", item)
@@ -197,7 +197,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is(where: str, value: Any, types: tuple[type, ...]) -> None:
-    # bool is an int to Python, but not to a reader of the record.
+    # bool is an int in Python, but not in a record.
     if isinstance(value, types) and not (isinstance(value, bool) and bool not in types):
         return
     names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)

@@ -1,7 +1,7 @@
-"""The real pictures that generated ones are measured against: exactly `per_class` of each class, or an error.
+"""The real images that generated images are compared with: exactly `per_class` per class, or an error.
 
-Which ones: the first by original file name, as in the released ATC code (`sorted(files)[:5]` per class folder),
-because a distance to other real pictures is another number. The hash over names and bytes says which ones they were.
+The first images by original file name are used, as in the released ATC code (`sorted(files)[:5]` per class folder).
+Distances to other real images are not comparable. The hash over names and bytes identifies the selection.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Protocol
 
 from eval.checks import check_integer, check_text
+from eval.decoding import EncodedImage, contents_hash
 from eval.errors import RunError
-from eval.pictures import Picture, contents_hash
 from eval.reference.moments import ReferenceMoments, load_moments
-from eval.reference.sources import Pictures, from_folder, from_hub, from_parquet
+from eval.reference.sources import ImagesByClass, from_folder, from_hub, from_parquet
 from eval.reference.synthetic import write_synthetic
 
 KINDS = ("folder", "parquet", "hub", "synthetic", "moments")
 
 
 class ClassLike(Protocol):
-    """An ImageNet class, as `eval.prompts.ImageClass`: index 0..999, wnid, name."""
+    """An ImageNet class, such as `eval.prompts.ImageClass`: index 0..999, wnid, name."""
 
     @property
     def index(self) -> int: ...
@@ -32,12 +32,12 @@ class ClassLike(Protocol):
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """Where the real pictures are. ValueError on a bad field.
+    """The source of the real images. ValueError on a bad field.
 
-    kind: "folder" (class folders by wnid, or flat with `labels` and perhaps `synsets`), "parquet" (a file or a folder
-    of them), "hub" (`repo` at `revision`, validation split), "synthetic" (drawn: `size` pixels, `seed`), "moments"
-    (statistics without pictures, whatever the classes; without `path` the shipped ones, of the tiny model's classes).
-    path, labels, synsets: files of the user's. per_class: pictures of each class, at least 1.
+    kind: "folder" (class folders by wnid, or flat with `labels` and optionally `synsets`), "parquet" (a file or a
+    folder of them), "hub" (`repo` at `revision`, validation split), "synthetic" (generated: `size` pixels, `seed`),
+    "moments" (statistics without images, for fixed classes; default: those shipped with the tiny model).
+    path, labels, synsets: local files. per_class: images of each class, at least 1.
     """
 
     kind: str = "folder"
@@ -60,29 +60,29 @@ class ReferenceConfig:
             check_text(f"reference.{name}", getattr(self, name))
         if self.kind in ("folder", "parquet") and not self.path:
             raise ValueError(
-                f"reference.path must be given for kind {self.kind!r}, got {self.path!r}: the real pictures images "
-                "are measured against (model=tiny brings its own)"
+                f"reference.path must be given for kind {self.kind!r}, got {self.path!r}; set it to the real images, "
+                "or choose model=tiny, which ships its own reference"
             )
 
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """Real pictures, classes in the order asked for, by original name within a class; `hash` over names and bytes."""
+    """Real images in the order of the requested classes, then by original name; `hash` over names and bytes."""
 
-    images: tuple[Picture, ...]
+    images: tuple[EncodedImage, ...]
     class_indices: tuple[int, ...]
     hash: str
 
     @property
     def n(self) -> int:
-        """How many pictures."""
+        """Number of images."""
         return len(self.images)
 
 
 def load_reference(
     config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path
 ) -> ReferenceSet | ReferenceMoments:
-    """The reference for `classes`. RunError naming class, found and wanted where there are fewer than `per_class`."""
+    """The reference for `classes`. RunError that names the classes with fewer than `per_class` images."""
     if not classes:
         raise ValueError("classes must hold at least one class, got none")
     if config.kind == "moments":
@@ -91,26 +91,26 @@ def load_reference(
     short = [item for item in classes if len(found.get(item.index, ())) < config.per_class]
     if short:
         raise RunError(_shortage(config, short, len(classes), found))
-    chosen = [(item, picture) for item in classes for picture in found[item.index][: config.per_class]]
-    images = tuple(picture for _, picture in chosen)
-    digest = contents_hash((f"{item.wnid}/{picture.name}" for item, picture in chosen), images)
+    chosen = [(item, image) for item in classes for image in found[item.index][: config.per_class]]
+    images = tuple(image for _, image in chosen)
+    digest = contents_hash((f"{item.wnid}/{image.name}" for item, image in chosen), images)
     return ReferenceSet(images, tuple(item.index for item, _ in chosen), digest)
 
 
 def held_classes(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path) -> list[ClassLike]:
-    """Those of `classes` of which the reference holds at least `per_class` pictures (all of them if it is drawn).
+    """The `classes` for which the reference has at least `per_class` images (all of them if it is synthetic).
 
-    RunError for statistics, which hold no pictures of any class.
+    RunError for statistics, which have no images of any class.
     """
     if config.kind == "synthetic":
         return list(classes)
     if config.kind == "moments":
-        raise RunError("a reference of kind moments holds no pictures, so it cannot name classes; list their wnids")
+        raise RunError("a reference of kind moments has no images, so it cannot name classes; list their wnids")
     found = _find(config, classes, Path(cache), report=False)
     return [item for item in classes if len(found.get(item.index, ())) >= config.per_class]
 
 
-def _find(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path, *, report: bool = True) -> Pictures:
+def _find(config: ReferenceConfig, classes: Sequence[ClassLike], cache: Path, *, report: bool = True) -> ImagesByClass:
     wnids = {item.wnid: item.index for item in classes}
     if config.kind == "parquet":
         return from_parquet(_path(config.path), wnids, cache)
@@ -128,13 +128,13 @@ def _path(value: str) -> Path:
     return Path(value).expanduser()
 
 
-def _shortage(config: ReferenceConfig, short: list[ClassLike], total: int, found: Pictures) -> str:
+def _shortage(config: ReferenceConfig, short: list[ClassLike], total: int, found: ImagesByClass) -> str:
     shown = "; ".join(
         f"{item.wnid} ({item.name}): found {len(found.get(item.index, ()))}, wanted {config.per_class}"
         for item in short[:5]
     )
     more = f"; and {len(short) - 5} more" if len(short) > 5 else ""
     return (
-        f"the reference {config.path or config.kind} has too few pictures for {len(short)} of {total} classes: "
-        f"{shown}{more}; add pictures, lower reference.per_class, or restrict the classes"
+        f"the reference {config.path or config.kind} has too few images for {len(short)} of {total} classes: "
+        f"{shown}{more}; add images, lower reference.per_class, or restrict the classes"
     )

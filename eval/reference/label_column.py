@@ -1,15 +1,15 @@
-"""Which ImageNet class each row of a table is of, by its column `wnid` or `label`.
+"""The ImageNet class of each row of a table, from its column `wnid` or `label`.
 
-The first rule that fits decides:
-1. A column `wnid` holds WordNet ids. It decides where both columns exist.
+The first rule that applies decides:
+1. A column `wnid` contains WordNet ids. It takes precedence over `label`.
 2. A `label` whose values have names (a ClassLabel feature, or strings) is mapped by these names. A name is a wnid, or
-   that of an ImageNet-1k class: its synonyms ("tench, Tinca tinca"), OpenAI's cleaned name, or the first synonym. A
-   wnid outside of ImageNet-1k is a class that nobody asks for. Any other name is refused.
-3. 1,000 names in ImageNet's order, of which single ones are spelled otherwise, are ImageNet's own numbering.
-4. Whole numbers without names are read as ImageNet-1k's index if they can only be that: all are in [0, 999]; where
-   the file names contain wnids (n01440764_36.JPEG), these agree; where they do not, they are not 2 to 999 numbers
-   without a gap from 0 or 1 on, since a subset numbers its own classes that way.
-Rows without a label (null or -1, as in a test split) belong to no class. A column of nothing else is refused.
+   that of an ImageNet-1k class: its synonyms ("tench, Tinca tinca"), OpenAI's cleaned name, or the first synonym. Rows
+   of a wnid outside of ImageNet-1k are ignored. Any other name is an error.
+3. 1,000 names in ImageNet's order, with a few spelled differently, are ImageNet's own numbering.
+4. Integers without names are read as ImageNet-1k's index only if that is the one possible reading: all are in [0, 999].
+   If the file names contain wnids (n01440764_36.JPEG), these must agree. If not, the labels must not be 2 to 999
+   consecutive numbers from 0 or 1, since a subset numbers its own classes that way.
+Rows without a label (null or -1, as in a test split) belong to no class. A column without any label is an error.
 """
 
 import functools
@@ -24,17 +24,17 @@ from eval.prompts import NUM_CLASSES, imagenet_classes
 
 WNID = re.compile(r"^n\d{8}$")
 _WNID_IN_NAME = re.compile(r"(?<![A-Za-z0-9])n\d{8}(?!\d)")
-_MOST = 900  # of 1,000 names that are found at their own place
+_MOST = 900  # of 1,000 names that must be at their own position
 _HINT = "add a column wnid with WordNet ids such as n01440764"
 
 _log = logging.getLogger(__name__)
 
 
 def classes_of_rows(rows: Any, files: Sequence[str | None], wnids: Mapping[str, int], source: str) -> list[int | None]:
-    """The class index of each row, None where it is of none of `wnids` (wnid -> index).
+    """The class index of each row, or None for a row of a class outside `wnids` (wnid -> index).
 
-    rows: a `datasets` table with a column wnid or label; files: the original file names. RunError: labels whose classes
-    cannot be determined by the rules at the top of this file.
+    rows: a `datasets` table with a column wnid or label; files: the original file names. RunError: the classes of the
+    labels cannot be determined by the rules at the top of this file.
     """
     column = "wnid" if "wnid" in rows.column_names else "label"
     values = rows.data.column(column).to_pylist()
@@ -49,9 +49,9 @@ def classes_of_rows(rows: Any, files: Sequence[str | None], wnids: Mapping[str, 
 
 
 def _names(feature: Any, values: list, where: str) -> dict[Any, str] | None:
-    """The name of each value of a column; None for whole numbers without names. RunError for other types."""
+    """The name of each value of a column; None for integers without names. RunError for other types."""
     named = getattr(feature, "names", None)
-    # ClassLabel(num_classes=1000) names its classes "0", "1", ...: that is no name.
+    # ClassLabel(num_classes=1000) names its classes "0", "1", ...: these are not names.
     if named and list(named) != [str(number) for number in range(len(named))]:
         outside = [value for value in values if value is not None and not -1 <= value < len(named)]
         if outside:
@@ -62,7 +62,7 @@ def _names(feature: Any, values: list, where: str) -> dict[Any, str] | None:
         return {value: value for value in values if value is not None}
     if kinds != {int}:
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise RunError(f"{where} must hold whole numbers or names of classes, got {found}; {_HINT}")
+        raise RunError(f"{where} must contain integers or names of classes, got {found}; {_HINT}")
     return None
 
 
@@ -81,9 +81,9 @@ def _by_name(names: Mapping[Any, str], source: str, column: str) -> dict[Any, in
 def _unlabelled(name: str, indices: frozenset[int], source: str, column: str) -> str:
     classes = [imagenet_classes()[index] for index in sorted(indices)]
     if not classes:
-        why = "which is no ImageNet-1k class"
+        why = "which is not an ImageNet-1k class"
     else:
-        why = f"which several ImageNet-1k classes have ({', '.join(item.wnid for item in classes)})"
+        why = f"the name of several ImageNet-1k classes ({', '.join(item.wnid for item in classes)})"
     return f"reference {source}, column {column}: a class is named {name!r}, {why}; {_HINT}"
 
 
@@ -94,14 +94,14 @@ def _by_index(values: list, files: Sequence[str | None], source: str) -> dict[in
         return {}
     if present[0] < 0 or present[-1] >= NUM_CLASSES:
         wrong = present[0] if present[0] < 0 else present[-1]
-        raise RunError(f"{where}: {wrong} is no index of ImageNet-1k, which are 0 to {NUM_CLASSES - 1}; {_HINT}")
+        raise RunError(f"{where}: {wrong} is not an index of ImageNet-1k (0 to {NUM_CLASSES - 1}); {_HINT}")
     seen = _wnids_in(files)
     if any(seen):
         _check_against(seen, values, where)
     elif present[0] <= 1 < len(present) == present[-1] - present[0] + 1 < NUM_CLASSES:
         raise RunError(
-            f"{where}: the numbers {present[0]} to {present[-1]} have no names, so they may be a subset's own "
-            f"numbering as well as ImageNet's index; {_HINT}"
+            f"{where}: the numbers {present[0]} to {present[-1]} have no names and may be ImageNet's index or the "
+            f"numbering of a subset; {_HINT}"
         )
     return {index: index for index in present}
 
@@ -131,7 +131,7 @@ def _report_unlabelled(values: list, source: str, column: str) -> None:
 
 
 def _indices(name: str) -> frozenset[int]:
-    """The classes that a name may mean: a wnid's, or those of the first of the lists below that has the name."""
+    """The classes that a name may mean: a wnid's, or those of the first list below that contains the name."""
     text = " ".join(name.replace("_", " ").split())
     for table, key in zip(_known_names(), (text, text, text, text.casefold(), text.casefold()), strict=True):
         if key in table:

@@ -1,7 +1,7 @@
-"""A reference that holds no pictures: the mean, the covariance and the features of real ones through one network.
+"""A reference without images: mean, covariance and features of real images through one network.
 
-One safetensors file: `mean` [d] and `covariance` [d, d] in float64, `features` [n, d]; its metadata hold n and the
-sha256 of the network's weights file. Distances to it are possible with that very network alone.
+One safetensors file: `mean` [d] and `covariance` [d, d] in float64, `features` [n, d]; the metadata contains n and the
+sha256 of the network's weights file. Distances to it can only be computed with that network.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ METADATA = ("n", "classifier_sha256")
 
 @dataclass(frozen=True, eq=False)
 class ReferenceMoments:
-    """Statistics of real pictures. hash: of the file; network: sha256 of the weights the features were made with."""
+    """Statistics of real images. hash: of the file; network: sha256 of the weights that computed the features."""
 
     moments: Moments
     features: np.ndarray  # [n, d] float64
@@ -33,30 +33,30 @@ class ReferenceMoments:
 
     @property
     def n(self) -> int:
-        """How many pictures they were taken of."""
+        """Number of images behind the statistics."""
         return self.moments.n
 
     def check(self, network: FeatureNetwork) -> None:
-        """RunError where `network` is not the one that made these statistics."""
+        """RunError if `network` did not compute these statistics."""
         own = getattr(network, "sha256", None)
         if own != self.network:
             raise RunError(
-                f"the reference's statistics were made with the classifier of sha256 {self.network[:12]}, and the "
-                f"metrics use {network.identity}; take that classifier (metrics=smoke), or a reference with pictures"
+                f"the reference's statistics were computed with the classifier of sha256 {self.network[:12]}, and the "
+                f"metrics use {network.identity}; use that classifier (metrics=smoke), or a reference with images"
             )
 
 
 def load_moments(path: str | Path | None) -> ReferenceMoments:
-    """The statistics in the file `path`; None is the shipped one. RunError: missing, damaged, or not such a file."""
+    """The statistics in the file `path`; None for the shipped one. RunError: missing, damaged, or not such a file."""
     file = SHIPPED if path is None else Path(path).expanduser()
     if file.is_dir():
-        raise RunError(f"{file} is a folder, not a file of statistics; for pictures add reference=imagenet_folder")
+        raise RunError(f"{file} is a folder, not a file of statistics; for images add reference=imagenet_folder")
     intact_safetensors(file)
     with safe_open(file, framework="pt") as stored:
         metadata, names = stored.metadata() or {}, set(stored.keys())
         absent = [name for name in METADATA if name not in metadata] + [name for name in TENSORS if name not in names]
         if absent:
-            raise RunError(f"{file} lacks {', '.join(absent)}, so it holds no statistics of a reference; {RESTORE}")
+            raise RunError(f"{file} has no {', '.join(absent)}, so it is not a file of statistics; {RESTORE}")
         mean, covariance, features = (stored.get_tensor(name).double() for name in TENSORS)
     _check(file, metadata["n"], mean, covariance, features)
     found = Moments(mean, covariance, len(features))
@@ -67,8 +67,6 @@ def _check(file: Path, n: str, mean: torch.Tensor, covariance: torch.Tensor, fea
     d = features.shape[-1]
     if mean.shape != (d,) or covariance.shape != (d, d) or features.shape != (int(n), d):
         shapes = ", ".join(str(list(tensor.shape)) for tensor in (mean, covariance, features))
-        raise RunError(
-            f"{file}: mean, covariance and features of {n} pictures do not fit together ({shapes}); {RESTORE}"
-        )
+        raise RunError(f"{file}: mean, covariance and features of {n} images do not match ({shapes}); {RESTORE}")
     if len(features) < MINIMUM_IMAGES or not all(tensor.isfinite().all() for tensor in (mean, covariance, features)):
-        raise RunError(f"{file}: statistics must be finite and of {MINIMUM_IMAGES} pictures or more; {RESTORE}")
+        raise RunError(f"{file}: statistics must be finite and of {MINIMUM_IMAGES} images or more; {RESTORE}")

@@ -1,4 +1,4 @@
-"""Trackers of experiments, off by default: what each of them is given of a run, and that none can fail one."""
+"""Experiment trackers, off by default: what they receive of a run. A failing tracker never fails a run."""
 
 import dataclasses
 import logging
@@ -15,11 +15,11 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Tracked:
-    """What a tracker receives of one run.
+    """The data of one run that a tracker receives.
 
-    name: the run's id. record: the whole record. options: what chooses the run, flat, plain values. numbers: metrics
-    and seconds by name. curves: of the run's timed calls, and over every option that finished runs beside it vary.
-    sheet: some of its pictures in a grid, None where none can be read.
+    name: the run's id. record: the complete record. options: the run's options, flat, plain values. numbers: metrics
+    and time per image by name. curves: of the run's timed calls, and over every option in which finished runs differ.
+    sheet: some of its images in a grid, None if none can be read.
     """
 
     name: str
@@ -31,24 +31,24 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """A frozen description of where to send runs; what it needs is imported by `keep` alone."""
+    """A frozen description of where to send runs. Its packages are imported by `keep` only."""
 
     def keep(self, run: Tracked) -> None:
-        """Send `run`; sent again, it replaces what was sent of it before. It may raise whatever it likes."""
+        """Send `run`, replacing what was sent of it before. May raise any exception."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class NoTracker:
-    """Nothing is sent."""
+    """Sends nothing."""
 
     def keep(self, run: Tracked) -> None:
         """Nothing."""
 
 
 def send(tracker: Tracker, gather: Callable[[], Tracked]) -> bool:
-    """Give `tracker` what `gather` finds; whether that went well. A failure is told and goes no further: the run's own
-    results are on disk by now, and no tracker may cost them or the rows that follow.
+    """Send the result of `gather` to `tracker`; returns whether it succeeded. A failure is logged as one line and not
+    raised: the run's own results are already on disk, and neither they nor later rows may depend on a tracker.
     """
     if isinstance(tracker, NoTracker):
         return True
@@ -57,11 +57,11 @@ def send(tracker: Tracker, gather: Callable[[], Tracked]) -> bool:
         tracker.keep(gather())
     except ModuleNotFoundError as error:
         _log.warning(
-            "tracker %s was not told of this run: %s is not installed (pip install -e '.[trackers]').", name, error.name
+            "tracker %s did not receive this run: %s is not installed (pip install -e '.[trackers]').", name, error.name
         )
     except Exception as error:
         raise_if_pressed()
-        _log.warning("tracker %s was not told of this run: %s: %s", name, type(error).__name__, error)
+        _log.warning("tracker %s did not receive this run: %s: %s", name, type(error).__name__, error)
     else:
         return True
     return False

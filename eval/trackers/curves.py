@@ -1,4 +1,4 @@
-"""The curves a tracker is given: seconds of the timed calls, and every number over an option that runs vary."""
+"""The curves for a tracker: seconds of the timed calls, and every number over an option that runs vary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from eval.tables.spec import SECONDS
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of `y` over `x`, by rising x; `title` tells the curves of a run apart."""
+    """Points of `y` over `x`, sorted by x; `title` is unique among the curves of a run."""
 
     title: str
     x: str
@@ -18,7 +18,7 @@ class Curve:
 
 
 def numbers(record: Mapping) -> dict[str, float]:
-    """Every metric that has a value, and seconds per image where they were taken."""
+    """Every metric that has a value, and time per image if it was measured."""
     found = {name: metric["value"] for name, metric in record["metrics"].items() if metric["value"] is not None}
     if record["timing"] is not None:
         found[SECONDS] = record["timing"][SECONDS]
@@ -26,7 +26,7 @@ def numbers(record: Mapping) -> dict[str, float]:
 
 
 def curves(record: Mapping, others: Sequence[Mapping]) -> tuple[Curve, ...]:
-    """The curves of `record` itself, and those through it over each option in which alone `others` differ from it."""
+    """The curves of `record` itself, and one over each option that is the only difference to some of `others`."""
     return (*_of_calls(record), *_over_options(record, others))
 
 

@@ -1,4 +1,4 @@
-"""A sheet of a run's pictures for trackers: a few of them, spread evenly over the run, in a grid."""
+"""A sheet for trackers: a few images, spread evenly over the run, in a grid."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,28 +7,28 @@ from PIL import Image
 
 from eval.images import DAMAGED
 
-SIDE, COLUMNS, PICTURES = 160, 6, 24
+SIDE, COLUMNS, IMAGES = 160, 6, 24
 
 
 def sheet(paths: Sequence[Path]) -> Image.Image | None:
-    """`PICTURES` of `paths` at most, in order, each within `SIDE` pixels; None where none of them can be read."""
-    count = min(PICTURES, len(paths))
+    """At most `IMAGES` of `paths`, in order, each within `SIDE` pixels; None if none of them can be read."""
+    count = min(IMAGES, len(paths))
     small = [_small(paths[index * len(paths) // count]) for index in range(count)]
-    pictures = [picture for picture in small if picture is not None]
-    if not pictures:
+    shown = [image for image in small if image is not None]
+    if not shown:
         return None
-    columns = min(COLUMNS, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns = min(COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
     page = Image.new("RGB", (columns * SIDE, rows * SIDE), "white")
-    for index, picture in enumerate(pictures):
-        page.paste(picture, (index % columns * SIDE, index // columns * SIDE))
+    for index, image in enumerate(shown):
+        page.paste(image, (index % columns * SIDE, index // columns * SIDE))
     return page
 
 
 def _small(path: Path) -> Image.Image | None:
     try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
+        with Image.open(path) as image:
+            small = image.convert("RGB")
     except DAMAGED:
         return None
     small.thumbnail((SIDE, SIDE))

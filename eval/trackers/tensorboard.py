@@ -17,7 +17,7 @@ from eval.trackers.curves import Curve
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """folder: where the runs' folders go. ValueError: it is empty."""
+    """folder: where the runs' folders are written. ValueError: it is empty."""
 
     folder: str
 
@@ -26,7 +26,7 @@ class TensorBoard:
             raise ValueError(f"tracker.folder must name a folder, got {self.folder!r}")
 
     def keep(self, run: Tracked) -> None:
-        """Write the run's events anew; those written of it before are removed."""
+        """Write the run's events, replacing earlier ones."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = Path(self.folder) / run.name
@@ -38,21 +38,21 @@ class TensorBoard:
             for curve in run.curves:
                 _add_curve(writer, curve)
             if run.sheet is not None:
-                writer.add_image("pictures", np.asarray(run.sheet), dataformats="HWC")
+                writer.add_image("images", np.asarray(run.sheet), dataformats="HWC")
 
 
 def _add_curve(writer: Any, curve: Curve) -> None:
-    """As scalars where x counts calls; as a picture otherwise, since a scalar's step is a whole number."""
+    """As scalars if x counts calls, otherwise as an image, since a scalar's step must be an integer."""
     title = curve.title.replace(" ", "_")
     if curve.x == "call":
         for call, value in curve.points:
             writer.add_scalar(f"curve/{title}", value, int(call))
     else:
-        writer.add_image(f"curve/{title}", drawn(curve), dataformats="HWC")
+        writer.add_image(f"curve/{title}", plotted(curve), dataformats="HWC")
 
 
-def drawn(curve: Curve) -> np.ndarray:
-    """The curve as a picture [H, W, 3] uint8."""
+def plotted(curve: Curve) -> np.ndarray:
+    """The curve as an image [H, W, 3] uint8."""
     figure = Figure(figsize=(5, 3.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], marker="o")

@@ -1,4 +1,4 @@
-"""Weights & Biases: a run per row, online, or offline into a folder that `wandb sync` sends later."""
+"""Weights & Biases: one run per row, online, or offline into a folder for `wandb sync`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ MODES = ("offline", "online")
 
 @dataclass(frozen=True)
 class WandB:
-    """Where runs go.
+    """Destination of the runs.
 
-    project, entity: W&B's own names; entity None is the user's default. mode: "offline" needs no network and no
-    account. folder: where W&B keeps its files. ValueError: a bad value.
+    project, entity: W&B's names; entity None is the user's default. mode: "offline" needs no network and no account.
+    folder: where W&B writes its files. ValueError: a bad value.
     """
 
     folder: str
@@ -30,7 +30,7 @@ class WandB:
                 raise ValueError(f"tracker.{name} must be given, got {getattr(self, name)!r}")
 
     def keep(self, run: Tracked) -> None:
-        """Send the run under an id made of its name, so that it is one run however often it is sent."""
+        """Send the run under an id derived from its name, so that sending it again updates the same run."""
         import wandb
 
         Path(self.folder).mkdir(parents=True, exist_ok=True)
@@ -53,8 +53,8 @@ class WandB:
                 table = wandb.Table(columns=[curve.x, curve.y], data=[list(point) for point in curve.points])
                 logged[f"curve/{curve.title}"] = wandb.plot.line(table, curve.x, curve.y, title=curve.title)
             if run.sheet is not None:
-                logged["pictures"] = wandb.Image(run.sheet)
+                logged["images"] = wandb.Image(run.sheet)
             sent.log(logged)
         finally:
             sent.finish()
-            wandb.teardown()  # waits until the files are written: `finish` alone leaves them to the end of the process
+            wandb.teardown()  # waits until the files are written; `finish` alone defers that to the end of the process

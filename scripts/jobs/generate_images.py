@@ -7,10 +7,10 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.attention import attention_dispatch, first_call_attention
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.generate import generate
 from eval.images import verify
-from eval.pictures import ImageSet
 from eval.pipelines import pipe_identity
 from eval.prompts import PromptItem
 from eval.provenance import collect, device_name
@@ -116,7 +116,7 @@ def image_facts(items: list[PromptItem], folder: RunFolder, images: ImageSet, sa
 
 
 def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> bool:
-    """Whether an earlier start left pictures of this run, whole or not."""
+    """Whether an earlier start left images of this run, whole or not."""
     return len(verify(items, folder.images, (sampler.width, sampler.height)).missing) < len(items)
 
 

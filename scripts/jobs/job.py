@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.interrupts import raise_if_pressed
 from eval.metrics import check_reference, score
-from eval.pictures import ImageSet
 from eval.prompts import PromptItem
 from eval.provenance import collect, device_name
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
@@ -23,7 +23,7 @@ from scripts.jobs.processes import ProcessLostError
 from scripts.jobs.repair import is_damaged, regenerate
 from scripts.jobs.row import Row
 from scripts.jobs.session import Session
-from scripts.jobs.siblings import compared_with, image_set, names, pictures, sibling_images, siblings
+from scripts.jobs.siblings import compared_with, image_hashes, image_set, names, sibling_images, siblings
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
         return "already finished"
     if generating:
         generated = generate_row(row, session, folder, checked.items)
-        if finished is not None and not generated.made:  # timed again: the pictures are as old as before
+        if finished is not None and not generated.made:  # timed again: the images are as old as before
             generated = dataclasses.replace(generated, provenance=finished["provenance"])
     else:
         generated = regenerate(row, session, folder, checked.items) if damaged else _generated_before(finished)
@@ -167,16 +167,16 @@ def _what_is_timed(timing: dict) -> dict:
 def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, dict]) -> bool:
     same_intervals = finished["config"]["bootstrap"] == row.config["bootstrap"]
     same_siblings = finished.get("against") == names(against)
-    same_pictures = finished.get("against_pictures", {}) == pictures(against)
-    return is_finished(finished, checked.protocol) and same_intervals and same_siblings and same_pictures
+    same_images = finished.get("against_pictures", {}) == image_hashes(against)
+    return is_finished(finished, checked.protocol) and same_intervals and same_siblings and same_images
 
 
 def _changed(folder: RunFolder, checked: Checked, finished: dict) -> bool:
-    """Whether the pictures, whole as they are, are not those that were scored; that is said."""
+    """Whether the images, whole as they are, are not those that were scored; that is said."""
     scored = finished["images"].get("sha256")
     changed = scored != image_set(folder, checked.items).hash
     if changed and scored is not None:
-        _log.warning("The pictures of run %s are not those its record is of: they are scored again.", folder.run_id)
+        _log.warning("The images of run %s are not those its record is of: they are scored again.", folder.run_id)
     return changed
 
 
@@ -219,7 +219,7 @@ def _record(
         "merges": generated.merges,
         "metrics": metrics,
         "against": names(against),
-        "against_pictures": pictures(against),
+        "against_pictures": image_hashes(against),
         "timing": generated.timing,
         "images": images,
         "error": None,
@@ -261,7 +261,7 @@ def _identity(row: Row, checked: Checked) -> dict:
 
 
 def _networks(metrics: Any) -> dict[str, str]:
-    """What each metric's numbers depend on beside the pictures, by metric."""
+    """What each metric's numbers depend on beside the images, by metric."""
     if metrics.profile == "none":
         return {}
     networks = metrics.frechet | metrics.kernel | metrics.text

@@ -176,7 +176,7 @@ def _own_reference(row: Row) -> list[str]:
     if row.metrics.profile == "none":
         return found
     if chosen.kind == "folder" and not Path(chosen.path).expanduser().is_dir():
-        found.append(f"reference folder {chosen.path} does not exist or is no folder; give the folder of real pictures")
+        found.append(f"reference folder {chosen.path} does not exist or is no folder; give the folder of real images")
     if chosen.kind == "parquet" and not Path(chosen.path).expanduser().exists():
         found.append(f"reference {chosen.path} is neither a parquet file nor a folder with parquet files")
     for name in ("labels", "synsets"):

@@ -5,10 +5,10 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.decoding import ImageSet
 from eval.devices import check_device
 from eval.errors import RunError
 from eval.metrics import check_reference
-from eval.pictures import ImageSet
 from eval.prompts import PromptItem
 from eval.records import RunFolder
 from eval.reference import ReferenceSet, load_reference
@@ -28,7 +28,7 @@ class Recorded:
 
     @functools.cached_property
     def images(self) -> ImageSet:
-        """Its pictures, read as they are at the first call. RunError where one is not there."""
+        """Its images, read as they are at the first call. RunError where one is not there."""
         return image_set(self.folder, self.items)
 
     def reference(self) -> ReferenceSet | ReferenceMoments | None:

@@ -133,12 +133,12 @@ def _has_default(field: dataclasses.Field) -> bool:
 
 
 def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | None:
-    """The wnids of which the reference holds enough pictures; None for all 1,000, as in the shipped choice."""
+    """The wnids of which the reference holds enough images; None for all 1,000, as in the shipped choice."""
     known = imagenet_classes()
     held = held_classes(reference, known, results / CACHE)
     if not held:
         raise RunError(
             f"prompts.classes={ON_DISK}: the reference {reference.path or reference.kind} holds no ImageNet class with "
-            f"{reference.per_class} pictures; check reference.path or lower reference.per_class"
+            f"{reference.per_class} images; check reference.path or lower reference.per_class"
         )
     return None if len(held) == len(known) else [item.wnid for item in held]

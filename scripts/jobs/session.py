@@ -73,7 +73,7 @@ class Session:
         cache: Path,
         load: Callable[[ReferenceConfig, Sequence[ImageClass], Path], ReferenceSet],
     ) -> ReferenceSet:
-        """The reference pictures, read and hashed anew only when their configuration or the classes changed."""
+        """The reference images, read and hashed anew only when their configuration or the classes changed."""
         wanted = (config, tuple(classes), cache)
         if self._reference is None or self._reference[0] != wanted:
             self._reference = (wanted, load(config, classes, cache))

@@ -1,8 +1,8 @@
 """The finished runs that a row is compared with: the unmerged one and ToMeSD's, all else being equal."""
 
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
 from eval.judging.gates import BASELINE
-from eval.pictures import ImageSet, ScoredImage
 from eval.prompts import PromptItem
 from eval.records import RunFolder, load_records, run_id
 from eval.records.canonical import pixel_options
@@ -30,7 +30,7 @@ def siblings(row: Row) -> dict[str, dict]:
 
 
 def image_set(folder: RunFolder, items: list[PromptItem]) -> ImageSet:
-    """The pictures of a run in the order of its items. RunError where one is not there."""
+    """The images of a run in the order of its items. RunError where one is not there."""
     images = [ScoredImage(item.key, item.class_index, item.prompt, folder.images / item.file) for item in items]
     absent = [image for image in images if not image.path.is_file()]
     if absent:
@@ -42,12 +42,12 @@ def image_set(folder: RunFolder, items: list[PromptItem]) -> ImageSet:
 
 
 def sibling_images(row: Row, record: dict, items: list[PromptItem]) -> ImageSet:
-    """The pictures of a run that `siblings` found."""
+    """The images of a run that `siblings` found."""
     return image_set(RunFolder.of(record, row.results / "runs"), items)
 
 
 def compared_with(name: str, own: ImageSet, others: dict[str, ImageSet]) -> dict[str, ImageSet]:
-    """What the run `name` with the pictures `own` is scored against: the unmerged one is exactly 1 to itself, which a
+    """What the run `name` with the images `own` is scored against: the unmerged one is exactly 1 to itself, which a
     gate asks for."""
     return others | ({BASELINE: own} if name == BASELINE else {})
 
@@ -57,8 +57,8 @@ def names(records: dict[str, dict]) -> dict[str, str]:
     return {name: run_id(record) for name, record in records.items()}
 
 
-def pictures(records: dict[str, dict]) -> dict[str, str | None]:
-    """By name the hash of the pictures that a row was compared with: once they are others, it is compared anew."""
+def image_hashes(records: dict[str, dict]) -> dict[str, str | None]:
+    """By name the hash of the images that a row was compared with: once they are others, it is compared anew."""
     return {name: record["images"].get("sha256") for name, record in records.items()}
 
 

@@ -13,7 +13,7 @@ GROUPS = ("model", "sampler", "method", "backend", "prompts")
 
 
 def track(row: Row, tracker: Tracker | None) -> bool:
-    """Send the row's record, curves and pictures to `tracker`; whether that went well. It never raises for it."""
+    """Send the row's record, curves and images to `tracker`; whether that went well. It never raises for it."""
     return tracker is None or send(tracker, lambda: _gather(row))
 
 
@@ -22,7 +22,7 @@ def _gather(row: Row) -> Tracked:
     record = folder.read_record()
     name = run_id(record)
     beside = [other for other in load_records(row.results / "runs", row.runs) if run_id(other) != name]
-    return Tracked(name, record, _options(record), numbers(record), curves(record, beside), sheet(_pictures(folder)))
+    return Tracked(name, record, _options(record), numbers(record), curves(record, beside), sheet(_images(folder)))
 
 
 def _options(record: dict) -> dict[str, str | int | float | bool]:
@@ -32,5 +32,5 @@ def _options(record: dict) -> dict[str, str | int | float | bool]:
     return {"method": record["method"]} | {name: value for name, value in kept.items() if not name.endswith("_target_")}
 
 
-def _pictures(folder: RunFolder) -> list[Path]:
+def _images(folder: RunFolder) -> list[Path]:
     return [folder.image_path(item) for item in folder.read_manifest() or []]

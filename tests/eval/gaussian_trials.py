@@ -2,7 +2,7 @@
 
 `python -m tests.eval.gaussian_trials 1000` prints it anew. Features are Gaussian, with a spectrum that falls as 1/i, in
 classes that are drawn anew in every trial (an interval is about classes like these), against a fixed reference.
-Each effect is done to the very features of the base, as a method with the same seeds changes the same pictures.
+Each effect is done to the very features of the base, as a method with the same seeds changes the same images.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Coverage:
 
 
 def reference() -> Moments:
-    """Real pictures: a Gaussian whose distance to the base is about a tenth of its variance."""
+    """Real images: a Gaussian whose distance to the base is about a tenth of its variance."""
     covariance = np.diag((1.3 * SCALE) ** 2)
     return Moments(torch.from_numpy(0.3 * SCALE), torch.from_numpy(covariance), 10**6)
 
@@ -52,7 +52,7 @@ def known_difference(effect: str, real: Moments) -> float:
 
 
 def draw(effect: str, classes: int, per_class: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Features [n, d] of one trial: changed, base; pictures of a class stand together."""
+    """Features [n, d] of one trial: changed, base; images of a class stand together."""
     means = np.sqrt(BETWEEN) * generator.normal(size=(classes, DIMENSIONS))
     within = np.sqrt(1 - BETWEEN) * generator.normal(size=(classes * per_class, DIMENSIONS))
     base = SCALE * (np.repeat(means, per_class, axis=0) + within)

@@ -40,7 +40,7 @@ def make_metric(value: float | None, n_reference: int | None = 200, width: float
             for name, change in differences.items()
         },
     }
-    return metric if value is not None else metric | {"reason": "the pictures are all one colour"}
+    return metric if value is not None else metric | {"reason": "the images are all one colour"}
 
 
 def make_distance(fid: float) -> dict:

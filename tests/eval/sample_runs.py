@@ -1,4 +1,4 @@
-"""Run folders on disk with records, manifests and small pictures, for the tests of the report."""
+"""Run folders on disk with records, manifests and small images, for the tests of the report."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ PROMPTS = (
 def write_run(
     runs: Path, record: dict, *, noise: float = 0.0, prompts: tuple[str, ...] = PROMPTS, side: int = 48
 ) -> Path:
-    """The folder of `record`: pictures that depend on the prompt's place alone, plus `noise` of their range.
+    """The folder of `record`: images that depend on the prompt's place alone, plus `noise` of their range.
 
     The noise grows with the place, so that the last prompt is moved furthest.
     """
@@ -32,11 +32,11 @@ def write_run(
     atomic.write_json(folder / "record.json", record)
     atomic.write_text(folder / "manifest.jsonl", "".join(json.dumps(item) + "\n" for item in items))
     for place, item in enumerate(items):
-        write_png(folder / "images" / item["file"], picture(place, noise * (place + 1), side))
+        write_png(folder / "images" / item["file"], image(place, noise * (place + 1), side))
     return folder
 
 
-def picture(place: int, noise: float, side: int) -> np.ndarray:
+def image(place: int, noise: float, side: int) -> np.ndarray:
     """[side, side, 3] uint8."""
     generator = np.random.default_rng(place)
     base, moved = generator.uniform(0, 255, (2, side, side, 3))

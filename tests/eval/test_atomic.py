@@ -55,7 +55,7 @@ def test_features_of_something_else_are_not_taken(tmp_path: Path, caplog: pytest
     b.write_bytes(a.read_bytes())
     assert cached_array(tmp_path, ("a",), lambda: np.zeros(3)).sum() == 0
     assert cached_array(tmp_path, ("b",), lambda: np.ones(3)).sum() == 3
-    assert "are damaged (it holds the features of something else)" in caplog.text
+    assert "are damaged (it is an entry of other inputs)" in caplog.text
 
 
 def test_pickled_features_are_never_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,9 +8,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from eval.clip_score import VIT_B32, VIT_L14, OpenClip, clip_scores
+from eval.decoding import ImageSet, ScoredImage, read_rgb
 from eval.errors import RunError
 from eval.networks.weights import HubFile
-from eval.pictures import ImageSet, ScoredImage, read_rgb
 
 ARCHITECTURE = "retom-test-quickgelu"
 
@@ -55,7 +55,7 @@ def test_equals_open_clip_by_hand(network, images, tmp_path):
     assert np.ptp(scores) > 0
 
 
-def test_batches_do_not_matter_and_texts_stay_with_their_pictures(network, images, tmp_path):
+def test_batches_do_not_matter_and_texts_stay_with_their_images(network, images, tmp_path):
     one = clip_scores(network, images, cache=tmp_path / "1", batch_size=1)
     assert clip_scores(network, images, cache=tmp_path / "2", batch_size=2) == pytest.approx(one, abs=1e-3)
     backwards = ImageSet(images.images[::-1])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.decoding import ImageSet, ScoredImage, contents_hash
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from eval.features import CleanFidNetwork, extract
 from eval.networks.weights import WeightFile
-from eval.pictures import ImageSet, ScoredImage, contents_hash
 
 
 class Net(torch.nn.Module):
@@ -113,7 +113,7 @@ def test_flipped_bits_in_the_cache_are_seen(network, images, tmp_path, caplog):
     assert "damaged" in caplog.text
 
 
-def test_a_picture_that_does_not_decode_is_named(network, images, tmp_path):
+def test_an_image_that_does_not_decode_is_named(network, images, tmp_path):
     path = images.images[3].path
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(RunError, match=r"3\.png does not decode"):

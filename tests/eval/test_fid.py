@@ -23,7 +23,7 @@ def _clean_fid(a, b):
         return fid_from_feats(a.astype(np.float64), b.astype(np.float64))
 
 
-@pytest.mark.parametrize(("n", "d"), [(40, 64), (64, 64), (300, 24)], ids=["pictures", "square", "dimensions"])
+@pytest.mark.parametrize(("n", "d"), [(40, 64), (64, 64), (300, 24)], ids=["images", "square", "dimensions"])
 def test_equals_clean_fid(n, d):
     a, b = _features(n, d, 1, 0.1), _features(500, d, 2)
     assert fid(a, moments(b)) == pytest.approx(_clean_fid(a, b), rel=1e-3)
@@ -55,15 +55,15 @@ def _weighted(x, weights, reference):
     return (mean - m) @ (mean - m) + np.trace(covariance) + np.trace(s) - 2 * np.trace(root)
 
 
-@pytest.mark.parametrize(("n", "d"), [(12, 16), (120, 16)], ids=["pictures", "dimensions"])
+@pytest.mark.parametrize(("n", "d"), [(12, 16), (120, 16)], ids=["images", "dimensions"])
 def test_derivatives_are_those_of_the_weighted_distance(n, d):
     x, reference = _features(n, d, 1, 0.3).astype(np.float64), moments(_features(500, d, 2))
     value, derivatives = fid_derivatives(x, reference)
     assert value == pytest.approx(fid(x, reference), rel=1e-7)  # roots of eigenvalues of 0 keep half the digits
-    for picture in (0, 5):
-        ends = [_weighted(x, np.where(np.arange(n) == picture, 1 + h, 1.0), reference) for h in (1e-3, -1e-3)]
+    for image in (0, 5):
+        ends = [_weighted(x, np.where(np.arange(n) == image, 1 + h, 1.0), reference) for h in (1e-3, -1e-3)]
         # n < d: SciPy's root of a singular matrix is good to some 1e-5 of the distance.
-        assert derivatives[picture] == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=2e-2 if n < d else 1e-4)
+        assert derivatives[image] == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=2e-2 if n < d else 1e-4)
 
 
 def test_a_weight_for_all_changes_next_to_nothing():
@@ -96,7 +96,7 @@ def test_extrapolation_takes_most_of_the_bias_away():
     assert abs(np.mean(found)) < 0.15 * np.mean(plain)
 
 
-def test_too_few_pictures_are_not_halved():
+def test_too_few_images_are_not_halved():
     reference = moments(_features(50, 8, 1))
     assert extrapolate(_features(19, 8, 2), np.arange(19), reference) is None
     assert extrapolate(_features(20, 8, 2), np.arange(20), reference).n_half == 10

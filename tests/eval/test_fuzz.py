@@ -28,7 +28,7 @@ from tests.eval.sample_specs import TABLE1, TABLE2, make_spec
 
 _FILE = io.BytesIO()
 Image.new("RGB", (8, 8), "red").save(_FILE, format="PNG")
-PICTURE = _FILE.getvalue()
+IMAGE = _FILE.getvalue()
 SPECS = [make_spec(TABLE1), make_spec(TABLE2)]
 BOUNDED = settings(
     derandomize=True,
@@ -155,14 +155,14 @@ def test_any_manifest_is_read_or_told(lines: list[str], good: bool, name: str, t
     (folder / "record.json").write_text(json.dumps(record))
     item = {"key": "0", "prompt": "a newt", "seed": 7, "file": "0.png"}
     (folder / "manifest.jsonl").write_text(json.dumps(item) + "\n")
-    (folder / "images" / "0.png").write_bytes(PICTURE)
+    (folder / "images" / "0.png").write_bytes(IMAGE)
     (folder / "images" / "link.png").symlink_to(root / "outside.png")
     kept = (folder / "manifest.jsonl").read_text() if good else ""
     item = json.dumps({"key": "k", "prompt": "p", "seed": 1, "file": name})
     (folder / "manifest.jsonl").write_text("\n".join([kept.rstrip("\n"), item, *lines]).lstrip("\n") + "\n")
     before = outside(root, folder)
     found = gallery(gather(SPECS, lambda: load_records(root / "runs"), root / "runs"))
-    assert not any(picture.uri for row in found.rows for picture in row.pictures if row.key == "k" and name != "0.png")
+    assert not any(image.uri for row in found.rows for image in row.pictures if row.key == "k" and name != "0.png")
     run = RunFolder(root / "runs", "table1", "retom", folder.name.rpartition("-")[2])
     with contextlib.suppress(RunError):
         for entry in run.read_manifest() or []:

@@ -150,12 +150,12 @@ def test_nan_is_black_flagged_and_made_anew_on_resume(tiny_pipe, tmp_path, caplo
     before = (tmp_path / items[0].file).read_bytes()
     report = generate(tiny_pipe, items, tmp_path, sampler())
     assert (report.remade, report.nan) == ((items[1].file,), ())
-    assert "made anew: 1 (first: " in caplog.text
+    assert "generated again: 1 (first: " in caplog.text
     assert (tmp_path / items[0].file).read_bytes() == before
     assert verify(items, tmp_path).invalid_share == 0
 
 
-def test_infinite_latents_are_flagged_even_where_the_picture_hides_them(tiny_pipe, tmp_path):
+def test_infinite_latents_are_flagged_even_where_the_image_hides_them(tiny_pipe, tmp_path):
     forward = tiny_pipe.unet.forward
 
     def overflowing(*args, **options):

@@ -47,7 +47,7 @@ def test_a_flag_is_kept_in_the_file(tmp_path, flag):
 
 
 @pytest.mark.parametrize("side", [64, 512])
-def test_an_unmarked_constant_picture_is_seen(tmp_path, side):
+def test_an_unmarked_constant_image_is_seen(tmp_path, side):
     Image.new("RGB", (side, side), (7, 8, 9)).save(tmp_path / "a.png")
     assert read_flag(tmp_path / "a.png") == CONSTANT
     nearly = np.full((side, side, 3), 7, np.uint8)

@@ -53,9 +53,9 @@ def test_derivatives_are_those_of_the_weighted_value():
         own = w @ within @ w / (w.sum() ** 2 - (w**2).sum())
         return own - 2 * (w @ across) / w.sum()
 
-    for picture in (0, 7):
-        ends = [weighted(np.where(np.arange(40) == picture, 1 + h, 1.0)) for h in (1e-5, -1e-5)]
-        assert derivatives[picture] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+    for index in (0, 7):
+        ends = [weighted(np.where(np.arange(40) == index, 1 + h, 1.0)) for h in (1e-5, -1e-5)]
+        assert derivatives[index] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
     assert value == kid(a, b)
     assert derivatives.sum() == pytest.approx(0, abs=1e-12)
 

@@ -41,7 +41,7 @@ def test_batches_are_halved_until_they_fit_and_stay_so(error, caplog) -> None:
     assert done == list(range(11))
     assert tried == [8, 4, 2, 2, 2, 2, 2, 1]
     assert limit.size == 2
-    assert "memory runs out with 8 images per pipeline call; going on with 4" in caplog.text
+    assert "memory runs out with 8 images per pipeline call; continuing with 4" in caplog.text
 
 
 def test_one_image_that_does_not_fit_is_a_sentence() -> None:

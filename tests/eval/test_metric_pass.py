@@ -11,12 +11,12 @@ from PIL import Image
 
 import eval.metric_pass
 from eval.clip_score import VIT_B32, VIT_L14, clip_scores, clip_task
+from eval.decoding import ImageSet, ScoredImage, read_rgb
 from eval.errors import RunError
 from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, extract, feature_task
 from eval.metric_pass import compute
 from eval.metrics import SmokeMetrics, score
 from eval.networks.smoke import SmokeClip, SmokeFeatures
-from eval.pictures import ImageSet, ScoredImage, read_rgb
 from eval.reference import ReferenceSet
 from eval.ssim import ssim, ssim_scores, ssim_task
 from eval.stats import Bootstrap
@@ -76,9 +76,9 @@ def decoded(monkeypatch):
     """How often each image was decoded."""
     counts = collections.Counter()
 
-    def counting(picture):
-        counts[picture.name] += 1
-        return read_rgb(picture)
+    def counting(image):
+        counts[image.name] += 1
+        return read_rgb(image)
 
     monkeypatch.setattr(eval.metric_pass, "read_rgb", counting)
     return counts
@@ -90,10 +90,10 @@ def networks():
     return features, [PooledClip(VIT_B32, "b32"), PooledClip(VIT_L14, "l14")]
 
 
-def by_hand(network, pictures, batch_size):
+def by_hand(network, images, batch_size):
     """One network, one image after the other, no thread."""
     prepare, embed = network.preparer(), network.load("cpu")
-    prepared = [prepare(read_rgb(picture)) for picture in pictures]
+    prepared = [prepare(read_rgb(image)) for image in images]
     embed = embed[0] if isinstance(embed, tuple) else embed
     with torch.inference_mode():
         return [embed(torch.stack(prepared[i : i + batch_size])) for i in range(0, len(prepared), batch_size)]

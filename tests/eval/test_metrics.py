@@ -62,8 +62,7 @@ def test_values_are_those_of_the_parts(scored, reference, tmp_path):
     images, unmerged, _, found = scored
     network = SmokeMetrics().features
     a, b, real = (
-        extract(network, pictures.images, pictures.hash, cache=tmp_path / "other")
-        for pictures in (images, unmerged, reference)
+        extract(network, each.images, each.hash, cache=tmp_path / "other") for each in (images, unmerged, reference)
     )
     assert found["fid_smoke"]["value"] == pytest.approx(fid(a, moments(real)), rel=1e-6)
     assert found["kid_smoke"]["value"] == pytest.approx(kid(a, real), rel=1e-6)
@@ -119,7 +118,7 @@ def test_one_class_has_no_interval(tmp_path, reference):
 
 def test_unpaired_images_are_refused(tmp_path, reference):
     images, fewer = _images(tmp_path / "a", 0), _images(tmp_path / "b", 0, CLASSES[:3])
-    with pytest.raises(RunError, match="images of 'none' are of other keys, classes or prompts"):
+    with pytest.raises(RunError, match="images of 'none' have other keys, classes or prompts"):
         score(images, reference, SmokeMetrics(), cache=tmp_path, against={"none": fewer})
     with pytest.raises(RunError, match="no images"):
         score(ImageSet(()), reference, SmokeMetrics(), cache=tmp_path)
@@ -135,7 +134,9 @@ def test_no_metrics_needs_nothing(tmp_path):
 def test_real_metrics_stop_at_missing_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("RETOM_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(RunError, match=r"inception-2015-12-05\.pt cannot be had from https://nvlabs.* put it at"):
+    with pytest.raises(
+        RunError, match=r"inception-2015-12-05\.pt cannot be downloaded from https://nvlabs.* put it at"
+    ):
         RealMetrics().preflight()
     own = WeightFile(CLEAN_INCEPTION.name, CLEAN_INCEPTION.url, CLEAN_INCEPTION.sha256, path=str(tmp_path / "my.pt"))
     with pytest.raises(RunError, match=r"my\.pt do not exist"):

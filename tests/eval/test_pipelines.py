@@ -113,7 +113,7 @@ def test_a_shipped_folder_is_found_from_anywhere_without_a_word(shipped, saved, 
 
 def test_what_is_not_as_shipped_is_one_sentence(shipped, saved):
     gone = dataclasses.replace(shipped, path="gone")
-    with pytest.raises(RunError, match=r"gone is not what this version ships \(it is not there\); .*git checkout"):
+    with pytest.raises(RunError, match=r"gone is not what this version ships \(it does not exist\); .*git checkout"):
         load_pipeline(gone, tiny_sampler())
     other = dataclasses.replace(shipped, revision="0" * 64)
     with pytest.raises(RunError, match=rf"have sha256 {shipped.revision[:12]}, expected 0{{12}}\).*model\.kind=hub"):

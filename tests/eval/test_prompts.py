@@ -87,7 +87,7 @@ def test_the_hash_follows_every_option(change):
     ("options", "message"),
     [
         ({"template": "a photo"}, r"template must contain \{class\}, got 'a photo'"),
-        ({"template": "{class} {style}"}, r"template knows the field \{class\} only, got \{style\}"),
+        ({"template": "{class} {style}"}, r"template may contain the field \{class\} only, got \{style\}"),
         ({"names": "imagenet"}, "names must be one of openai, wordnet, got 'imagenet'"),
         ({"images_per_class": 0}, r"images_per_class must be an integer in \[1, 1000\], got 0"),
         ({"seed": 4096}, r"seed must be an integer in \[0, 4095\], got 4096"),

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from eval.quiet import CPU_SHARE, Disturbance, Watch, others_of, wait_until_quiet
+from eval.quiet import CPU_SHARE, Disturbance, Watch, others_of, wait_until_idle
 
 
 def cpu(share: float | None) -> Disturbance:
@@ -21,13 +21,13 @@ def gpu(processes: int | None) -> Disturbance:
 @pytest.mark.parametrize(
     ("seen", "quiet", "sentence"),
     [
-        (cpu(0.0), True, "other processes took 0%"),
-        (cpu(CPU_SHARE), True, "other processes took 5%"),
-        (cpu(0.5), False, "other processes took 50% of the machine's processor time"),
-        (cpu(None), None, "it cannot be told what else ran on the device"),
+        (cpu(0.0), True, "other processes used 0%"),
+        (cpu(CPU_SHARE), True, "other processes used 5%"),
+        (cpu(0.5), False, "other processes used 50% of the machine's processor time"),
+        (cpu(None), None, "it is unknown what else ran on the device"),
         (gpu(0), True, "0 other processes were on the GPU"),
         (gpu(2), False, "2 other processes were on the GPU"),
-        (gpu(None), None, r"it cannot be told what else ran on the device (no NVML)"),
+        (gpu(None), None, r"it is unknown what else ran on the device (no NVML)"),
     ],
 )
 def test_what_counts_as_quiet(seen: Disturbance, quiet: bool | None, sentence: str) -> None:
@@ -65,5 +65,5 @@ def test_another_process_at_work_is_noticed() -> None:
 
 def test_waiting_ends_when_it_is_quiet_and_at_the_deadline() -> None:
     looks = iter([cpu(0.5), cpu(0.4), cpu(0.0), cpu(0.9)])
-    assert wait_until_quiet("cpu", 60, lambda: next(looks)) == cpu(0.0)
-    assert wait_until_quiet("cpu", 0, lambda: cpu(0.7)) == cpu(0.7)
+    assert wait_until_idle("cpu", 60, lambda: next(looks)) == cpu(0.0)
+    assert wait_until_idle("cpu", 0, lambda: cpu(0.7)) == cpu(0.7)

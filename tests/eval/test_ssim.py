@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
-from eval.pictures import ImageSet, ScoredImage
 from eval.ssim import ssim, ssim_scores
 
 
@@ -52,7 +52,7 @@ def test_other_sizes_and_missing_partners_are_refused(tmp_path):
     images = _image_set(tmp_path / "a", 0, KEYS)
     with pytest.raises(RunError, match=r"0001_000\.png against .* one size, got 32 x 32 and 24 x 24"):
         ssim_scores(images, _image_set(tmp_path / "b", 0, KEYS, size=24), cache=tmp_path)
-    with pytest.raises(RunError, match=r"1 images have no unmerged partner \(first: 0002_000\)"):
+    with pytest.raises(RunError, match=r"1 images have no baseline image \(first: 0002_000\)"):
         ssim_scores(images, _image_set(tmp_path / "c", 0, KEYS[:2]), cache=tmp_path)
     with pytest.raises(RunError, match="at least 11"):
         ssim(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))

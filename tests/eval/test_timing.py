@@ -64,7 +64,7 @@ def test_the_summary_is_exact():
 
 
 def test_no_prompts_are_refused(tiny_original):
-    with pytest.raises(ValueError, match="prompts must hold at least one prompt"):
+    with pytest.raises(ValueError, match="prompts must have at least one prompt"):
         measure(tiny_original, SAMPLER, TimingConfig(), prompts=[])
 
 

@@ -35,15 +35,15 @@ class Broken:
 )
 def test_a_tracker_that_fails_is_told_and_goes_no_further(error: Exception, caplog) -> None:
     assert not send(Broken(error), tracked)
-    assert "tracker Broken was not told of this run" in caplog.text
+    assert "tracker Broken did not receive this run" in caplog.text
 
 
 def test_what_cannot_be_gathered_is_no_failure_either_and_none_gathers_nothing(caplog) -> None:
     def gather() -> Tracked:
-        raise ValueError("a picture is gone")
+        raise ValueError("an image is gone")
 
     assert not send(Broken(OSError()), gather)
-    assert "ValueError: a picture is gone" in caplog.text
+    assert "ValueError: an image is gone" in caplog.text
     assert send(NoTracker(), gather)
 
 
@@ -61,7 +61,7 @@ def test_curves_are_those_of_the_calls_and_over_the_one_option_that_varies() -> 
     assert len(found["seconds of each call at batch 1"].points) == 9
 
 
-def test_the_sheet_holds_pictures_in_order_and_skips_damaged_ones(tmp_path: Path) -> None:
+def test_the_sheet_holds_images_in_order_and_skips_damaged_ones(tmp_path: Path) -> None:
     for index in range(8):
         Image.new("RGB", (64, 64), (index * 30, 0, 0)).save(tmp_path / f"{index}.png")
     paths = sorted(tmp_path.iterdir())
@@ -75,7 +75,7 @@ def test_the_sheet_holds_pictures_in_order_and_skips_damaged_ones(tmp_path: Path
 
 # TensorBoard's generated protobuf code, and what its own reader imports.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_holds_the_record_the_numbers_the_curves_and_the_pictures(tmp_path: Path) -> None:
+def test_tensorboard_holds_the_record_the_numbers_the_curves_and_the_images(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -87,7 +87,7 @@ def test_tensorboard_holds_the_record_the_numbers_the_curves_and_the_pictures(tm
     assert "record/text_summary" in events.Tags()["tensors"]
     assert [event.value for event in events.Scalars("number/fid")] == [30.5]
     assert len(events.Scalars("curve/seconds_of_each_call_at_batch_1")) == 9
-    assert {"pictures", "curve/fid_over_ratio"} <= set(events.Tags()["images"])
+    assert {"images", "curve/fid_over_ratio"} <= set(events.Tags()["images"])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -97,7 +97,7 @@ def test_wandb_offline_keeps_a_run_to_be_sent_later(tmp_path: Path, monkeypatch)
     WandB(str(tmp_path)).keep(tracked())
     (kept,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     text = kept.read_bytes()  # protobuf, not compressed; the package has no reader of its own
-    for what in (b"table1/retom-1", b"fid over ratio", b"s_per_im", b"protocol_hash", b"pictures"):
+    for what in (b"table1/retom-1", b"fid over ratio", b"s_per_im", b"protocol_hash", b"images"):
         assert what in text
     assert list((tmp_path / "wandb").glob("offline-run-*/files/media/images/*.png"))
 

@@ -15,7 +15,7 @@ from tests.faults.workshop import RUN, TABLES, copy
 pytestmark = pytest.mark.faults
 
 
-def picture(folder: Path) -> Path:
+def image(folder: Path) -> Path:
     return sorted(folder.glob("results/runs/*/retom-*/images/*.png"))[0]
 
 
@@ -74,13 +74,13 @@ def without_records(folder: Path) -> None:
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])
 @pytest.mark.parametrize("harm", [cut, empty, garbage, flip, foreign, jpeg, link, gone])
-def test_a_picture(harm: Callable, finished: bool, trial, whole, tmp_path: Path) -> None:
+def test_an_image(harm: Callable, finished: bool, trial, whole, tmp_path: Path) -> None:
     with trial("damaged images", f"{harm.__name__}, {'finished' if finished else 'unfinished'}") as one:
         folder = copy(whole.folder, tmp_path / "copy")
-        harm(picture(folder))
+        harm(image(folder))
         if not finished:
             without_records(folder)
-        said = "lacks 1 of its 2 pictures" if finished else "made anew: 1" if harm is not gone else "begun before"
+        said = "lacks 1 of its 2 images" if finished else "made anew: 1" if harm is not gone else "begun before"
         one.recover(folder, says=said)
 
 
@@ -148,7 +148,7 @@ def test_files_from_the_future(trial, whole, tmp_path: Path) -> None:
     with trial("clock going backwards", "files from tomorrow") as one:
         folder = copy(whole.folder, tmp_path / "copy")
         without_records(folder)
-        picture(folder).unlink()
+        image(folder).unlink()
         for path in folder.rglob("*"):
             os.utime(path, (time.time() + 86400,) * 2)
-        one.recover(folder, says="was begun before and has no record")
+        one.recover(folder, says="has no record yet")

@@ -51,7 +51,7 @@ def told_of(folder: Path) -> str | None:
     begun = [run for run in folder.glob("results/runs/*/*") if (run / "config.yaml").exists()]
     if all((run / "record.json").exists() for run in begun):
         return None
-    return "was begun before and has no record"
+    return "has no record yet"
 
 
 @pytest.mark.parametrize("moment", IN_RUN, ids="{:.3f}".format)

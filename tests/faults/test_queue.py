@@ -37,7 +37,7 @@ def test_kill_while_images_are_half_written(count: int, trial, server, tmp_path:
         assert images(tmp_path / "results").keys() == {
             str(path.relative_to(tmp_path / "results")) for path in temporary(tmp_path / "results")
         }
-        one.recover(tmp_path, says="was begun before and has no record")
+        one.recover(tmp_path, says="has no record yet")
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -52,7 +52,7 @@ def test_ctrl_c_while_images_are_half_written(count: int, trial, server, whole, 
         saved = images(tmp_path / "results")
         assert len(saved) >= count  # what was being written is saved
         assert saved.items() <= whole.images.items()
-        one.recover(tmp_path, says="was begun before and has no record")
+        one.recover(tmp_path, says="has no record yet")
 
 
 def test_a_second_ctrl_c_while_the_first_waits_for_the_files(trial, server, whole, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_second_ctrl_c_while_the_first_waits_for_the_files(trial, server, whol
         assert "Traceback" not in process.told
         assert temporary(tmp_path / "results") == []
         assert images(tmp_path / "results").items() <= whole.images.items()
-        one.recover(tmp_path, says="was begun before and has no record")
+        one.recover(tmp_path, says="has no record yet")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a disk of its own needs root to be mounted")

@@ -101,11 +101,11 @@ def test_one_first_download(trial, server, source, tmp_path: Path) -> None:
         first = fetch(server, source, tmp_path)
         hold_until(lambda: bool(partial(tmp_path)), first)
         second = fetch(server, source, tmp_path)
-        hold_until(lambda: "another process fetches it: waiting" in second.told, second)
+        hold_until(lambda: "another process is downloading it: waiting" in second.told, second)
         source.rest.set()
         assert [first.wait(), second.wait()] == [0, 0], first.told + second.told
         assert source.requests == 1
-        assert "another process fetches it: waiting" in second.told
+        assert "another process is downloading it: waiting" in second.told
         assert (tmp_path / "weights" / "net.pt").read_bytes() == WEIGHTS
         one.seconds = time.monotonic() - began
 
@@ -115,7 +115,7 @@ def test_a_first_download_whose_process_is_killed(trial, server, source, tmp_pat
         first = fetch(server, source, tmp_path)
         hold_until(lambda: any(path.stat().st_size for path in partial(tmp_path)), first)
         second = fetch(server, source, tmp_path)
-        hold_until(lambda: "another process fetches it: waiting" in second.told, second)
+        hold_until(lambda: "another process is downloading it: waiting" in second.told, second)
         first.signal(signal.SIGKILL)
         assert first.wait() == -9
         source.rest.set()
@@ -169,4 +169,4 @@ def test_a_worker_is_lost(rank: int, noticed: str, trial, tmp_path: Path) -> Non
         if noticed == "by the other" and rank == 1:  # the main process is left to tell
             assert "error: another process of this launch is gone" in told, told
             assert "start the same command again" in told, told
-        one.recover(tmp_path, says="was begun before and has no record")
+        one.recover(tmp_path, says="has no record yet")

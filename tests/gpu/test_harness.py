@@ -192,10 +192,10 @@ def test_neighbours_are_counted_or_it_is_said_that_they_cannot_be(device):
 @everywhere
 def test_networks_give_what_they_give_on_the_cpu(device):
     batch = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    features, (pictures, texts) = SmokeFeatures(), SmokeClip().load(device)
-    here_pictures, here_texts = SmokeClip().load(HERE)
+    features, (embed_images, texts) = SmokeFeatures(), SmokeClip().load(device)
+    here_images, here_texts = SmokeClip().load(HERE)
     # cuDNN takes TF32 for convolutions unless told otherwise, and the record says so
     loose = {"atol": 5e-3, "rtol": 5e-3}
     torch.testing.assert_close(features.load(device)(batch.to(device)).cpu(), features.load(HERE)(batch), **loose)
-    torch.testing.assert_close(pictures(batch.to(device)).cpu(), here_pictures(batch), **loose)
+    torch.testing.assert_close(embed_images(batch.to(device)).cpu(), here_images(batch), **loose)
     torch.testing.assert_close(texts(["a dog"]).cpu(), here_texts(["a dog"]), **loose)

@@ -34,12 +34,12 @@ def file(repo: str, name: str, mode: str = "locate", revision: str = "main") -> 
 
 
 def reference() -> object:
-    """How many pictures of how many classes the validation split holds."""
+    """How many images of how many classes the validation split holds."""
     from eval.prompts import imagenet_classes
     from eval.reference.sources import from_hub
 
-    pictures = from_hub("ILSVRC/imagenet-1k", None, {kind.wnid: kind.index for kind in imagenet_classes()})
-    return f"{sum(map(len, pictures.values()))} of {len(pictures)}, first {next(iter(pictures.values()))[0].read()[:2]}"
+    images = from_hub("ILSVRC/imagenet-1k", None, {kind.wnid: kind.index for kind in imagenet_classes()})
+    return f"{sum(map(len, images.values()))} of {len(images)}, first {next(iter(images.values()))[0].read()[:2]}"
 
 
 if __name__ == "__main__":

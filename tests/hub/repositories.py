@@ -108,7 +108,7 @@ def pixart(root: Path) -> Path:
 
 
 def imagenet(root: Path, classes: int = 3, per_class: int = 4, shards: int = 3) -> Path:
-    """The gated data set: a validation split in shards, pictures of `classes` mixed over them, and a training file."""
+    """The gated data set: a validation split in shards, images of `classes` mixed over them, and a training file."""
     import pyarrow
     import pyarrow.parquet
 

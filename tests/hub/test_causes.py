@@ -26,12 +26,16 @@ def raised_from(error: BaseException, cause: BaseException) -> BaseException:
 @pytest.mark.parametrize(
     ("error", "what", "transient"),
     [
-        (http.client.IncompleteRead(b"abc", 7), "the connection was cut", True),
-        (http.client.RemoteDisconnected("closed"), "the connection was (reset|cut)", True),
-        (httpx.ReadError("", request=REQUEST), "the connection was cut", True),
-        (httpx.ReadTimeout("", request=REQUEST), "no answer in time", True),
-        (httpx.RemoteProtocolError("peer closed", request=REQUEST), "the connection was cut", True),
-        (raised_from(httpx.ConnectError("", request=REQUEST), ConnectionRefusedError()), "connection is refused", True),
+        (http.client.IncompleteRead(b"abc", 7), "the connection was lost", True),
+        (http.client.RemoteDisconnected("closed"), "the connection was (reset|lost)", True),
+        (httpx.ReadError("", request=REQUEST), "the connection was lost", True),
+        (httpx.ReadTimeout("", request=REQUEST), "the connection timed out", True),
+        (httpx.RemoteProtocolError("peer closed", request=REQUEST), "the connection was lost", True),
+        (
+            raised_from(httpx.ConnectError("", request=REQUEST), ConnectionRefusedError()),
+            "connection was refused",
+            True,
+        ),
         (httpx.ConnectError("[Errno -2] Name or service not known"), "name cannot be resolved", True),
         (urllib.error.URLError(socket.gaierror(-3, "Temporary failure")), "name cannot be resolved", True),
         (urllib.error.URLError(ssl.SSLCertVerificationError("certificate verify failed")), "no trusted", False),
@@ -40,7 +44,7 @@ def raised_from(error: BaseException, cause: BaseException) -> BaseException:
         (OSError(errno.ENOSPC, "No space", "/cache/file"), "the disk is full at /cache/file", False),
         (raised_from(OSError("cannot load"), OSError(errno.EDQUOT, "quota")), "the disk is full", False),
         (PermissionError(errno.EACCES, "denied", "/cache"), "/cache cannot be written", False),
-        (json.JSONDecodeError("Expecting value", "<html>", 0), "a web page came", False),
+        (json.JSONDecodeError("Expecting value", "<html>", 0), "a web page", False),
         (httpx.HTTPStatusError("", request=REQUEST, response=httpx.Response(502)), "answers 502 Bad Gateway", True),
         (httpx.HTTPStatusError("", request=REQUEST, response=httpx.Response(404)), "answers 404 Not Found", False),
     ],
@@ -51,8 +55,8 @@ def test_the_cause_is_found_in_the_chain(error, what, transient):
         cause = cause_of(each)
         assert cause.transient is transient
         with (
-            pytest.raises(RunError, match=rf"^it cannot be had \(.*{what}.*\); .*, or do without$"),
-            explained("it cannot be had", "do without"),
+            pytest.raises(RunError, match=rf"^it is not available \(.*{what}.*\); .*, or do without$"),
+            explained("it is not available", "do without"),
         ):
             raise each
 
@@ -62,7 +66,7 @@ def test_the_cause_is_found_in_the_chain(error, what, transient):
 )
 def test_what_is_no_failure_of_a_download_passes(error):
     assert cause_of(error) is None
-    with pytest.raises(type(error)), explained("it cannot be had", "do without"):
+    with pytest.raises(type(error)), explained("it is not available", "do without"):
         raise error
 
 

@@ -88,14 +88,14 @@ def test_what_is_left_of_another_file_is_not_kept(weights, tmp_path, left):
 
 REFUSED = "http://127.0.0.1:9/net.pt"
 FAULTS = {
-    "cut at once": (Fault(cut=1, times=-1, where="none"), "the connection is refused", REFUSED),
-    "portal": (Fault(portal="page"), "a web page came instead of the file", None),
-    "redirect to a portal": (Fault(portal="redirect"), "a web page came|redirect", None),
-    "network login": (Fault(status=511), "a web page came instead", None),
+    "cut at once": (Fault(cut=1, times=-1, where="none"), "the connection was refused", REFUSED),
+    "portal": (Fault(portal="page"), "a web page instead of the file", None),
+    "redirect to a portal": (Fault(portal="redirect"), "a web page|redirect", None),
+    "network login": (Fault(status=511), "a web page instead", None),
     "busy": (Fault(status=503), "the server answers 503 Service Unavailable", None),
     "gone": (Fault(status=404), "the server answers 404 Not Found", None),
-    "flipped": (Fault(flip=True), f"what came has sha256 .*, expected {DIGEST}", None),
-    "short": (Fault(short=7), "what came has sha256", None),
+    "flipped": (Fault(flip=True), f"the downloaded file has sha256 .*, expected {DIGEST}", None),
+    "short": (Fault(short=7), "the downloaded file has sha256", None),
     "no such name": (Fault(times=0), "the server's name cannot be resolved", "http://nowhere.invalid/net.pt"),
 }
 
@@ -103,7 +103,7 @@ FAULTS = {
 @pytest.mark.parametrize("case", FAULTS)
 def test_every_failure_is_one_line_with_its_own_cause(hub, case, tmp_path):
     hub.fault, cause, url = FAULTS[case]
-    with pytest.raises(RunError, match=rf"net\.pt cannot be had from .*\(.*{cause}") as caught:
+    with pytest.raises(RunError, match=rf"net\.pt cannot be downloaded from .*\(.*{cause}") as caught:
         WeightFile("net.pt", url or f"{hub.address}/plain/net.pt", DIGEST).locate()
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(
@@ -124,7 +124,7 @@ def test_a_server_that_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/net.pt"
-        with pytest.raises(RunError, match="no answer in time"):
+        with pytest.raises(RunError, match="the connection timed out"):
             WeightFile("net.pt", url, DIGEST).locate()
 
 

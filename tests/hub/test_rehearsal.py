@@ -84,7 +84,7 @@ class TestRealRun:
 
     def test_all_that_cannot_be_had_is_named_at_once(self, rehearsal: Rehearsal) -> None:
         told = rehearsal.run("model=sd3", *REAL, status=1)
-        assert "2 things are missing: (1) reference ILSVRC/imagenet-1k cannot be had" in told
+        assert "2 things are missing: (1) reference ILSVRC/imagenet-1k cannot be downloaded" in told
         assert "(2) model sd3: cannot get stabilityai/" in told
         assert rehearsal.hub.bytes_sent == 0
 
@@ -92,7 +92,7 @@ class TestRealRun:
         rehearsal.hub.fault = Fault(where="/store/models/timm/vit_large", cut=500_000_000, times=3, wait=0.5)
         before = rehearsal.hub.bytes_sent
         told = rehearsal.run("model=sd15", *REAL, HF_TOKEN=TOKEN)
-        assert "the connection was cut" in told
+        assert "the connection was lost" in told
         assert "open_clip_model.safetensors: resuming at 476.8 MiB of" in told
         (record,) = rehearsal.records()
         assert record["status"] == "ok"

@@ -97,20 +97,20 @@ runpy.run_module("tests.hub.ask", run_name="__main__")
             "is gated and there is no access token",
             r"accept its terms at .*/stabilityai/.* `hf auth login`",
         ),
-        ("sd3", {}, {"HF_TOKEN": "hf_mistyped"}, r"refuses the access token \(401\)", "correct or unset HF_TOKEN"),
-        ("sd15", {}, {"HF_TOKEN": "hf_mistyped"}, r"refuses the access token \(401\)", "correct or unset HF_TOKEN"),
+        ("sd3", {}, {"HF_TOKEN": "hf_mistyped"}, r"rejects the access token \(401\)", "correct or unset HF_TOKEN"),
+        ("sd15", {}, {"HF_TOKEN": "hf_mistyped"}, r"rejects the access token \(401\)", "correct or unset HF_TOKEN"),
         ("sd35_large", {}, {}, "the hub has no such repository", "log in with `hf auth login` if it is private"),
         ("sd35_large", {}, {"HF_TOKEN": TOKEN}, "the hub has no such repository", "check its name, or"),
-        ("sd15", {"portal": "page"}, {}, "a web page came instead", "log in to the network"),
-        ("sd15", {"portal": "redirect"}, {}, "a web page came instead", "log in to the network"),
-        ("sd15", {"where": "/store/", "portal": "page"}, {}, "a web page came instead", "log in to the network"),
-        ("sd15", {"status": 511}, {}, "a web page came instead", "log in to the network"),
+        ("sd15", {"portal": "page"}, {}, "a web page instead", "log in to the network"),
+        ("sd15", {"portal": "redirect"}, {}, "a web page instead", "log in to the network"),
+        ("sd15", {"where": "/store/", "portal": "page"}, {}, "a web page instead", "log in to the network"),
+        ("sd15", {"status": 511}, {}, "a web page instead", "log in to the network"),
         ("sd15", {"status": 503}, {}, "the server answers 503 Service Unavailable", "wait a while"),
-        ("sd15", {"where": "/store/", "flip": True}, {}, "what came has sha256", "starts over"),
-        ("sd15", {"where": "/store/", "short": 5}, {}, "announces .* bytes, expected", "starts over"),
-        ("sd15", {}, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set", "unset it where there is a network"),
+        ("sd15", {"where": "/store/", "flip": True}, {}, "the downloaded file has sha256", "start over"),
+        ("sd15", {"where": "/store/", "short": 5}, {}, "announces .* bytes, expected", "start over"),
+        ("sd15", {}, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set", "unset it on a machine with a network"),
         ("sd15", {}, {"TRANSFORMERS_OFFLINE": "1"}, "TRANSFORMERS_OFFLINE is set", "unset it"),
-        ("sd15", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the connection is refused", "resumes the download"),
+        ("sd15", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the connection was refused", "resumes the download"),
         ("sd15", {}, {"HF_ENDPOINT": "http://no.invalid"}, "name cannot be resolved", "resumes the download"),
     ],
 )
@@ -118,7 +118,7 @@ def test_every_failure_has_its_own_line(machine: Machine, hub: Hub, name, fault,
     hub.fault = Fault(**fault) if fault else Fault(times=0)
     line = ask(machine, "model", name, **environment)
     assert re.match(rf"error: model {name}: cannot get .* \(.*{cause}.*\); .*{remedy}", line), line
-    assert line.endswith("copy the pipeline's folder here and give it with model.path=FOLDER")
+    assert line.endswith("copy the pipeline's folder to this machine and set model.path=FOLDER")
 
 
 def test_access_that_was_not_granted(machine: Machine, hub: Hub):
@@ -129,17 +129,17 @@ def test_access_that_was_not_granted(machine: Machine, hub: Hub):
         line = ask(machine, "model", "sd3", HF_TOKEN=TOKEN)
     finally:
         about.write_text(before)
-    assert re.search(r"\(the repository is gated and refuses this account's token \(403\)\); accept its terms at", line)
+    assert re.search(r"\(the repository is gated and this account has no access \(403\)\); accept its terms at", line)
 
 
 def test_a_revision_and_a_file_that_do_not_exist(machine: Machine):
     line = ask(machine, "file", SD15, UNET, "locate", "no-such-branch")
-    assert line.endswith("give its path (the metric's weights.path)")
+    assert line.endswith("set its path (the metric's weights.path)")
     assert "the repository has no such revision" in line
     line = ask(machine, "file", SD15, "nothing.safetensors")
     assert line == (
-        f"error: weights nothing.safetensors of {SD15} (model hub, revision main) are not cached and cannot be had "
-        "(it is not in the repository); check its name"
+        f"error: weights nothing.safetensors of {SD15} (model hub, revision main) are not cached and cannot be "
+        "downloaded (it is not in the repository); check its name"
     )
 
 

@@ -66,10 +66,10 @@ def test_the_tiny_random_model_brings_what_fits_it() -> None:
 
 def test_the_command_line_wins_over_what_a_model_brings() -> None:
     made = built(
-        "model=tiny_random", "sampler=cpu", "reference=imagenet_folder", "reference.path=pictures", "metrics=none"
+        "model=tiny_random", "sampler=cpu", "reference=imagenet_folder", "reference.path=images", "metrics=none"
     )
     assert (made["sampler"].height, made["sampler"].steps) == (512, 50)
-    assert (made["reference"].kind, made["reference"].path) == ("folder", "pictures")
+    assert (made["reference"].kind, made["reference"].path) == ("folder", "images")
     assert made["metrics"].profile == "none"
 
 

@@ -17,7 +17,7 @@ from tests.scripts.conftest import SMALLEST, trusting
 METHODS = sorted((CONF / "method").glob("*.yaml"))
 
 
-def pictures(row) -> dict[str, np.ndarray]:
+def saved_images(row) -> dict[str, np.ndarray]:
     folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash).images
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(Path(folder).iterdir())}
 
@@ -36,12 +36,12 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
             f"results={tmp_path / str(size)}",
         )
         run_job(row, session)
-        images.append(pictures(row))
+        images.append(saved_images(row))
     alone, together = images
     assert len(alone) == 3
     assert alone.keys() == together.keys()
-    for name, picture in alone.items():
-        assert np.abs(picture - together[name]).max() <= 1, name
+    for name, image in alone.items():
+        assert np.abs(image - together[name]).max() <= 1, name
     first, second, _ = alone.values()
     assert np.abs(first - second).max() > 1  # so that the comparison could fail
 

@@ -92,4 +92,4 @@ def test_two_processes_say_once_what_the_reference_holds(tmp_path: Path) -> None
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launch, *asked], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("passed over 2 files without an image ending") == 1
+    assert (done.stdout + done.stderr).count("skipped 2 files without an image extension") == 1

@@ -1,4 +1,4 @@
-"""A folder of random pictures in the format of the training data, and a training so short that it takes seconds."""
+"""A folder of random images in the format of the training data, and a training so short that it takes seconds."""
 
 import io
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SHORT = LoopConfig(steps=2, batch=2, lr=1e-3, warmup=1, decay=0.0, ema=0.5)
 
 
 def write_split(folder: Path, split: str, n: int, classes: tuple = CLASSES) -> Path:
-    """`n` random pictures, of the classes in turn, in folder/split.parquet."""
+    """`n` random images, of the classes in turn, in folder/split.parquet."""
     draw = np.random.default_rng(n)
     rows = []
     for number in range(n):
@@ -34,8 +34,8 @@ def write_split(folder: Path, split: str, n: int, classes: tuple = CLASSES) -> P
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
-    """A folder with 12 random pictures to learn from and 12 held out."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """A folder with 12 random images to learn from and 12 held out."""
+    folder = tmp_path_factory.mktemp("images")
     write_split(folder, "train", 12)
     return write_split(folder, "val", 12)
 

@@ -1,4 +1,4 @@
-"""Training pictures: what is read, what is refused; batches and augmentation."""
+"""Training images: what is read, what is refused; batches and augmentation."""
 
 import pyarrow
 import pyarrow.parquet
@@ -8,43 +8,43 @@ import torch
 from eval.errors import RunError
 from tests.training.conftest import write_split
 from training import augment
-from training.data import load_pictures, to_signed
+from training.data import load_images, to_signed
 from training.randomness import batch_indices, generator
 
 
-def test_pictures_are_read_with_their_classes(data):
-    pictures = load_pictures(data, "train")
-    assert pictures.pixels.shape == (12, 3, 64, 64)
-    assert pictures.pixels.dtype == torch.uint8
-    assert pictures.labels.tolist() == [0, 1] * 6
-    assert [chosen.index for chosen in pictures.classes] == [1, 950]
-    assert pictures.prompts()[0] == "A high quality photograph of a goldfish."
-    assert len(pictures.hash) == 64
-    assert to_signed(pictures.pixels).abs().max() <= 1
+def test_images_are_read_with_their_classes(data):
+    data = load_images(data, "train")
+    assert data.pixels.shape == (12, 3, 64, 64)
+    assert data.pixels.dtype == torch.uint8
+    assert data.labels.tolist() == [0, 1] * 6
+    assert [chosen.index for chosen in data.classes] == [1, 950]
+    assert data.prompts()[0] == "A high quality photograph of a goldfish."
+    assert len(data.hash) == 64
+    assert to_signed(data.pixels).abs().max() <= 1
 
 
 def test_what_is_no_training_data_is_refused(data, tmp_path):
     with pytest.raises(RunError, match=r"test\.parquet is not there"):
-        load_pictures(data, "test")
+        load_images(data, "test")
     (tmp_path / "train.parquet").write_bytes(b"nothing")
     with pytest.raises(RunError, match="no parquet file with the columns image, label, wnid"):
-        load_pictures(tmp_path, "train")
+        load_images(tmp_path, "train")
     pyarrow.parquet.write_table(pyarrow.table({"image": [1]}), tmp_path / "train.parquet")
     with pytest.raises(RunError, match="no parquet file with the columns"):
-        load_pictures(tmp_path, "train")
+        load_images(tmp_path, "train")
     write_split(tmp_path, "train", 2, classes=((2, "n01443537", "goldfish"),))
-    with pytest.raises(RunError, match="wnid n01443537 with label 2 is no ImageNet-1k class"):
-        load_pictures(tmp_path, "train")
+    with pytest.raises(RunError, match="wnid n01443537 with label 2 is not an ImageNet-1k class"):
+        load_images(tmp_path, "train")
 
 
-def test_a_broken_picture_is_named(tmp_path):
-    rows = [{"image": {"bytes": b"no picture", "path": "broken.JPEG"}, "label": 1, "wnid": "n01443537"}]
+def test_a_broken_image_is_named(tmp_path):
+    rows = [{"image": {"bytes": b"no image", "path": "broken.JPEG"}, "label": 1, "wnid": "n01443537"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "val.parquet")
-    with pytest.raises(RunError, match=r"broken\.JPEG is no readable picture"):
-        load_pictures(tmp_path, "val")
+    with pytest.raises(RunError, match=r"broken\.JPEG is no readable image"):
+        load_images(tmp_path, "val")
 
 
-def test_every_epoch_sees_every_picture_once():
+def test_every_epoch_sees_every_image_once():
     seen = torch.cat([batch_indices(0, "clip", step, 4, 10) for step in range(5)])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()

@@ -41,7 +41,7 @@ def test_weights_are_float16_and_the_averaged_ones(folder, trained):
             assert torch.equal(stored.get_tensor(name), expected[name].half()), name
 
 
-def test_the_reference_is_of_the_held_out_pictures(folder, trained):
+def test_the_reference_is_of_the_held_out_images(folder, trained):
     _, classifier, _ = load(folder)
     with safe_open(folder / "reference.safetensors", "pt") as stored:
         tensors, metadata = (

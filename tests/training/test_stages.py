@@ -122,10 +122,10 @@ def test_scaled_latents_have_variance_one(trained):
     assert float(latents.square().mean()) == pytest.approx(1, abs=1e-3)
 
 
-def test_contrast_takes_all_pictures_of_a_class_for_right():
+def test_contrast_takes_all_images_of_a_class_for_right():
     labels = torch.tensor([0, 0, 1])
     matched = 50 * torch.nn.functional.one_hot(labels, 3).float()
-    # caption 0 has two right pictures with half of the weight each, the absent caption 2 counts for nothing
+    # caption 0 has two right images with half of the weight each, the absent caption 2 counts for nothing
     assert float(clip.contrast(matched, labels)) == pytest.approx(torch.tensor(2.0).log().item() / 4, abs=1e-4)
     assert float(clip.contrast(-matched, labels)) > 10
 

@@ -1,4 +1,4 @@
-"""The table of seconds: the paper's rows and words, our seconds, no column of quality."""
+"""The table of seconds: the paper's rows and words, our seconds, no quality column."""
 
 import csv
 import json
@@ -100,6 +100,6 @@ def test_the_files_have_every_column_and_say_what_they_are(tmp_path: Path):
         "4.000 [4.000, 4.000]",
         "about 300 (from one call)",
         "- a note",
-        "no column of quality",
+        "no quality column",
     ):
         assert words in page

@@ -46,7 +46,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_row_without_its_cell_is_damage(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="lacks 'title'"):
+    with pytest.raises(RunError, match="no key 'title'"):
         written(tmp_path / "a.json", [{"method": "none", "status": "ok"}])
 
 

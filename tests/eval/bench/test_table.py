@@ -54,7 +54,7 @@ def test_all_axes_are_combined():
         ({"mode": ["jit"]}, "mode must be one of eager, default"),
         ({"dtype": "float32"}, "dtype must be a list of at least one value, got 'float32'"),
         ({"rounds": 0}, "rounds must be an integer of at least 1, got 0"),
-        ({"pixel": 3}, "unknown key 'pixel'; there are"),
+        ({"pixel": 3}, "unknown key 'pixel'; allowed are"),
         ({"level": "house"}, "level must be one of site, denoiser, pipeline, got 'house'"),
         ({"level": "denoiser", "shapes": None}, "unknown key 'shapes'"),
         ({"methods": []}, "methods must be a list of at least one value, got \\[\\]"),

@@ -14,7 +14,7 @@ from eval.models.text_to_image import check_text_to_image
 from eval.pipelines import ModelConfig, load_pipeline
 from eval.sampler import SamplerConfig
 
-SUPPORTED = "a run needs a text-to-image pipeline, which is called with a prompt alone"
+SUPPORTED = "a run needs a text-to-image pipeline, which takes a prompt alone"
 
 
 def check(name: object, *, in_channels: int = 4, **index: object) -> None:
@@ -58,20 +58,18 @@ def test_the_sibling_of_an_image_pipeline_is_named(name: str, sibling: str) -> N
     assert message.startswith(
         f"model x: F is a {name}, which needs an image (image); {SUPPORTED}: {sibling} has the same"
     )
-    assert message.endswith(f"set _class_name of model_index.json to {sibling}, and give it with model.path=FOLDER")
+    assert message.endswith(f"set _class_name in model_index.json to {sibling} and pass it with model.path=FOLDER")
 
 
 def test_a_denoiser_that_is_given_the_image_has_no_sibling() -> None:
     assert refusal("StableDiffusionInpaintPipeline", in_channels=9).endswith(
-        "choose a text-to-image model (this one's denoiser has 9 input channels, the image among them)"
+        "choose a text-to-image model (this denoiser's 9 input channels include an image)"
     )
 
 
 def test_the_refiner_is_named() -> None:
     message = refusal("StableDiffusionXLImg2ImgPipeline", requires_aesthetics_score=True)
-    assert message.endswith(
-        "this is SDXL's refiner, which continues from images of the base model; choose the base model"
-    )
+    assert message.endswith("this is SDXL's refiner, which refines images of the base model; choose the base model")
 
 
 @pytest.mark.parametrize(
@@ -81,9 +79,9 @@ def test_the_refiner_is_named() -> None:
         ("FluxControlPipeline", "needs an image (control_image)"),
         ("StableDiffusionUpscalePipeline", "needs an image (image)"),
         ("StableDiffusionImageVariationPipeline", "needs an image (image)"),
-        ("StableVideoDiffusionPipeline", "makes videos (num_frames)"),
-        ("AnimateDiffPipeline", "makes videos (num_frames)"),
-        ("WanPipeline", "makes videos (num_frames)"),
+        ("StableVideoDiffusionPipeline", "generates videos (num_frames)"),
+        ("AnimateDiffPipeline", "generates videos (num_frames)"),
+        ("WanPipeline", "generates videos (num_frames)"),
         ("DDPMPipeline", "does not take prompt, height, width, guidance_scale"),
         ("DiTPipeline", "does not take prompt, height, width"),
         ("AudioLDM2Pipeline", "does not take height, width"),
@@ -112,28 +110,28 @@ def test_every_class_of_diffusers_is_decided_in_a_line() -> None:
 @pytest.mark.parametrize("name", ["NoSuchPipeline", ["my_pipeline", "MyPipeline"], None, "UNet2DConditionModel"])
 def test_classes_that_diffusers_lacks_are_refused(name: object) -> None:
     assert "names the pipeline class" in refusal(name)
-    assert "update diffusers, or choose another model" in refusal(name)
+    assert "update diffusers or choose another model" in refusal(name)
 
 
 @pytest.fixture
-def picture_folder(tiny_original, tmp_path: Path) -> ModelConfig:
+def image_folder(tiny_original, tmp_path: Path) -> ModelConfig:
     StableDiffusionImg2ImgPipeline(**tiny_original.components, requires_safety_checker=False).save_pretrained(tmp_path)
     return ModelConfig("mine", path=str(tmp_path))
 
 
-def test_a_folder_is_refused_without_its_weights(picture_folder: ModelConfig) -> None:
-    shutil.rmtree(Path(picture_folder.path) / "vae")
-    for file in Path(picture_folder.path).rglob("*.safetensors"):
+def test_a_folder_is_refused_without_its_weights(image_folder: ModelConfig) -> None:
+    shutil.rmtree(Path(image_folder.path) / "vae")
+    for file in Path(image_folder.path).rglob("*.safetensors"):
         file.unlink()
-    for refused in (lambda: denoiser_skeleton(picture_folder), lambda: load_pipeline(picture_folder, SamplerConfig())):
+    for refused in (lambda: denoiser_skeleton(image_folder), lambda: load_pipeline(image_folder, SamplerConfig())):
         with pytest.raises(RunError, match="is a StableDiffusionImg2ImgPipeline, which needs an image"):
             refused()
 
 
-def test_what_the_message_says_to_do_works(picture_folder: ModelConfig) -> None:
-    index = Path(picture_folder.path) / "model_index.json"
+def test_what_the_message_says_to_do_works(image_folder: ModelConfig) -> None:
+    index = Path(image_folder.path) / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "StableDiffusionPipeline"}))
-    pipe = load_pipeline(picture_folder, SamplerConfig(height=64, width=64))
+    pipe = load_pipeline(image_folder, SamplerConfig(height=64, width=64))
     assert type(pipe) is StableDiffusionPipeline
 
 
@@ -149,8 +147,8 @@ def test_an_unconditional_pipeline_is_refused(tmp_path: Path, tiny_original) -> 
         load_pipeline(ModelConfig("mine", path=str(tmp_path)), SamplerConfig())
 
 
-def test_a_damaged_index_is_one_line(picture_folder: ModelConfig) -> None:
-    (Path(picture_folder.path) / "model_index.json").write_text("{")
+def test_a_damaged_index_is_one_line(image_folder: ModelConfig) -> None:
+    (Path(image_folder.path) / "model_index.json").write_text("{")
     with pytest.raises(RunError, match="cannot be loaded") as caught:
-        load_pipeline(picture_folder, SamplerConfig())
+        load_pipeline(image_folder, SamplerConfig())
     assert "\n" not in str(caught.value)

@@ -6,14 +6,14 @@ from PIL import Image
 from eval.networks.smoke import SmokeClip, SmokeFeatures
 
 
-def _pictures(n):
+def _images(n):
     generator = np.random.default_rng(0)
     return [Image.fromarray(generator.integers(0, 256, (40, 52, 3), dtype=np.uint8)) for _ in range(n)]
 
 
 def test_features_are_fixed_and_leave_the_global_generator_alone():
     network, before = SmokeFeatures(), torch.random.get_rng_state()
-    batch = torch.stack([network.preparer()(picture) for picture in _pictures(5)])
+    batch = torch.stack([network.preparer()(image) for image in _images(5)])
     features = network.load("cpu")(batch)
     assert features.shape == (5, 64)
     assert torch.equal(features, SmokeFeatures().load("cpu")(batch))
@@ -23,18 +23,18 @@ def test_features_are_fixed_and_leave_the_global_generator_alone():
 
 def test_features_do_not_depend_on_the_batch():
     network = SmokeFeatures()
-    batch = torch.stack([network.preparer()(picture) for picture in _pictures(5)])
+    batch = torch.stack([network.preparer()(image) for image in _images(5)])
     embed = network.load("cpu")
     assert torch.allclose(embed(batch), torch.cat([embed(row[None]) for row in batch]), atol=1e-5)
 
 
-def test_towers_tell_texts_and_pictures_apart():
+def test_towers_tell_texts_and_images_apart():
     network = SmokeClip()
     embed, embed_texts = network.load("cpu")
     texts = embed_texts(["a photograph of a tench", "a photograph of a goldfish", "", "é"])
-    pictures = embed(torch.stack([network.preparer()(picture) for picture in _pictures(2)]))
+    images = embed(torch.stack([network.preparer()(image) for image in _images(2)]))
     assert texts.shape == (4, 32)
-    assert pictures.shape == (2, 32)
+    assert images.shape == (2, 32)
     assert torch.isfinite(texts).all()
     assert not torch.allclose(texts[0], texts[1])
 

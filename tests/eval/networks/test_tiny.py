@@ -20,13 +20,13 @@ def shipped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = clip_tokenizer(64)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    texts, pictures = text_config(tokenizer, **sizes), CLIPVisionConfig(**sizes, image_size=64, patch_size=32)
+    texts, images = text_config(tokenizer, **sizes), CLIPVisionConfig(**sizes, image_size=64, patch_size=32)
     with torch.random.fork_rng(devices=[]):
         classifier = ResNetForImageClassification(
             ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
         )
         clip = CLIPModel(
-            CLIPConfig(text_config=texts.to_dict(), vision_config=pictures.to_dict(), projection_dim=8),
+            CLIPConfig(text_config=texts.to_dict(), vision_config=images.to_dict(), projection_dim=8),
         )
     classifier.half().save_pretrained(folder / "classifier")
     clip.half().save_pretrained(folder / "clip")
@@ -39,14 +39,14 @@ def clip(shipped):
     return TinyClip(str(shipped / "clip"), str(shipped / "pipeline" / "tokenizer"))
 
 
-def _pictures(n, side=64):
+def _images(n, side=64):
     generator = np.random.default_rng(0)
     return [Image.fromarray(generator.integers(0, 256, (side, side, 3), dtype=np.uint8)) for _ in range(n)]
 
 
 def test_features_are_the_classifiers_pooled_ones(shipped):
     network, before = TinyFeatures(str(shipped / "classifier")), torch.random.get_rng_state()
-    batch = torch.stack([network.preparer()(picture) for picture in _pictures(3)])
+    batch = torch.stack([network.preparer()(image) for image in _images(3)])
     embed = network.load("cpu")
     features = embed(batch)
     model = ResNetForImageClassification.from_pretrained(shipped / "classifier", dtype=torch.float32).eval()
@@ -56,16 +56,16 @@ def test_features_are_the_classifiers_pooled_ones(shipped):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_picture_of_the_right_size_is_not_resized(clip):
-    picture = _pictures(1)[0]
-    wanted = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
-    assert torch.equal(clip.preparer()(picture), wanted)
-    assert clip.preparer()(_pictures(1, side=40)[0]).shape == (3, 64, 64)
+def test_an_image_of_the_right_size_is_not_resized(clip):
+    image = _images(1)[0]
+    wanted = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+    assert torch.equal(clip.preparer()(image), wanted)
+    assert clip.preparer()(_images(1, side=40)[0]).shape == (3, 64, 64)
 
 
 def test_both_towers_are_the_models(shipped, clip):
     embed, embed_texts = clip.load("cpu")
-    batch = torch.stack([clip.preparer()(picture) for picture in _pictures(2)])
+    batch = torch.stack([clip.preparer()(image) for image in _images(2)])
     model = CLIPModel.from_pretrained(shipped / "clip", dtype=torch.float32).eval()
     ids = clip_tokenizer(64)(PROMPTS, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
@@ -88,12 +88,12 @@ def test_the_identity_names_the_file(shipped, clip):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"model\.safetensors is not there; check the path; a shipped file comes back with git checkout"),
+        (None, r"model\.safetensors does not exist; check the path; restore a shipped file with git checkout"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-            "is a Git LFS pointer and not the file",
+            "is a Git LFS pointer, not the file",
         ),
-        (b"\x08\0\0\0\0\0\0\0{}      ....", r"is damaged \(.*\); check the path; a shipped file comes back"),
+        (b"\x08\0\0\0\0\0\0\0{}      ....", r"is damaged \(.*\); check the path; restore a shipped file"),
     ],
 )
 def test_a_file_that_is_not_whole_is_one_sentence(tmp_path, content, message):

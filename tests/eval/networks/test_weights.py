@@ -62,14 +62,14 @@ def test_a_damaged_cached_file_is_fetched_again_and_said(server, tmp_path, caplo
 
 
 def test_a_wrong_download_leaves_nothing(server, tmp_path):
-    with pytest.raises(RunError, match=r"net\.pt cannot be had from .*/short \(what came has sha256"):
+    with pytest.raises(RunError, match=r"net\.pt cannot be downloaded from .*/short \(the downloaded file has sha256"):
         WeightFile("net.pt", f"{server.url}/short", DIGEST).locate()
     assert [path.name for path in (tmp_path / "cache" / "weights").iterdir() if "lock" not in path.name] == []
 
 
 def test_no_network_says_file_source_and_place(tmp_path):
     with pytest.raises(
-        RunError, match=r"net\.pt cannot be had from http://127\.0\.0\.1:9/net\.pt .* put it at .*cache"
+        RunError, match=r"net\.pt cannot be downloaded from http://127\.0\.0\.1:9/net\.pt .* put it at .*cache"
     ):
         WeightFile("net.pt", "http://127.0.0.1:9/net.pt", DIGEST).locate()
 
@@ -103,7 +103,7 @@ def test_bad_values():
 def test_the_hub_without_network_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(RunError, match=r"model\.safetensors of a/b .* not cached and cannot be had"):
+    with pytest.raises(RunError, match=r"model\.safetensors of a/b .* not cached and cannot be downloaded"):
         HubFile("a/b", "model.safetensors").locate()
 
 

@@ -40,7 +40,7 @@ def test_an_unreadable_record_is_told_and_the_others_are_read(tmp_path: Path) ->
     (moved / "record.json").write_text("{")
     assert load_records(tmp_path, warn=told.append) == [other]
     assert len(told) == 2
-    assert f"holds the record of {run_id(record)};" in told[0]
+    assert f"is the record of {run_id(record)};" in told[0]
     assert "record.json is not a record of version 1" in told[1]
     assert "it counts as unfinished: run this row again" in told[1]
 

@@ -95,7 +95,7 @@ def test_manifest_is_kept_and_compared(tmp_path: Path) -> None:
     assert folder.image_path(folder.read_manifest()[1]) == folder.path / "images" / "0001_000.png"
     with pytest.raises(RunError, match=r"a manifest\.jsonl with 3 images, not 2;"):
         folder.write_manifest(make_items(2))
-    with pytest.raises(RunError, match=r"a manifest\.jsonl with another image in line 1;"):
+    with pytest.raises(RunError, match=r"a manifest\.jsonl with another image on line 1;"):
         folder.write_manifest(reversed(make_items()))
 
 
@@ -199,7 +199,7 @@ def test_no_link_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     if place.exists():
         place.rename(tmp_path / "elsewhere" / name)
     place.symlink_to(tmp_path / "elsewhere" / name)
-    with pytest.raises(RunError, match=f"{name} is a link, and a run lies in its own folder alone"):
+    with pytest.raises(RunError, match=f"{name} is a link, but a run must be in one folder"):
         folder.open(make_config())
 
 
@@ -218,4 +218,4 @@ def test_a_run_without_a_record_is_taken_up_and_said(tmp_path: Path, caplog: pyt
         assert "begun before" not in caplog.text
         (folder.images / "0000_000.png").touch()
         folder.open(make_config())
-    assert "was begun before and has no record: its 1 images are kept" in caplog.text
+    assert "has no record yet: its 1 images are reused" in caplog.text

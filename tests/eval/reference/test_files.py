@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from eval.decoding import read_rgb
 from eval.errors import RunError
-from eval.pictures import read_rgb
 from eval.prompts import imagenet_classes
 from eval.reference import ReferenceConfig, held_classes, load_reference
 from eval.reference.files import image_endings
@@ -42,14 +42,14 @@ def test_everything_passed_over_is_in_one_line(tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assert [p.name for p in load_reference(config(root), [TENCH, GOLDFISH], tmp_path).images] == ["1.JPG"] * 2
     (line,) = warnings(caplog)
-    assert line.startswith(f"Reference folder {root}: passed over ")
+    assert line.startswith(f"Reference folder {root}: skipped ")
     for part in (
-        "6 files without an image ending (first: n01440764/2.heic)",
+        "6 files without an image extension (first: n01440764/2.heic)",
         "2 nested folders with images (first: n01440764/more)",
-        "3 links to nothing (first: n01440764/6.png)",
-        "1 class folders that no prompt asks for (first: n01484850)",
-        "1 folders with images whose name is no WordNet id (first: tench)",
-        "1 images in no class folder (first: loose.png)",
+        "3 broken links (first: n01440764/6.png)",
+        "1 class folders that no prompt uses (first: n01484850)",
+        "1 folders with images whose name is not a WordNet id (first: tench)",
+        "1 images outside of class folders (first: loose.png)",
     ):
         assert part in line
     assert "hidden" not in line
@@ -79,7 +79,7 @@ def test_a_flat_folder_is_looked_at_in_the_same_way(tmp_path: Path, caplog) -> N
     flat = ReferenceConfig(path=str(tmp_path / "flat"), per_class=1, labels=str(tmp_path / "labels.csv"))
     with caplog.at_level(logging.WARNING):
         assert load_reference(flat, [TENCH], tmp_path).n == 1
-    assert "1 files without an image ending (first: b.heif)" in warnings(caplog)[0]
+    assert "1 files without an image extension (first: b.heif)" in warnings(caplog)[0]
 
 
 @pytest.mark.parametrize("ending", [".avif", ".JP2", ".qoi", ".tga", ".jfif", ".ppm", ".WEBP", ".apng"])
@@ -112,8 +112,8 @@ def test_an_image_that_does_not_decode_is_named_with_its_folder(tmp_path: Path) 
     for kind in (TENCH, GOLDFISH):
         (tmp_path / kind.wnid).mkdir()
         (tmp_path / kind.wnid / "0001.jpg").write_text("<html>404</html>")
-    for kind, picture in zip(
+    for kind, image in zip(
         (TENCH, GOLDFISH), load_reference(config(tmp_path), [TENCH, GOLDFISH], tmp_path).images, strict=True
     ):
         with pytest.raises(RunError, match=f"{kind.wnid}/0001.jpg does not decode"):
-            read_rgb(picture)
+            read_rgb(image)

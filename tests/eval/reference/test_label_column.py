@@ -33,7 +33,7 @@ def write(
 
 
 def names_of(config: ReferenceConfig, classes: list, cache: Path) -> list[str]:
-    return [picture.name for picture in load_reference(config, classes, cache).images]
+    return [image.name for image in load_reference(config, classes, cache).images]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_wnid_outside_of_imagenet_is_a_class_nobody_asks_for(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["tench", "apple pie"], "a class is named 'apple pie', which is no ImageNet-1k class; add a column wnid"),
-        (["crane", "tench"], r"'crane', which several ImageNet-1k classes have \(n02012849, n03126707\)"),
-        (["cat", "dog"], "'cat', which is no ImageNet-1k class"),
+        (["tench", "apple pie"], "a class is named 'apple pie', which is not an ImageNet-1k class; add a column wnid"),
+        (["crane", "tench"], r"'crane', the name of several ImageNet-1k classes \(n02012849, n03126707\)"),
+        (["cat", "dog"], "'cat', which is not an ImageNet-1k class"),
     ],
 )
 def test_names_that_cannot_be_told_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
@@ -88,7 +88,7 @@ def test_a_thousand_names_in_imagenets_order_are_its_numbering(tmp_path: Path) -
     assert names_of(config, cranes, tmp_path) == ["val_1.png", "val_0.png"]
     swapped = names[1:2] + names[:1] + names[2:]
     config = write(tmp_path, [1], datasets.ClassLabel(names=swapped))
-    with pytest.raises(RunError, match="'crane', which several"):
+    with pytest.raises(RunError, match="'crane', the name of several"):
         load_reference(config, [TENCH], tmp_path)
 
 
@@ -109,11 +109,15 @@ def test_numbers_are_an_index_where_they_can_only_be_that(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("labels", "feature", "message"),
     [
-        ([0, 1, 2], "int64", "the numbers 0 to 2 have no names, so they may be a subset's own numbering"),
+        (
+            [0, 1, 2],
+            "int64",
+            "the numbers 0 to 2 have no names and may be ImageNet's index or the numbering of a subset",
+        ),
         ([1, 2, 3], "int64", "the numbers 1 to 3 have no names"),
-        ([7, 1000], "int64", "1000 is no index of ImageNet-1k, which are 0 to 999"),
-        ([-2, 7], "int64", "-2 is no index"),
-        ([0.5, 7.0], "float32", "must hold whole numbers or names of classes, got float"),
+        ([7, 1000], "int64", "1000 is not an index of ImageNet-1k \\(0 to 999\\)"),
+        ([-2, 7], "int64", "-2 is not an index"),
+        ([0.5, 7.0], "float32", "must contain integers or names of classes, got float"),
         ([True, False], "bool", "got bool"),
     ],
 )
@@ -145,7 +149,7 @@ def test_images_that_are_not_encoded_are_refused(tmp_path: Path) -> None:
     features = datasets.Features({"image": datasets.Array2D((2, 2), "uint8"), "wnid": datasets.Value("string")})
     rows = {"image": [[[0, 1], [2, 3]]], "wnid": ["n01440764"]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "arrays.parquet")
-    with pytest.raises(RunError, match="which is no encoded image; write it as"):
+    with pytest.raises(RunError, match="not encoded images; write it as"):
         load_reference(ReferenceConfig(kind="parquet", path=str(tmp_path / "arrays.parquet")), [TENCH], tmp_path)
 
 

@@ -50,19 +50,19 @@ def test_tables(tmp_path, line):
 
 
 def test_what_is_missing_is_said(tmp_path, truth):
-    with pytest.raises(RunError, match="give its synset list"):
+    with pytest.raises(RunError, match="add its synset list"):
         read_labels(truth, None, NAMES)
     with pytest.raises(RunError, match=r"00000009\.JPEG has no line in .* \(3 lines"):
         read_labels(truth, _synsets(tmp_path, "n01440764\nn01443537\n"), ["ILSVRC2012_val_00000009.JPEG"])
     with pytest.raises(RunError, match="line 1: id 2 is not in"):
         read_labels(truth, _synsets(tmp_path, "n01440764\n"), NAMES)
     table = _synsets(tmp_path, f"{NAMES[0]} n01440764\n", "table.txt")
-    with pytest.raises(RunError, match="has no class for 1 of 2 pictures"):
+    with pytest.raises(RunError, match="has no class for 1 of 2 images"):
         read_labels(table, None, NAMES)
     with pytest.raises(RunError, match="cannot be read"):
         read_labels(tmp_path / "gone.txt", None, NAMES)
     in_order = "".join(f"n{number:08d} a name, another\n" for number in range(1000))
-    with pytest.raises(RunError, match=r"is sorted by wnid, which the devkit's ids are not"):
+    with pytest.raises(RunError, match=r"is sorted by wnid, unlike the devkit's ids"):
         read_labels(truth, _synsets(tmp_path, in_order, "LOC_synset_mapping.txt"), NAMES)
     with pytest.raises(RunError, match="is empty"):
         read_labels(_synsets(tmp_path, "\n", "empty.txt"), None, NAMES)

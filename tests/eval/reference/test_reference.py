@@ -7,8 +7,8 @@ import datasets
 import pytest
 from PIL import Image
 
+from eval.decoding import read_rgb
 from eval.errors import RunError
-from eval.pictures import read_rgb
 from eval.reference import ReferenceConfig, held_classes, load_reference
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data"
@@ -31,7 +31,7 @@ def _save(path, value):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two classes of three pictures, written in an order that is not that of their names, and what does not belong."""
+    """Two classes of three images, written in an order that is not that of their names, and what does not belong."""
     root = tmp_path / "val"
     for kind in (TENCH, FISH):
         for number in (3, 1, 2):
@@ -74,8 +74,8 @@ def test_held_classes_are_those_with_enough(folder, tmp_path):
     assert held_classes(_config(folder, per_class=3), [FISH, TENCH], tmp_path) == [TENCH]
 
 
-def test_a_picture_that_does_not_decode_is_named(folder, tmp_path):
-    (folder / TENCH.wnid / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"no picture")
+def test_an_image_that_does_not_decode_is_named(folder, tmp_path):
+    (folder / TENCH.wnid / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"no image")
     found = load_reference(_config(folder), [TENCH], tmp_path)
     with pytest.raises(RunError, match=r"ILSVRC2012_val_00000001\.JPEG does not decode"):
         read_rgb(found.images[0])
@@ -91,7 +91,7 @@ def test_a_flat_folder_with_labels_gives_the_same(folder, tmp_path):
     labels.write_text("\n".join(lines))
     found = load_reference(_config(flat, labels=str(labels)), [TENCH, FISH], tmp_path)
     assert [int(Path(image.name).stem[-1]) for image in found.images] == [2, 3, 1, 4]
-    with pytest.raises(RunError, match="is flat; give the labels"):
+    with pytest.raises(RunError, match="is flat; set the labels"):
         load_reference(_config(flat), [TENCH], tmp_path)
 
 
@@ -135,11 +135,11 @@ def test_parquet_that_is_none(tmp_path):
 def test_the_hub_without_network_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RunError, match="reference ILSVRC/imagenet-1k cannot be had from the model hub"):
+    with pytest.raises(RunError, match="reference ILSVRC/imagenet-1k cannot be downloaded from the model hub"):
         load_reference(ReferenceConfig(kind="hub"), [TENCH], tmp_path)
 
 
-def test_drawn_pictures_are_files_in_imagenets_shape(tmp_path):
+def test_drawn_images_are_files_in_imagenets_shape(tmp_path):
     config = ReferenceConfig(kind="synthetic", per_class=2, size=32)
     found = load_reference(config, [TENCH, SHARK], tmp_path)
     assert found.n == 4
@@ -174,8 +174,8 @@ def test_a_folder_that_is_none(tmp_path):
         load_reference(_config(tmp_path / "empty"), [TENCH], tmp_path)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real pictures are not on this machine")
-def test_real_pictures(tmp_path):
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not on this machine")
+def test_real_images(tmp_path):
     folder = load_reference(_config(REAL / "imagenet-1k-sample", per_class=1), [TENCH, FISH], tmp_path)
     assert folder.n == 2
     assert min(read_rgb(folder.images[0]).size) <= 256
@@ -188,7 +188,7 @@ def test_real_pictures(tmp_path):
 
 
 def test_a_parquet_file_exchanged_with_its_time_kept_is_read_anew(tmp_path):
-    path = tmp_path / "pictures.parquet"
+    path = tmp_path / "images.parquet"
     features = {"image": datasets.Image(), "label": datasets.Value("int32")}
     hashes = []
     for first in (1, 5):

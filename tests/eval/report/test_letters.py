@@ -17,7 +17,7 @@ from eval.report.drawing import legend, plain, raster_uri, save, svg_uri
 from eval.report.letters import covering, fit_letters
 from eval.report.sheet import Column, write_sheet
 from eval.trackers.curves import Curve
-from eval.trackers.tensorboard import drawn
+from eval.trackers.tensorboard import plotted
 
 SANS = ("sans-serif",)
 NOWHERE = "\U00020000"  # a rare Chinese character
@@ -92,7 +92,7 @@ def test_a_sheet_and_a_trackers_curve_do_the_same(only_matplotlibs_fonts, caplog
     pixels = np.zeros((8, 8, 3), np.uint8)
     with caplog.at_level(logging.WARNING):
         path = write_sheet([Column("方法", ("ratio",), (pixels,), ("",))], [0], "日本", tmp_path / "sheet.png")
-        drawn(Curve("曲線", "x", "y", ((0.0, 1.0), (1.0, 2.0))))
+        plotted(Curve("曲線", "x", "y", ((0.0, 1.0), (1.0, 2.0))))
     assert path.is_file()
     assert [line.partition(",")[0] for line in warnings(caplog)] == [
         "The installed fonts lack '方' (U+65B9)",

@@ -199,8 +199,8 @@ def test_a_metric_that_could_not_be_had_says_why(runs: Path) -> None:
     record = make_record("retom_least")
     record["metrics"]["fid"] = make_metric(None)
     write_run(runs, record, noise=0.1)
-    assert gathered(runs).without_value == [("fid", "the pictures are all one colour", ["retom_least"])]
-    assert "No fid of retom_least: the pictures are all one colour" in Page(written(runs)).text
+    assert gathered(runs).without_value == [("fid", "the images are all one colour", ["retom_least"])]
+    assert "No fid of retom_least: the images are all one colour" in Page(written(runs)).text
 
 
 def test_a_method_in_one_table_only_is_in_the_figures_once(runs: Path) -> None:

@@ -36,7 +36,7 @@ def test_there_is_a_table_for_each_card_and_attention(tmp_path: Path) -> None:
 
 def test_the_page_shows_them_as_what_they_are(tmp_path: Path) -> None:
     page = page_of(tmp_path, written(tmp_path))
-    assert "Seconds do not depend on weights" in page.text
+    assert "Time does not depend on weights" in page.text
     assert "2.000 [2.000, 2.000]" in page.text
 
 

@@ -19,7 +19,7 @@ def folder_of(row: Row) -> RunFolder:
     return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
-def pictures(row: Row) -> dict[str, bytes]:
+def saved_images(row: Row) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
 
 
@@ -37,7 +37,7 @@ def test_a_row_leaves_config_manifest_images_and_record(smallest_row, session) -
     run = record["provenance"]["run"]
     assert (run["attention_kernel"], run["attention_dispatch"]) == (["flash d=16", "flash d=32"], None)
     assert set(record["metrics"]) == {"fid_smoke", "kid_smoke", "clip_smoke"}
-    assert len(pictures(row)) == 2
+    assert len(saved_images(row)) == 2
 
 
 def test_a_finished_row_is_left_alone(smallest_row, session) -> None:
@@ -63,14 +63,14 @@ def test_a_finished_row_needs_no_room(smallest_row, session, monkeypatch) -> Non
 def test_an_unfinished_row_is_taken_up_and_ends_the_same(smallest_row, session) -> None:
     row = smallest_row("method=retom_random", "timing=smoke", "timing.images=1")
     run_job(row, session)
-    whole = pictures(row)
+    whole = saved_images(row)
     undisturbed = folder_of(row).read_record()
     (folder_of(row).path / "record.json").unlink()
     first, second = sorted(folder_of(row).images.iterdir())
     first.unlink()
     second.write_bytes(second.read_bytes()[:-40])  # killed in the middle of copying
     assert run_job(row, session) == "done"
-    assert pictures(row) == whole
+    assert saved_images(row) == whole
     resumed = folder_of(row).read_record()
     assert (undisturbed["timing"]["resumed"], resumed["timing"]["resumed"]) == (False, True)
     assert resumed["metrics"] == undisturbed["metrics"]
@@ -81,11 +81,11 @@ def test_an_unfinished_row_is_taken_up_and_ends_the_same(smallest_row, session) 
 def test_another_protocol_scores_the_same_images_again(smallest_row, session) -> None:
     row = smallest_row("method=none")
     run_job(row, session)
-    before, stamps = pictures(row), [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())]
+    before, stamps = saved_images(row), [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())]
     other = smallest_row("method=none", "reference.per_class=3")
     assert other.hash == row.hash
     assert run_job(other, session) == "rescored"
-    assert pictures(row) == before
+    assert saved_images(row) == before
     assert [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())] == stamps
     assert folder_of(row).read_record()["protocol"]["n_reference"] == 6
 
@@ -124,7 +124,7 @@ def test_ratio_zero_need_not_merge(smallest_row, session) -> None:
     assert run_job(row, session) == "done"
     plain = smallest_row("method=none")
     run_job(plain, session)
-    assert pictures(row) == pictures(plain)
+    assert saved_images(row) == saved_images(plain)
 
 
 def test_merges_are_known_when_every_image_was_there_already(smallest_row, session) -> None:
@@ -162,10 +162,10 @@ def test_a_finished_record_survives_a_failure(smallest_row, session, tmp_path: P
     assert folder_of(row).read_record()["status"] == "ok"
 
 
-def test_pictures_of_a_finished_run_are_mended(smallest_row, session, caplog) -> None:
+def test_images_of_a_finished_run_are_mended(smallest_row, session, caplog) -> None:
     row = smallest_row("method=retom", "timing=smoke", "timing.images=1")
     run_job(row, session)
-    whole, record = pictures(row), folder_of(row).read_record()
+    whole, record = saved_images(row), folder_of(row).read_record()
     first, second = sorted(folder_of(row).images.iterdir())
     (folder_of(row).path / "elsewhere.png").write_bytes(first.read_bytes())
     first.unlink()
@@ -174,10 +174,10 @@ def test_pictures_of_a_finished_run_are_mended(smallest_row, session, caplog) ->
     (folder_of(row).images / "notes.txt").write_text("a stray file")
     with caplog.at_level("INFO"):
         assert run_job(row, session) == "done"
-    assert "lacks 2 of its 2 pictures" in caplog.text
+    assert "lacks 2 of its 2 images" in caplog.text
     assert "not of the run, left alone: 1 (first: notes.txt)" in caplog.text
     (folder_of(row).images / "notes.txt").unlink()
-    assert pictures(row) == whole
+    assert saved_images(row) == whole
     mended = folder_of(row).read_record()
     assert (mended["metrics"], mended["timing"]) == (record["metrics"], record["timing"])
     assert run_job(row, session) == "already finished"
@@ -193,18 +193,18 @@ def test_cuda_asked_for_and_absent_is_said_before_anything_is_written(smallest_r
     assert not (tmp_path / "runs").exists()
 
 
-def test_classes_on_disk_are_those_with_enough_pictures(smallest_row, tmp_path: Path) -> None:
+def test_classes_on_disk_are_those_with_enough_images(smallest_row, tmp_path: Path) -> None:
     from eval.reference.synthetic import write_synthetic
 
-    pictures = tmp_path / "pictures"
-    write_synthetic(pictures, [("n01440764", 0), ("n02119789", 278)], 2, size=32, seed=0)
-    write_synthetic(pictures, [("n01443537", 1)], 1, size=32, seed=0)
-    row = smallest_row("reference=imagenet_folder", f"reference.path={pictures}", "prompts.classes=on_disk")
+    folder = tmp_path / "images"
+    write_synthetic(folder, [("n01440764", 0), ("n02119789", 278)], 2, size=32, seed=0)
+    write_synthetic(folder, [("n01443537", 1)], 1, size=32, seed=0)
+    row = smallest_row("reference=imagenet_folder", f"reference.path={folder}", "prompts.classes=on_disk")
     assert [item.wnid for item in row.prompts.items()] == ["n01440764", "n02119789"]
     assert row.config["prompts"]["classes"] == ["n01440764", "n02119789"]
 
 
-def test_pictures_exchanged_for_whole_others_are_scored_again(smallest_row, session, caplog) -> None:
+def test_images_exchanged_for_whole_others_are_scored_again(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none")
     run_job(row, session)
     first, second = sorted(folder_of(row).images.iterdir())[:2]
@@ -264,13 +264,13 @@ def test_a_run_is_not_gone_on_with_other_weights(smallest_row, session) -> None:
     assert json.loads(kept.read_text(encoding="utf-8")) == hashes
 
 
-def test_a_row_is_compared_anew_when_pictures_of_the_unmerged_one_are_mended(smallest_row, session) -> None:
+def test_a_row_is_compared_anew_when_images_of_the_unmerged_one_are_mended(smallest_row, session) -> None:
     unmerged, row = smallest_row("method=none"), smallest_row("method=retom")
     for one in (unmerged, row):
         run_job(one, session)
     whole = folder_of(row).read_record()
-    picture = min(folder_of(unmerged).images.iterdir())
-    write_png(picture, np.zeros((64, 64, 3), np.uint8), NAN)
+    image = min(folder_of(unmerged).images.iterdir())
+    write_png(image, np.zeros((64, 64, 3), np.uint8), NAN)
     for record in (path / "record.json" for path in (folder_of(unmerged).path, folder_of(row).path)):
         record.unlink()
     spoilt = json.loads(json.dumps(whole))

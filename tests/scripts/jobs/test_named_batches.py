@@ -13,7 +13,7 @@ def folder_of(row: Row) -> RunFolder:
     return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
-def pictures(row: Row) -> dict[str, bytes]:
+def saved_images(row: Row) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
 
 
@@ -33,12 +33,12 @@ def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smal
     row, alone = (smallest_row(*options, f"sampler.batch_size={size}") for size in (4, 1))
     for one in (row, alone):
         run_job(one, session)
-    whole = pictures(row)
-    assert whole != pictures(alone)  # so that the comparisons below could fail
+    whole = saved_images(row)
+    assert whole != saved_images(alone)  # so that the comparisons below could fail
     for record_too in (False, True):
         for name in list(whole)[1:3]:
             (folder_of(row).images / name).unlink()
         if record_too:
             (folder_of(row).path / "record.json").unlink()
         assert run_job(row, session) == "done"
-        assert pictures(row) == whole
+        assert saved_images(row) == whole

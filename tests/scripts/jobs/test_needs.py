@@ -58,14 +58,17 @@ def test_a_server_that_does_not_answer_is_asked_once(monkeypatch) -> None:
 
     def silent() -> int:
         asked.append(1)
-        raise RunError("it cannot be had (no answer in time)") from TimeoutError()
+        raise RunError("it is not available (the connection timed out)") from TimeoutError()
 
     sizes, both = needs.Sizes(), (need("a", silent), need("b", silent))
     assert [sizes.sentence(one) for one in both] == [
-        "a is not here (size not known: no answer in time)",
-        "b is not here (size not known: no answer in time)",
+        "a is not here (size not known: the connection timed out)",
+        "b is not here (size not known: the connection timed out)",
     ]
-    assert sizes.obstacles(both) == ["it cannot be had (no answer in time)", "b is not here (no answer in time)"]
+    assert sizes.obstacles(both) == [
+        "it is not available (the connection timed out)",
+        "b is not here (the connection timed out)",
+    ]
     assert len(asked) == 1
 
 

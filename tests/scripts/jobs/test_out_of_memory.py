@@ -19,26 +19,26 @@ def folder_of(row: Row) -> RunFolder:
     return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
-def pictures(folder: Path) -> dict[str, np.ndarray]:
+def saved_images(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
 
 
 def test_smaller_batches_make_the_same_images_and_are_recorded(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none", *FOUR)
     run_job(row, session)
-    undisturbed, record = pictures(folder_of(row).images), folder_of(row).read_record()
+    undisturbed, record = saved_images(folder_of(row).images), folder_of(row).read_record()
     assert record["provenance"]["run"]["batch_size_drawn"] == record["provenance"]["run"]["batch_size"]
     for path in folder_of(row).images.iterdir():
         path.unlink()
     (folder_of(row).path / "record.json").unlink()
     with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
         assert run_job(row, session) == "done"
-    again, after = pictures(folder_of(row).images), folder_of(row).read_record()
+    again, after = saved_images(folder_of(row).images), folder_of(row).read_record()
     assert again.keys() == undisturbed.keys()
     assert max(abs(again[name] - undisturbed[name]).max() for name in again) <= 1  # float noise of another batch
     assert after["provenance"]["run"]["batch_size_drawn"] == 1
     assert after["merges"] == record["merges"]
-    assert "memory runs out with 4 images per pipeline call; going on with 2" in caplog.text
+    assert "memory runs out with 4 images per pipeline call; continuing with 2" in caplog.text
 
 
 def test_a_batch_that_images_depend_on_is_refused_and_not_made_smaller(smallest_row, session) -> None:
@@ -49,7 +49,7 @@ def test_a_batch_that_images_depend_on_is_refused_and_not_made_smaller(smallest_
     ):
         run_job(row, session)
     assert folder_of(row).read_record()["status"] == "failed"
-    assert pictures(folder_of(row).images) == {}
+    assert saved_images(folder_of(row).images) == {}
 
 
 def test_a_method_of_one_image_a_call_keeps_to_its_batch_in_every_dtype(smallest_row, session) -> None:

@@ -17,7 +17,7 @@ def folder_of(row: Row) -> RunFolder:
     return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
-def pictures(row: Row) -> dict[str, bytes]:
+def saved_images(row: Row) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
 
 
@@ -29,7 +29,7 @@ def what_must_be_equal(row: Row) -> dict:
 def test_a_run_in_parts_is_the_run_in_one_piece(smallest_row, session) -> None:
     whole = smallest_row(*CUT[:3])
     run_job(whole, session)
-    images, record = pictures(whole), what_must_be_equal(whole)
+    images, record = saved_images(whole), what_must_be_equal(whole)
     for path in (*folder_of(whole).images.iterdir(), folder_of(whole).path / "record.json"):
         path.unlink()
     parts = [smallest_row(*CUT, f"shard.index={index}") for index in (1, 0)]
@@ -37,7 +37,7 @@ def test_a_run_in_parts_is_the_run_in_one_piece(smallest_row, session) -> None:
     assert [run_job(part, session) for part in parts] == ["done", "done"]
     assert folder_of(whole).read_record() is None
     assert run_job(smallest_row(*CUT, "shard.index=close"), session) == "done"
-    assert (pictures(whole), what_must_be_equal(whole)) == (images, record)
+    assert (saved_images(whole), what_must_be_equal(whole)) == (images, record)
     shards = folder_of(whole).read_record()["provenance"]["run"]["shards"]
     assert [(shard["shard"], shard["images"], shard["batch_size_drawn"]) for shard in shards] == [
         ("1-of-2", 1, 2),
@@ -81,7 +81,7 @@ def test_damaged_facts_of_the_shards_are_set_aside(smallest_row, session, caplog
     run_job(part, session)
     (folder_of(part).path / "shards.json").write_text('[{"shard": "0-of-2"}]')
     run_job(other, session)
-    assert "shards.json is corrupt (an entry does not say its batch_size_drawn)" in caplog.text
+    assert "shards.json is corrupt (an entry has no batch_size_drawn)" in caplog.text
     run_job(close, session)
     shards = folder_of(close).read_record()["provenance"]["run"]["shards"]
     assert [shard["shard"] for shard in shards] == ["1-of-2"]
@@ -93,7 +93,7 @@ def test_a_missing_shard_is_told_by_the_closing_job_and_mended_by_that_shard(sma
     with pytest.raises(RunError, match=r"shard 1 lacks 1 \(first: .*\.png\); run it again with .* shard.index=1, then"):
         run_job(close, session)
     assert folder_of(part).read_record()["status"] == "failed"
-    assert len(pictures(part)) == 2  # the closing job has drawn nothing
+    assert len(saved_images(part)) == 2  # the closing job has drawn nothing
     run_job(other, session)
     assert run_job(close, session) == "done"
     assert folder_of(part).read_record()["status"] == "ok"
@@ -119,13 +119,13 @@ def test_shards_keep_each_other_and_the_whole_run_out(smallest_row, session) -> 
             run_job(close, session)
 
 
-def test_a_shard_mends_its_pictures_of_a_finished_run(smallest_row, session) -> None:
+def test_a_shard_mends_its_images_of_a_finished_run(smallest_row, session) -> None:
     part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
     for row in (part, other, close):
         run_job(row, session)
-    before = pictures(part)
+    before = saved_images(part)
     next(folder_of(part).images.iterdir()).unlink()
     run_job(part, session)
     run_job(other, session)
-    assert pictures(part) == before
+    assert saved_images(part) == before
     assert run_job(close, session) == "already finished"

@@ -16,5 +16,5 @@ def test_rows_are_told_and_a_tracker_that_cannot_write_fails_none(command, tmp_p
     assert len(list((tmp_path / "tensorboard" / "single").glob("none-*/events.out.tfevents.*"))) > 0
     assert command(scripts.run, *choices, "tracker.folder=/proc/nowhere") == 0
     told = capsys.readouterr()
-    assert "tracker TensorBoard was not told of this run: FileNotFoundError" in told.out + told.err
+    assert "tracker TensorBoard did not receive this run: FileNotFoundError" in told.out + told.err
     assert "already finished" in told.err

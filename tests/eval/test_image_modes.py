@@ -1,4 +1,4 @@
-"""Every mode that Pillow opens has a stated rule (eval/pictures.py): each is held against a value known beforehand."""
+"""Every mode that Pillow opens has a stated rule (eval/images.py): each is held against a value known beforehand."""
 
 import struct
 import zlib
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
+from eval.decoding import _Stored, _to_rgb, decode
 from eval.errors import RunError
-from eval.pictures import _Stored, _to_rgb, decode
 
 RED, GREY, WHITE = (200, 40, 10), (128, 128, 128), (255, 255, 255)
 
@@ -86,7 +86,7 @@ def test_a_transparent_level_of_few_bits(bits: int, rows: bytes, key: int, wante
 def test_sixteen_bit_rgb_png() -> None:
     rows = struct.pack(">3H", 200 << 8, 40 << 8, (10 << 8) + 255) * 4
     assert corner(png(16, 2, rows)) == RED
-    with pytest.raises(RunError, match="picture a has 16 bits a channel and a transparent colour; convert it"):
+    with pytest.raises(RunError, match="image a has 16 bits a channel and a transparent colour; convert it"):
         decode(png(16, 2, rows, key=(0, 0, 0)), "a")
 
 
@@ -116,7 +116,7 @@ def test_twelve_bits_and_white_is_zero() -> None:
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_floats_and_wide_integers_are_refused(mode: str) -> None:
     image = Image.new(mode, (2, 2), 1)
-    with pytest.raises(RunError, match=r"picture wide\.tif holds (floats|32-bit integers), whose black and white"):
+    with pytest.raises(RunError, match=r"image wide\.tif holds (floats|32-bit integers), whose black and white"):
         decode(encoded(image, "TIFF"), "wide.tif")
 
 
@@ -188,5 +188,5 @@ def test_the_first_of_several_frames_is_read(form: str) -> None:
 
 
 def test_what_is_no_image_has_no_address_in_its_message() -> None:
-    with pytest.raises(RunError, match=r"picture a does not decode \(no image format is recognised\); replace"):
+    with pytest.raises(RunError, match=r"image a does not decode \(no image format is recognised\); replace"):
         decode(b"<html>404</html>", "a")

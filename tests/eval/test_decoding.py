@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.decoding import ImageSet, ScoredImage, contents_hash, decode, read_rgb
 from eval.errors import RunError
-from eval.pictures import ImageSet, ScoredImage, contents_hash, decode, read_rgb
 
 
 def _encoded(image, form="PNG", **options):
@@ -59,7 +59,7 @@ def test_palette_and_transparency_are_laid_on_white():
     assert decode(_encoded(Image.new("RGBA", (3, 3), (255, 0, 0, 0))), "a").getpixel((1, 1)) == (255, 255, 255)
 
 
-def test_one_pixel_is_a_picture():
+def test_one_pixel_is_an_image():
     assert decode(_encoded(Image.new("L", (1, 1), 7)), "a").getpixel((0, 0)) == (7, 7, 7)
 
 
@@ -67,7 +67,7 @@ def test_one_pixel_is_a_picture():
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.6])
 def test_truncated_files_are_named(form, keep):
     data = _encoded(_noise(size=(64, 64)), form)
-    with pytest.raises(RunError, match=r"picture n01440764/b\.x does not decode"):
+    with pytest.raises(RunError, match=r"image n01440764/b\.x does not decode"):
         decode(data[: int(len(data) * keep)], "n01440764/b.x")
 
 

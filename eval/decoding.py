@@ -1,19 +1,19 @@
-"""Pictures as bytes, and the one way in which every picture becomes RGB.
+"""Encoded images, and the one conversion of every image to RGB.
 
-What is done to a file, in this order, whatever its kind:
-1. it is decoded to its last byte (a truncated file is an error, not a picture with a grey foot); of several frames or
-   pages (GIF, WebP, APNG, TIFF, MPO) the first is read;
-2. it is turned upright by its EXIF orientation, as any viewer shows it. clean-fid's own reader ignores that tag, so the
-   few ImageNet pictures that carry one are seen upright here and lying there;
-3. it becomes 8-bit RGB by its mode in Pillow:
+Every file is processed in this order:
+1. It is decoded to its last byte; a truncated file is an error. Of several frames or pages (GIF, WebP, APNG, TIFF, MPO)
+   the first is read.
+2. It is rotated by its EXIF orientation, as image viewers do. clean-fid's own reader ignores that tag, so the few
+   ImageNet images that have one are upright here and rotated there.
+3. It becomes 8-bit RGB by its mode in Pillow:
    * RGB, RGBX, L, 1, P, HSV, YCbCr, CMYK: Pillow's `convert("RGB")`, as in clean-fid. Colour profiles and PNG's gamma
      are not applied. A CMYK JPEG is inverted if it has Adobe's marker, and only then.
-   * RGBA, LA, PA, La, RGBa, and a transparent colour or palette entry: laid on white.
+   * RGBA, LA, PA, La, RGBa, and a transparent colour or palette entry: composited on white.
    * LAB: to sRGB by LittleCMS.
    * 16 bits a channel: the upper 8. TIFF of 12 bits: the upper 8 of 12. Grey TIFF whose 0 is white is inverted.
-   * I: PNG and PNM alone, which hold 16 bits in it. Other 32-bit integers, and F (floats), are refused: the file does
-     not say which values are black and white. So is every other mode, and RGB of 16 bits with a transparent colour.
-No picture is cropped or padded; tiny ones are enlarged by the resize of the network that reads them.
+   * I: only PNG and PNM, which store 16 bits in it. Other 32-bit integers, and F (floats), are refused: the file does
+     not define black and white. Every other mode, and RGB of 16 bits with a transparent colour, is refused too.
+No image is cropped or padded. Small images are enlarged by the resize of the network that reads them.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ _REPLACE = "replace or remove the file"
 _CONVERT = "convert it to 8 bits a channel"
 
 
-class Picture(Protocol):
-    """Anything that has a name, says where it is, and yields the bytes of an encoded picture."""
+class EncodedImage(Protocol):
+    """An encoded image: its name, its location for messages, and its bytes."""
 
     @property
     def name(self) -> str: ...
@@ -51,7 +51,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """A generated picture on disk: `key` pairs it with the same picture of another run, `prompt` is the whole text."""
+    """A generated image on disk. `key` pairs it with the same image of another run; `prompt` is the complete text."""
 
     key: str
     class_index: int
@@ -67,13 +67,13 @@ class ScoredImage:
         return self.name
 
     def read(self) -> bytes:
-        """The file's bytes. RunError when it cannot be read."""
+        """The file's bytes. RunError if it cannot be read."""
         return read_file(self.path)
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Generated pictures in a fixed order. ValueError when two share a key."""
+    """Generated images in a fixed order. ValueError if two share a key."""
 
     images: tuple[ScoredImage, ...]
 
@@ -98,30 +98,30 @@ class ImageSet:
 
 
 def read_file(path: Path) -> bytes:
-    """Bytes of `path`; a RunError that names the file when it is missing or unreadable."""
+    """Bytes of `path`. RunError naming the file if it is missing or unreadable."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise RunError(f"picture {path} cannot be read: {error.strerror}") from error
+        raise RunError(f"image {path} cannot be read: {error.strerror}") from error
 
 
 def decode(data: bytes, name: str) -> Image.Image:
-    """An RGB picture from encoded bytes, by the rules at the top of this file. RunError naming the file if it fails."""
+    """An RGB image from encoded bytes, by the rules at the top of this file. RunError naming the file on failure."""
     try:
         with Image.open(BytesIO(data)) as opened:
             stored = _Stored.of(opened)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
-        raise RunError(f"picture {name} does not decode (no image format is recognised); {_REPLACE}") from error
+        raise RunError(f"image {name} does not decode (no image format is recognised); {_REPLACE}") from error
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise RunError(f"picture {name} does not decode ({error}); {_REPLACE}") from error
+        raise RunError(f"image {name} does not decode ({error}); {_REPLACE}") from error
     return _to_rgb(upright, stored, name)
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """What Pillow forgets once a file is decoded: how its samples are stored."""
+    """How the samples are stored, which Pillow no longer reports after decoding."""
 
     format: str
     raw: str  # Pillow's raw mode, such as "RGB;16B"
@@ -142,15 +142,15 @@ class _Stored:
 def _to_rgb(image: Image.Image, stored: _Stored, name: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and stored.format in ("PNG", "PPM")):
         return _from_sixteen_bits(image, stored)
-    if image.mode == "CMYK" and stored.inverted:  # Pillow takes every CMYK JPEG for one of Adobe's
+    if image.mode == "CMYK" and stored.inverted:  # Pillow assumes that every CMYK JPEG is Adobe's
         image = ImageChops.invert(image)
     if image.mode in TRANSPARENT or "transparency" in image.info:
         if image.mode == "RGB" and ";16" in stored.raw:
-            raise RunError(f"picture {name} has 16 bits a channel and a transparent colour; {_CONVERT}")
+            raise RunError(f"image {name} has 16 bits a channel and a transparent colour; {_CONVERT}")
         return _on_white(_with_alpha(image, stored))
     if image.mode not in OPAQUE:
         kind = {"F": "floats", "I": "32-bit integers"}.get(image.mode, f"mode {image.mode}")
-        raise RunError(f"picture {name} holds {kind}, whose black and white are not known; {_CONVERT}")
+        raise RunError(f"image {name} holds {kind}, whose black and white are not known; {_CONVERT}")
     return image.convert("RGB")
 
 
@@ -176,14 +176,14 @@ def _on_white(layer: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def read_rgb(picture: Picture) -> Image.Image:
-    """Read and decode one picture."""
-    return decode(picture.read(), picture.place)
+def read_rgb(image: EncodedImage) -> Image.Image:
+    """Read and decode one image."""
+    return decode(image.read(), image.place)
 
 
-def contents_hash(labels: Iterable[str], pictures: Iterable[Picture]) -> str:
-    """sha256 (hex) over (label, sha256 of bytes) of every picture, in order."""
+def contents_hash(labels: Iterable[str], images: Iterable[EncodedImage]) -> str:
+    """sha256 (hex) over (label, sha256 of bytes) of every image, in order."""
     total = hashlib.sha256()
-    for label, picture in zip(labels, pictures, strict=True):
-        total.update(label.encode() + b"\0" + hashlib.sha256(picture.read()).digest())
+    for label, image in zip(labels, images, strict=True):
+        total.update(label.encode() + b"\0" + hashlib.sha256(image.read()).digest())
     return total.hexdigest()
