@@ -1,7 +1,7 @@
-"""Time methods side by side: `python -m scripts.bench`, and `bench=cuda` on a GPU; results/bench_<device>.csv.
+"""Time methods in turn: `python -m scripts.bench`, and `bench=cuda` on a GPU; writes results/bench_<device>.csv.
 
-Grids beside the two main ones have a name of their own, which follows the device's in their files; so do the names of
-cells where `bench.only` chooses some. A part replaces no whole.
+Grids other than the two main ones have a name that follows the device's in their files. So do the names of cells if
+`bench.only` chooses some: a partial result never replaces a complete one.
 """
 
 import os
@@ -25,7 +25,7 @@ from scripts.command_line.entry import ROOT, say, work_on_each
 
 
 def main() -> int:
-    """Measure every cell and write the tables. Returns 1 where a row failed."""
+    """Measure every cell and write the tables. Returns 1 if a row failed."""
 
     def work(composed: DictConfig, choices: dict[str, str]) -> int:
         return run_bench(OmegaConf.to_container(composed, resolve=True))
@@ -34,16 +34,16 @@ def main() -> int:
 
 
 def run_bench(config: Mapping[str, Any]) -> int:
-    """Measure the cells of a composed configuration and write its tables, anew after every cell; 1 if a row failed.
+    """Measure the cells of a composed configuration; rewrites its tables after every cell. Returns 1 if a row failed.
 
-    ValueError, RunError: what can be known to be wrong before anything is measured.
+    ValueError, RunError: errors that can be found before anything is measured.
     """
     bench = config["bench"]
     check_device_name(bench["device"])
     check_device(bench["device"])
     check_flag("memory", bench["memory"])
     cells = expand(_chosen(bench), bench["device"])
-    for cell in cells:  # here, since a cell comes to its turn perhaps after an hour
+    for cell in cells:  # checked here, since a cell may be reached only after an hour
         for name in cell.methods:
             check_name(name, bench["methods"])
     before = torch.get_num_threads()
@@ -63,13 +63,13 @@ def run_bench(config: Mapping[str, Any]) -> int:
 
 
 def _chosen(bench: Mapping[str, Any]) -> dict[str, Any]:
-    """The families of cells that `only` names; all of them where it names none."""
+    """The families of cells in `only`, or all of them."""
     families = {name: family for name, family in (bench["cells"] or {}).items() if family}
     if not isinstance(bench["only"], list | None):
         raise RunError(f"bench.only must be a list of cells, [{bench['only']}] for one, or null for all")
     unknown = [name for name in bench["only"] or () if name not in families]
     if unknown:
-        raise RunError(f"bench.only names {unknown[0]}, which is no cell; there are {', '.join(families)}")
+        raise RunError(f"bench.only names {unknown[0]}, which is not a cell; allowed are {', '.join(families)}")
     if not families:
         raise RunError("there is no cell to measure; choose a bench with bench=cpu or bench=cuda, or set bench.cells")
     return {name: families[name] for name in bench["only"] or families}
@@ -89,7 +89,7 @@ def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[st
 
 
 def _name(bench: Mapping[str, Any]) -> str:
-    """What the files are called: the device, the grid's own name where it has one, the cells where some are chosen."""
+    """The name in file names: the device, the grid's own name if it has one, and the chosen cells."""
     return "_".join([bench["device"].partition(":")[0], *filter(None, [bench.get("name")]), *(bench["only"] or ())])
 
 

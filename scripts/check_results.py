@@ -1,7 +1,7 @@
-"""Check what a release holds, without a GPU: `make check-results`.
+"""Check the files of a release without a GPU: `make check-results`.
 
-`python -m scripts.check_results add=results/table1.csv command="make table1"` keeps where a CSV comes from, while the
-runs behind it are still at hand.
+`python -m scripts.check_results add=results/table1.csv command="make table1"` records the provenance of a CSV while
+its runs are still available.
 """
 
 import sys
@@ -16,7 +16,7 @@ from scripts.command_line.entry import ROOT, say, work_on_each
 
 
 def main() -> int:
-    """Check, or add and then check. Returns 1 where something is wrong."""
+    """Check, or add and then check. Returns 1 if something is wrong."""
     return work_on_each(
         lambda composed, choices: _work(OmegaConf.to_container(composed, resolve=True)), "check_results"
     )
@@ -33,10 +33,10 @@ def _work(config: dict) -> int:
     names = {*committed(results), *(Path(name).name for name in asked)}
     problems, unchecked = check(results, names, repository_has(ROOT))
     problems += _references(results / "gates.json")
-    for sentence in unchecked:
-        print(f"not checked: {sentence}", flush=True)
-    for sentence in problems:
-        print(f"wrong: {sentence}", flush=True)
+    for message in unchecked:
+        print(f"not checked: {message}", flush=True)
+    for message in problems:
+        print(f"wrong: {message}", flush=True)
     say(f"{results}: {len(names)} CSV files, {len(problems)} problems, {len(unchecked)} that cannot be checked here")
     return int(bool(problems))
 
@@ -44,7 +44,7 @@ def _work(config: dict) -> int:
 def _references(path: Path) -> list[str]:
     has = repository_has(ROOT)
     lost = [entry for entry in read_references(path) if has(str(entry.get("commit"))) is False]
-    return [f"{path.name}: the repository lacks commit {entry['commit']} of {entry['run_id']}" for entry in lost]
+    return [f"{path.name}: the repository has no commit {entry['commit']} of {entry['run_id']}" for entry in lost]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Which step count costs what a method costs: `python -m scripts.equal_time method=retom model=sd15`.
+"""Step count of plain sampling at equal cost: `python -m scripts.equal_time method=retom model=sd15`.
 
-Plain sampling is timed at all steps and at half of them, the method between them; seconds are linear in steps, which
-gives the count, and that count is timed as well. The share found is kept in results/equal_time.json, where
-`method=fewer_steps`, whose `share` names the method, takes it from.
+Plain sampling is timed at all steps and at half of them, and the method in between. Time is linear in steps, which
+yields the number of steps; that number is timed as well. The share is saved in results/equal_time.json and read from
+there by `method=fewer_steps`, whose `share` names the method.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ from scripts.jobs.session import Session
 
 @dataclasses.dataclass(frozen=True)
 class EqualTime:
-    """What was found. Seconds are medians per image at batch 1.
+    """The result. Seconds are medians per image at batch 1.
 
     method: of the method at all `asked` steps. plain: of plain sampling at all steps. steps: those that cost as much as
-    the method. seconds: of plain sampling at that count, measured.
+    the method. seconds: of plain sampling at that number of steps, measured.
     """
 
     asked: int
@@ -41,12 +41,12 @@ class EqualTime:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What is kept of it."""
+        """The saved fields."""
         return {"share": self.share, **dataclasses.asdict(self)}
 
 
 def main() -> int:
-    """Measure and tell. Returns the exit status."""
+    """Measure and print. Returns the exit status."""
 
     def work(composed: DictConfig, choices: dict[str, str]) -> None:
         row, session = read_row(composed, choices), Session()
@@ -54,14 +54,14 @@ def main() -> int:
         found = equal_time(row, session)
         print(f"method.share={found.share}", flush=True)
         path = keep_finding(row.results, row.name, row.config, found.facts)
-        say(sentence(row.name, found))
+        say(summary(row.name, found))
         say(f"written: {path}")
 
     return work_on_each(work)
 
 
 def equal_time(row: Row, session: Session) -> EqualTime:
-    """Time the row's method and plain sampling. RunError where the method is no faster than all steps."""
+    """Time the row's method and plain sampling. RunError if the method is not faster than all steps."""
     asked = row.sampler.steps
     if asked < 2:
         raise RunError(f"sampler.steps must be at least 2 to leave steps out, got {asked}")
@@ -79,18 +79,18 @@ def equal_time(row: Row, session: Session) -> EqualTime:
 
 
 def matching_steps(asked: int, long: float, half: int, short: float, wanted: float) -> int:
-    """The whole number of steps nearest to `wanted` seconds on the line through (asked, long) and (half, short)."""
+    """The number of steps nearest to `wanted` seconds on the line through (asked, long) and (half, short)."""
     slope = (long - short) / (asked - half)
     if slope <= 0:
         raise RunError(
             f"{asked} steps took {long:.4g} s and {half} steps {short:.4g} s; "
-            "the machine is too restless to tell, raise timing.images"
+            "the machine is too busy for a stable timing, raise timing.images"
         )
     return min(max(round(asked - (long - wanted) / slope), 1), asked)
 
 
-def sentence(name: str, found: EqualTime) -> str:
-    """The finding in one sentence, with the command that uses it."""
+def summary(name: str, found: EqualTime) -> str:
+    """The result in one line, with the command that uses it."""
     return (
         f"{name} takes {found.method:.4g} s per image at {found.asked} steps; plain sampling {found.plain:.4g} s, "
         f"and {found.seconds:.4g} s at {found.steps} steps: "

@@ -1,6 +1,6 @@
 """Record the finished baseline of these choices as a reference run: `python -m scripts.gates experiment=table1`.
 
-Tables then hold every baseline under the same protocol against it, on whatever machine (eval/judging/gates.py).
+Tables then check every baseline of the same protocol against it, on any machine (eval/judging/gates.py).
 """
 
 import sys
@@ -18,7 +18,7 @@ from scripts.jobs.row import resolve
 
 
 def main() -> int:
-    """Write the entry into the file that `gates` names. Returns 1 where there is no finished baseline."""
+    """Write the entry into the file named by `gates`. Returns 1 if there is no finished baseline."""
     return work_on_each(lambda composed, choices: _record(composed))
 
 
@@ -28,7 +28,7 @@ def _record(composed: DictConfig) -> int:
     baselines = [record for record in records if record["method"] == BASELINE]
     if len(baselines) != 1:
         raise RunError(
-            f"there are {len(baselines)} runs of {BASELINE} among the {len(records)} of these choices, not 1"
+            f"there are {len(baselines)} runs of {BASELINE} among the {len(records)} of these choices, expected 1"
         )
     entry, path = reference_entry(baselines[0]), ROOT / config["gates"]
     kept = [other for other in read_references(path) if other["key"] != entry["key"]]

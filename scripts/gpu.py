@@ -1,7 +1,7 @@
-"""The first minutes on a GPU: `python -m scripts.gpu minutes=10`; results/gpu_<card>.md, docs/gpu.md.
+"""A short benchmark of a GPU: `python -m scripts.gpu minutes=10`; results/gpu_<card>.md, docs/gpu.md.
 
-Stages run one after the other, each in a process of its own and within its share of the minutes. What is measured is
-kept; the same command goes on with what is missing.
+Stages run one after the other, each in its own process and within its share of the time. Measured rows are saved; the
+same command continues with the missing ones.
 """
 
 import sys
@@ -23,11 +23,11 @@ from scripts.gpu_stages.launch import Ended, run_stage
 from scripts.gpu_stages.machine import check_driver
 from scripts.gpu_stages.order import MACHINE, STAGES, Order, stage_path
 
-CPU_FOLDER = "smoke"  # toy sizes are no results
+CPU_FOLDER = "smoke"  # toy sizes are not results
 
 
 def main() -> int:
-    """Run the stages. Returns 1 where one of them, or a row of one, failed."""
+    """Run the stages. Returns 1 if one of them, or one of its rows, failed."""
 
     def work(composed: DictConfig, choices: dict[str, str]) -> int:
         return run(OmegaConf.to_container(composed, resolve=True))
@@ -36,9 +36,9 @@ def main() -> int:
 
 
 def run(config: Mapping[str, Any]) -> int:
-    """Run the stages of a composed configuration and write the overview; 1 where anything failed.
+    """Run the stages of a composed configuration and write the overview; returns 1 if anything failed.
 
-    ValueError, RunError: what can be known to be wrong before anything runs.
+    ValueError, RunError: errors that can be found before anything runs.
     """
     began = time.monotonic()
     check(config)
@@ -58,7 +58,7 @@ def run(config: Mapping[str, Any]) -> int:
         outcome = run_stage(_order(stage, config, machine, folder), seconds)
         ended[stage] = outcome, time.monotonic() - started
         if outcome.error is not None:
-            say(f"{stage} {'failed' if outcome.in_time else 'was cut off'}: {outcome.error}")
+            say(f"{stage} {'failed' if outcome.in_time else 'was stopped'}: {outcome.error}")
     return _report(config, machine, folder, ended)
 
 
@@ -77,7 +77,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _kind(config: Mapping[str, Any]) -> str:
-    """The section of the sizes: "cuda" or "cpu"."""
+    """The section of sizes: "cuda" or "cpu"."""
     return config["device"].partition(":")[0]
 
 
@@ -99,7 +99,7 @@ def _order(stage: str, config: Mapping[str, Any], machine: Mapping[str, Any], fo
 def _report(
     config: Mapping[str, Any], machine: Mapping[str, Any], folder: Path, ended: Mapping[str, tuple[Ended, float]]
 ) -> int:
-    """Write and print the overview of all stages that have a file or ran; 1 where one failed."""
+    """Write and print the overview of all stages that have a file or ran; returns 1 if one failed."""
     stages = [_stage(name, folder, machine, *ended.get(name, (None, None))) for name in STAGES]
     stages = [stage for stage in stages if stage.name in ended or stage.rows or stage.error]
     overview = Overview(machine["card"], machine["same"]["device"], tuple(stages), config["minutes"])

@@ -1,7 +1,7 @@
-"""How far images move with the batch they are generated in: `python -m scripts.independence model=tiny method=toma`.
+"""How much images depend on their batch: `python -m scripts.independence model=tiny method=toma`.
 
-The images of each row of the command line are generated one a call and in batches of `sampler.batch_size`, and compared
-one by one. In float32, scored rows that merge are generated one image a call; the command ignores that, to measure why.
+The images of each row are generated one per call and in batches of `sampler.batch_size`, and compared one by one. In
+float32, scored rows that merge are generated one image per call; the command ignores that, to measure why.
 docs/methods.md has the results.
 """
 
@@ -30,9 +30,9 @@ LEVELS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"
 
 @dataclasses.dataclass(frozen=True)
 class Moved:
-    """How far images moved from one a call to batches.
+    """Differences between images generated one per call and in batches.
 
-    images: how many were compared. moved, beyond: how many of them differ in a pixel, and by more than one grey level.
+    images: number compared. moved, beyond: how many of them differ in a pixel, and by more than one grey level.
     levels: the largest difference of a pixel, in grey levels of 255. largest: the same before rounding, in [0, 1].
     """
 
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def independence(row: Row, session: Session) -> Moved:
-    """The row's images in batches of its sampler's size against the same images one a call. RunError: one a call."""
+    """Compare the row's images in batches of its sampler's size with the same images one per call. RunError: size 1."""
     if row.sampler.batch_size == 1:
         raise RunError(
             "images generated one a call have nothing to be compared with; set sampler.batch_size to 2 or more"
@@ -78,7 +78,7 @@ def independence(row: Row, session: Session) -> Moved:
 
 
 def arithmetic(row: Row) -> str:
-    """What decides the rounding of a row's images: model, dtype, device, and on a CPU its instructions and threads."""
+    """What decides the rounding of a row's images: model, dtype, device, and for a CPU its instructions and threads."""
     parts = [row.model.name, row.sampler.dtype, f"{row.sampler.steps} steps", device_name(row.sampler.device)]
     if row.sampler.device == "cpu":
         parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]

@@ -1,4 +1,4 @@
-"""The main job: `python -m scripts.run model=sd15 method=retom`, and with --multirun one job per row of a table."""
+"""The main command: `python -m scripts.run model=sd15 method=retom`; with --multirun one job per row of a table."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ from eval.errors import RunError
 from eval.interrupts import raise_if_pressed
 from eval.judging.objective import Objective
 from eval.records import RunFolder
-from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_and_call, interrupted, is_sentence, say
+from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_and_call, interrupted, is_user_error, say
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
@@ -31,33 +31,33 @@ from scripts.jobs.track import track
 def main() -> int:
     """Run every job of the command line; a failing one does not stop the others. Returns the exit status.
 
-    With --dry-run nothing is run: `scripts.jobs.dry_run` tells what the rows would take.
+    With --dry-run nothing is run: `scripts.jobs.dry_run` forecasts the rows.
     """
     if dry_run.FLAG in sys.argv[1:]:
         return dry_run.main()
-    session, outcomes, told = Session(), Outcomes(), ErrorsOnce()
+    session, outcomes, errors = Session(), Outcomes(), ErrorsOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float | None:
-        outcome = _run(composed, choices, session, told)
+        outcome = _run(composed, choices, session, errors)
         outcomes.add(outcome, Path(composed.results) / "runs" / composed.runs)
         return outcome.loss
 
     status = compose_and_call(job)
     try:
-        return _summed_up(status, outcomes, session, told)
+        return _summed_up(status, outcomes, session, errors)
     except KeyboardInterrupt:
         return interrupted()
 
 
-def _summed_up(status: int, outcomes: Outcomes, session: Session, told: ErrorsOnce) -> int:
-    """Tell how every job ended; the exit status, `status` being that of the jobs' command."""
-    # With nothing told, a status of 1 is a mistake in the command line: no job was begun.
+def _summed_up(status: int, outcomes: Outcomes, session: Session, errors: ErrorsOnce) -> int:
+    """Print how every job ended. Returns the exit status; `status` is that of the jobs' command."""
+    # Without any outcome, a status of 1 is a mistake in the command line: no job was started.
     plan = _planned() if outcomes.collect() or status in (0, INTERRUPTED) else None
     ended = outcomes.collect(plan)
     if plan is not None:
         outcomes.forget(plan)
-    if len(ended) == 1 and told.has(ended[0].sentence):
-        ended = [dataclasses.replace(ended[0], sentence="")]
+    if len(ended) == 1 and errors.has(ended[0].message):
+        ended = [dataclasses.replace(ended[0], message="")]
     if ended and session.speaks:
         say(f"\n{summary(ended)}")
     return status or int(any(outcome.status in BAD for outcome in ended))
@@ -66,11 +66,11 @@ def _summed_up(status: int, outcomes: Outcomes, session: Session, told: ErrorsOn
 def _planned() -> Plan | None:
     try:
         return planned(sys.argv[1:], CONF)
-    except (HydraException, OmegaConfBaseException):  # told already, when Hydra met it
+    except (HydraException, OmegaConfBaseException):  # already reported when Hydra found it
         return None
 
 
-def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: ErrorsOnce) -> Outcome:
+def _run(composed: DictConfig, choices: dict[str, str], session: Session, errors: ErrorsOnce) -> Outcome:
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     overrides, name = tuple(hydra.overrides.task), choices.get("method", "?")
@@ -89,19 +89,19 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, told: 
         if session.speaks and not row.shard.is_part:
             track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))
-    except Exception as error:  # told here, so that the other jobs of a sweep go on; the exit status remembers it
+    except Exception as error:  # printed here, so that the other jobs of a sweep continue; counted in the exit status
         raise_if_pressed()
-        if not is_sentence(error):
-            session.forget()  # nobody knows in what state a bug left the pipeline
-        if session.speaks or not is_sentence(error):
-            told.print_error(error, name)
+        if not is_user_error(error):
+            session.forget()  # a bug may have left the pipeline in any state
+        if session.speaks or not is_user_error(error):
+            errors.print_error(error, name)
         lines = str(error).splitlines() or [""]
-        sentence = lines[0] if is_sentence(error) else f"{type(error).__name__}: {lines[0]}"
-        return Outcome(number, name, FAILED, overrides, sentence, None if composed.objective is None else math.inf)
+        message = lines[0] if is_user_error(error) else f"{type(error).__name__}: {lines[0]}"
+        return Outcome(number, name, FAILED, overrides, message, None if composed.objective is None else math.inf)
 
 
 def _rows(hydra: HydraConf) -> int | None:
-    """How many rows the command has; None where a search or another machine's command decides that."""
+    """Number of rows of the command; None if a search or a command on another machine decides it."""
     if hydra.mode == RunMode.RUN:
         return 1
     if _is_submitted(hydra):  # the command line is that of the job
@@ -116,7 +116,7 @@ def _is_submitted(hydra: HydraConf) -> bool:
 
 
 def _aside(group: str, composed: DictConfig) -> Any:
-    """What is chosen beside the row itself; None where nothing is."""
+    """An option besides the row itself; None if nothing is chosen."""
     options = composed.get(group)
     if OmegaConf.is_config(options):
         options = OmegaConf.to_container(options, resolve=True)
@@ -124,7 +124,7 @@ def _aside(group: str, composed: DictConfig) -> Any:
 
 
 def _judged(objective: Objective | None, row: Row, session: Session) -> tuple[str, float | None]:
-    """What a search makes of the row, in words and as the number that it minimises."""
+    """A search's objective for the row, in words and as the number that it minimises."""
     if objective is None or row.shard.is_part:  # only the job that closes the run has its numbers
         return "", None
     folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)

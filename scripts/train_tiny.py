@@ -1,7 +1,7 @@
 """Train the tiny model: `python -m scripts.train_tiny`; checkpoints, curves and the export go to results/training.
 
-Stages are trained in the order given, each from its last checkpoint; `stages=[denoiser]` names those wanted. `export`
-writes the model as its checkpoints have it, finished or not, with its figures on the held-out split and a model card.
+Stages are trained in the given order, each from its last checkpoint; `stages=[denoiser]` selects some. `export` writes
+the model of the current checkpoints, finished or not, with its scores on the held-out split and a model card.
 """
 
 import sys
@@ -20,12 +20,12 @@ EXPORT = "export"
 
 
 def main() -> int:
-    """Train, export, tell. Returns the exit status."""
+    """Train, export, report. Returns the exit status."""
     return work_on_each(lambda composed, _: work(composed), "train_tiny")
 
 
 def work(composed: DictConfig) -> None:
-    """Do every stage that the configuration names, in its order. ValueError, RunError: what cannot be done."""
+    """Run every stage of the configuration in order. ValueError, RunError: an invalid configuration."""
     known = (*STAGES, EXPORT)
     if not isinstance(composed.stages, ListConfig) or not all(name in known for name in composed.stages):
         raise ValueError(f"stages must be a list of {', '.join(known)}, got {composed.stages!r}")
@@ -52,7 +52,7 @@ def read(composed: DictConfig) -> TrainingConfig:
 def _loop(stage: str, options: object) -> LoopConfig:
     try:
         return LoopConfig(**options)
-    except (ValueError, TypeError) as error:  # TypeError: no mapping, or a key that is missing or unknown
+    except (ValueError, TypeError) as error:  # TypeError: not a mapping, or a key that is missing or unknown
         raise ValueError(f"{stage}: {error}") from error
 
 

@@ -1,7 +1,7 @@
-"""Score a finished run again from its images, and say whether its record is the same.
+"""Score a finished run again from its images, and report whether its record is the same.
 
-`python -m scripts.verify run=smoke/retom-0123456789ab`. Nothing is read from the feature cache and nothing is changed.
-Seconds and merges need the model and are not looked at.
+`python -m scripts.verify run=smoke/retom-0123456789ab`. The feature cache is not used and nothing is changed. Timing
+and merges need the model and are not checked.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ IMAGES = "images"
 
 
 def main() -> int:
-    """Print one line for each thing looked at. Returns 1 where one of them is different."""
+    """Print one line for each check. Returns 1 if one of them differs."""
     return work_on_each(_verify, "verify")
 
 
@@ -38,18 +38,18 @@ def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
     if OmegaConf.is_missing(composed, "run") or not composed.run:
         raise RunError(
             "run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab "
-            "(make verify RUN=table1/retom-0123456789ab)"
+            "run must name a run: the run_id of a table's row, such as run=table1/retom-0123456789ab "
         )
     config = OmegaConf.to_container(composed, resolve=True)
     results = Path(config["results"])
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(config["run"])):
         raise RunError(
-            f"run must name a run, as table1/retom-0123456789ab (a run_id of a table), got {config['run']!r}"
+            f"run must name a run, such as table1/retom-0123456789ab (a run_id of a table), got {config['run']!r}"
         )
     run = recorded(read_record(results / "runs" / config["run"]), results, config["trusted"])
     findings = [*_folder(run), *_images(run)]
     if all(finding.good for finding in findings if finding.what != IMAGES):
-        findings += _scores(run)  # of other images too: which numbers they change
+        findings += _scores(run)  # also for other images: which numbers they change
     for finding in findings:
         print(f"{finding.outcome:>16}  {finding.what}{f': {finding.detail}' if finding.detail else ''}", flush=True)
     bad = [finding.what for finding in findings if not finding.good]
@@ -58,7 +58,7 @@ def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
 
 
 def read_record(folder: Path) -> dict:
-    """The record in a run's folder, which is left as it is. RunError: there is none, or not of a finished run."""
+    """The record in a run's folder, unchanged. RunError: there is none, or it is not of a finished run."""
     path = folder / "record.json"
     if not folder.is_dir():
         raise RunError(f"there is no run {folder}; the run_id column of a table names the runs")
@@ -66,14 +66,14 @@ def read_record(folder: Path) -> dict:
         record = json.loads(path.read_text(encoding="utf-8"))
         validate_record(record)
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is no record that can be verified ({' '.join(str(error).split())})") from error
+        raise RunError(f"{path} is not a record that can be verified ({' '.join(str(error).split())})") from error
     if record["status"] == "failed":
         raise RunError(f"{path} is of a run that failed; there is nothing to verify")
     return record
 
 
 def _folder(run: Recorded) -> list[Finding]:
-    """Name, configuration and manifest: that the images are those of the record's configuration."""
+    """Name, configuration and manifest: whether the images are those of the record's configuration."""
     name = f"{run.record['experiment']}/{run.record['method']}-{run.row.hash}"
     return [_same("folder", run.folder.run_id, name), _config(run), _manifest(run)]
 
@@ -94,7 +94,7 @@ def _manifest(run: Recorded) -> Finding:
     except (OSError, ValueError) as error:
         return Finding("manifest.jsonl", DIFFERENT, f"cannot be read: {error}")
     outcome = EQUAL if manifest == wanted else DIFFERENT
-    return Finding("manifest.jsonl", outcome, f"{len(manifest)} images, {len(wanted)} asked for")
+    return Finding("manifest.jsonl", outcome, f"{len(manifest)} images, {len(wanted)} requested")
 
 
 def _same(what: str, there: object, wanted: object) -> Finding:
@@ -105,8 +105,8 @@ def _images(run: Recorded) -> list[Finding]:
     check = verify(run.items, run.folder.images, (run.row.sampler.width, run.row.sampler.height))
     gone = [*check.missing, *check.broken]
     if gone:
-        told = f"{len(gone)} of {len(run.items)} are missing or damaged (first: {gone[0]})"
-        return [Finding("images", DIFFERENT, told)]
+        missing = f"{len(gone)} of {len(run.items)} are missing or damaged (first: {gone[0]})"
+        return [Finding("images", DIFFERENT, missing)]
     facts = image_facts(run.items, run.folder, run.images, run.row.sampler)
     kept = run.record["images"]
     return [
@@ -127,7 +127,7 @@ def _scores(run: Recorded) -> list[Finding]:
     if reference is None:
         return findings
     images = run.images
-    others = {name: _pictures(run, other) for name, other in run.record.get("against", {}).items()}
+    others = {name: _compared_images(run, other) for name, other in run.record.get("against", {}).items()}
     with tempfile.TemporaryDirectory() as cache:
         again = score(
             images,
@@ -141,7 +141,7 @@ def _scores(run: Recorded) -> list[Finding]:
     return findings + compare_metrics(run.record["metrics"], again)
 
 
-def _pictures(run: Recorded, other: str) -> ImageSet:
+def _compared_images(run: Recorded, other: str) -> ImageSet:
     """The images of a run that this one was compared with: of the same items."""
     experiment, _, name = other.partition("/")
     method, _, number = name.rpartition("-")

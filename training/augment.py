@@ -1,4 +1,4 @@
-"""Augmentation of a batch of images, drawn from a given generator."""
+"""Augmentation of a batch of images with a given random generator."""
 
 import torch
 from torch.nn import functional

@@ -1,4 +1,4 @@
-"""The autoencoder: images of 64x64 to latents of 16x16 and back, in diffusers' `AutoencoderTiny`."""
+"""The autoencoder: images of 64x64 to latents of 16x16 and back, with diffusers' `AutoencoderTiny`."""
 
 import torch
 from diffusers import AutoencoderTiny
@@ -27,7 +27,7 @@ def build(width: int = WIDTH, channels: int = CHANNELS) -> AutoencoderTiny:
 def train(model: AutoencoderTiny, train: LabelledImages, val: LabelledImages, config: LoopConfig, setting: Setting):
     """Train for the squared error, latents near mean 0 and variance 1; returns the model in evaluation mode.
 
-    Noise on the latents makes the decoder forgive what a denoiser leaves.
+    Noise on the latents makes the decoder robust to a denoiser's residual noise.
     """
     loop = Loop("autoencoder", model.to(memory_format=torch.channels_last), config, setting, len(train))
     if config.compile:
@@ -49,7 +49,7 @@ def train(model: AutoencoderTiny, train: LabelledImages, val: LabelledImages, co
 
 @torch.no_grad()
 def latent_scale(model: AutoencoderTiny, data: LabelledImages, batch: int = 100) -> float:
-    """What latents of `images` are to be multiplied by to have variance 1, to four digits."""
+    """The factor that scales latents of `data` to variance 1, to four digits."""
     device = next(model.parameters()).device
     parts = (to_signed(part.to(device)) for part in data.pixels.split(batch))
     squares = torch.cat([model.encode(part).latents.square().mean((1, 2, 3)).cpu() for part in parts])
@@ -58,7 +58,7 @@ def latent_scale(model: AutoencoderTiny, data: LabelledImages, batch: int = 100)
 
 @torch.no_grad()
 def rebuild(model: AutoencoderTiny, images: torch.Tensor, batch: int = 100) -> torch.Tensor:
-    """Images [N, 3, 64, 64] in [-1, 1] through encoder and decoder, clipped to that range."""
+    """Reconstruct images [N, 3, 64, 64] in [-1, 1], clipped to that range."""
     device = next(model.parameters()).device
     parts = (part.to(device) for part in images.split(batch))
     return torch.cat([model.decode(model.encode(part).latents).sample.clamp(-1, 1).cpu() for part in parts])

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: model, optimizer, moving average and step in one file, written whole or not at all."""
+"""Checkpoints of a stage: model, optimizer, moving average and step in one file, written atomically."""
 
 import pickle
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from eval.errors import RunError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a stage needs to go on as if it had never stopped. Randomness is a function of the step (`randomness`)."""
+    """The state for an exact resume of a stage. Randomness is a function of the step (`randomness`)."""
 
     step: int
     settings: dict[str, Any]
@@ -28,9 +28,9 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load(path: Path, settings: dict[str, Any]) -> Checkpoint | None:
-    """The checkpoint at `path`, or None where there is none.
+    """The checkpoint at `path`, or None if there is none.
 
-    RunError when it is unreadable or was made with other `settings` (what must stay equal for an exact resume).
+    RunError if it is unreadable or has other `settings` (those that must be equal for an exact resume).
     """
     if not path.is_file():
         return None
@@ -38,24 +38,24 @@ def load(path: Path, settings: dict[str, Any]) -> Checkpoint | None:
     for key, value in settings.items():
         if found.settings.get(key) != value:
             raise RunError(
-                f"{path} was trained with {key}={found.settings.get(key)!r}, this run asks for {value!r}; "
+                f"{path} was trained with {key}={found.settings.get(key)!r}, this run has {value!r}; "
                 "use the same value, another `out` folder, or remove the checkpoint"
             )
     return found
 
 
 def read(path: Path) -> Checkpoint:
-    """The checkpoint at `path`. RunError where there is none, or it cannot be read."""
+    """The checkpoint at `path`. RunError if there is none, or it cannot be read."""
     if not path.is_file():
-        raise RunError(f"{path} is not there; train the stage {path.stem} first")
+        raise RunError(f"{path} does not exist; train the stage {path.stem} first")
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        raise RunError(f"{path} is no checkpoint of this training ({error}); remove it to start anew") from error
+        raise RunError(f"{path} is not a checkpoint of this training ({error}); remove it to start again") from error
 
 
 def restore(model: torch.nn.Module, path: Path) -> torch.nn.Module:
-    """`model` with the weights of the checkpoint at `path`: the averaged ones where it has an average."""
+    """`model` with the weights of the checkpoint at `path`: the averaged ones if it has an average."""
     state = read(path).state
     model.load_state_dict(state["model"])
     if "ema" in state:

@@ -1,4 +1,4 @@
-"""The classifier: a small residual network whose pooled features are what the smoke profile measures distances in."""
+"""The classifier: a small residual network whose pooled features define the distances of the smoke profile."""
 
 import torch
 from torch.nn import functional
@@ -13,9 +13,9 @@ SMOOTHING = 0.05
 
 
 def build(data: LabelledImages, widths: tuple[int, ...] = WIDTHS, depths: tuple[int, ...] = DEPTHS):
-    """A ResNet for images [B, 3, 64, 64] in [-1, 1] and the classes of `images`; features [B, widths[-1]].
+    """A ResNet for images [B, 3, 64, 64] in [-1, 1] and the classes of `data`; features [B, widths[-1]].
 
-    Its config names the classes and holds their ImageNet indices (`imagenet_indices`) and WordNet ids (`wnids`).
+    Its config contains the class names, their ImageNet indices (`imagenet_indices`) and WordNet ids (`wnids`).
     """
     names = {number: chosen.name for number, chosen in enumerate(data.classes)}
     config = ResNetConfig(
@@ -57,7 +57,7 @@ def predict(model: torch.nn.Module, images: torch.Tensor, batch: int = 250) -> t
 
 
 def top1(model: torch.nn.Module, data: LabelledImages, setting: Setting) -> float:
-    """The share of `images` whose class the model finds."""
+    """Top-1 accuracy on `data`."""
     with setting.accelerator.autocast():
         found = predict(model, to_signed(data.pixels))
     return float((found == data.labels).float().mean())

@@ -1,8 +1,8 @@
-"""The small CLIP: an image tower and a text tower that meet; its text tower is the pipeline's text encoder.
+"""A small CLIP: image and text tower with a joint embedding; the text tower is the pipeline's text encoder.
 
-All images of a class have one caption, so the loss is that of supervised contrast (Khosla et al. 2020, arXiv
-2004.11362): for an image, the captions of all classes are the candidates and its own is the right one; for a caption,
-the images of the batch are the candidates and all of its class are right ones.
+All images of a class have one caption, so the loss is supervised contrastive (Khosla et al. 2020, arXiv 2004.11362):
+for an image, the candidates are the captions of all classes and its own is the positive; for a caption, the candidates
+are the images of the batch and all images of its class are positives.
 """
 
 import torch
@@ -36,7 +36,7 @@ def build(tokenizer: CLIPTokenizer, text: dict = TEXT, vision: dict = VISION) ->
 
 
 def tokens_of(tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
-    """Token ids [P, length], padded as the pipeline pads."""
+    """Token ids [P, length], padded as in the pipeline."""
     return tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
@@ -77,7 +77,7 @@ def contrast(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, data: LabelledImages, batch: int = 250) -> float:
-    """The share of `images` whose nearest prompt is that of their class."""
+    """The share of images in `data` whose nearest prompt is that of their class."""
     device = next(model.parameters()).device
     ids = tokens_of(tokenizer, data.prompts()).to(device)
     images = to_signed(data.pixels).split(batch)

@@ -1,7 +1,7 @@
-"""The images a tiny model is trained on: parquet files with JPEG bytes, an ImageNet label and a WordNet id a row.
+"""The training images of the tiny model: parquet files whose rows have JPEG bytes, an ImageNet label and a WordNet id.
 
-A folder holds `train.parquet` and `val.parquet` with the columns image {bytes, path}, label (index in ImageNet-1k) and
-wnid. Names of classes are the harness's (`eval.prompts`), so that the prompts are the harness's too.
+A folder contains `train.parquet` and `val.parquet` with the columns image {bytes, path}, label (ImageNet-1k index) and
+wnid. Class names and therefore prompts are those of the harness (`eval.prompts`).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ COLUMNS = ("image", "label", "wnid")
 class LabelledImages:
     """Labelled images of one split.
 
-    pixels: uint8 [N, 3, 64, 64]; labels: int64 [N], the place in `classes`; classes: in ImageNet order; hash: sha256
+    pixels: uint8 [N, 3, 64, 64]; labels: int64 [N], the index in `classes`; classes: in ImageNet order; hash: sha256
     (hex) over the files' bytes in order.
     """
 
@@ -38,18 +38,18 @@ class LabelledImages:
         return len(self.labels)
 
     def prompts(self) -> list[str]:
-        """One prompt a class, in the harness's words."""
+        """One prompt per class, by the harness's template."""
         prompts = PromptSet(images_per_class=1, classes=[chosen.wnid for chosen in self.classes])
         return [item.prompt for item in prompts.items()]
 
 
 def load_images(path: str | Path, split: str) -> LabelledImages:
-    """The images of `path`/`split`.parquet. RunError when the file, a column or an image is missing or damaged."""
+    """The images of `path`/`split`.parquet. RunError if the file, a column or an image is missing or damaged."""
     rows = _rows(Path(path) / f"{split}.parquet")
     known = {chosen.wnid: chosen for chosen in imagenet_classes()}
     for row in rows:
         if row["wnid"] not in known or known[row["wnid"]].index != row["label"]:
-            raise RunError(f"{split}.parquet: wnid {row['wnid']} with label {row['label']} is no ImageNet-1k class")
+            raise RunError(f"{split}.parquet: wnid {row['wnid']} with label {row['label']} is not an ImageNet-1k class")
     classes = tuple(sorted({known[row["wnid"]] for row in rows}, key=lambda chosen: chosen.index))
     place = {chosen.wnid: number for number, chosen in enumerate(classes)}
     return LabelledImages(
@@ -67,13 +67,13 @@ def to_signed(pixels: torch.Tensor) -> torch.Tensor:
 
 def _rows(file: Path) -> list[dict]:
     if not file.is_file():
-        raise RunError(f"{file} is not there; data must name a folder with train.parquet and val.parquet")
+        raise RunError(f"{file} does not exist; data must name a folder with train.parquet and val.parquet")
     try:
         rows = pyarrow.parquet.read_table(file, columns=list(COLUMNS)).to_pylist()
     except (pyarrow.ArrowInvalid, pyarrow.lib.ArrowKeyError) as error:
-        raise RunError(f"{file} is no parquet file with the columns {', '.join(COLUMNS)}: {error}") from error
+        raise RunError(f"{file} is not a parquet file with the columns {', '.join(COLUMNS)}: {error}") from error
     if not rows:
-        raise RunError(f"{file} holds no images")
+        raise RunError(f"{file} has no images")
     return rows
 
 
@@ -81,5 +81,5 @@ def _decode(row: dict, split: str) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise RunError(f"{split}.parquet: {row['image']['path']} is no readable image: {error}") from error
+        raise RunError(f"{split}.parquet: {row['image']['path']} is not a readable image: {error}") from error
     return np.asarray(ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC))  # [64, 64, 3]

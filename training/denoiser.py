@@ -1,7 +1,7 @@
 """The denoiser: a U-Net with Stable Diffusion's topology on 16x16 latents, conditioned on the frozen text tower.
 
-It predicts the velocity (Salimans and Ho 2022, arXiv 2202.00512) under SD's noise schedule; each step's loss is weighed
-by min(SNR, 5) / (SNR + 1) (Hang et al. 2023, arXiv 2303.09556).
+It predicts the velocity (Salimans and Ho 2022, arXiv 2202.00512) under SD's noise schedule; each step's loss is
+weighted by min(SNR, 5) / (SNR + 1) (Hang et al. 2023, arXiv 2303.09556).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ UNET = {
     "layers_per_block": 1,
     "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    "attention_head_dim": (1, 2, 4),  # the numbers of heads, as in SD 1.5's own config
+    "attention_head_dim": (1, 2, 4),  # the numbers of heads, as in SD 1.5's config
     "norm_num_groups": 16,
 }
 SCHEDULE = {
@@ -38,8 +38,8 @@ DROPPED = 0.1
 
 @dataclass(frozen=True)
 class Cached:
-    """What the denoiser learns from, made once: latents [2, N, C, 16, 16] of the images and of their mirror images,
-    scaled as the pipeline scales them; labels [N]; text [classes + 1, length, d], the empty prompt last."""
+    """Training data of the denoiser, encoded once: latents [2, N, C, 16, 16] of the images and of their mirror images,
+    scaled as in the pipeline; labels [N]; text [classes + 1, length, d], the empty prompt last."""
 
     latents: torch.Tensor
     labels: torch.Tensor
@@ -75,7 +75,7 @@ def cache(
 def train(model: UNet2DConditionModel, cached: Cached, config: LoopConfig, setting: Setting):
     """Train for the velocity; returns the model with averaged weights, in evaluation mode."""
     loop = Loop("denoiser", model, config, setting, len(cached.labels))
-    model.set_default_attn_processor()  # explicit softmax: on a CPU twice as fast in training as the fused kernel
+    model.set_default_attn_processor()  # explicit softmax: in training on a CPU twice as fast as the fused kernel
     if config.compile:
         model.compile()
     scheduler = DDIMScheduler(**SCHEDULE)
@@ -86,7 +86,7 @@ def train(model: UNet2DConditionModel, cached: Cached, config: LoopConfig, setti
         mirrored = torch.randint(2, (n,), generator=generator)
         clean = cached.latents[mirrored, indices]  # [B, C, 16, 16]
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        # one step from each of n equal parts of the schedule: less variance than independent draws
+        # one step from each of n equal parts of the schedule: less variance than independent samples
         steps = ((torch.arange(n) + torch.rand(n, generator=generator)) * 1000 / n).long().clamp(max=999)
         steps = steps[torch.randperm(n, generator=generator)].to(setting.device)
         dropped = (torch.rand(n, generator=generator) < DROPPED).to(setting.device)

@@ -40,9 +40,9 @@ def export(
 ):
     """Write everything but the card into the new `folder`, in float16, and check the sizes.
 
-    The models given end in float16. RunError when a file or the whole is too large to be shipped.
+    The given models are converted to float16. RunError if a file or the total is too large to be shipped.
     """
-    for part in (pipe.unet, pipe.vae, clip, classifier):  # clip holds the pipeline's text encoder
+    for part in (pipe.unet, pipe.vae, clip, classifier):  # clip contains the pipeline's text encoder
         torch.nn.Module.to(part, torch.float16)
     pipe.save_pretrained(folder / "pipeline", safe_serialization=True)
     classifier.save_pretrained(folder / "classifier")
@@ -63,7 +63,7 @@ def write_reference(val: LabelledImages, folder: Path) -> None:
     }
     with replacing(folder / "reference.safetensors") as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-        temporary.chmod(0o644)  # safetensors makes a file of its own
+        temporary.chmod(0o644)  # safetensors creates the file with its own mode
 
 
 def files(folder: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def check_sizes(folder: Path) -> None:
-    """RunError when a file has more than 15 MB, or all have more than 24 MB."""
+    """RunError if a file has more than 15 MB, or all files have more than 24 MB."""
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files(folder)}
     for name, size in sizes.items():
         if size > MAX_FILE:

@@ -1,4 +1,4 @@
-"""The loop every stage trains in: batches, learning rate, mixed precision, moving average, checkpoints, loss curve."""
+"""The training loop of all stages: batches, learning rate, mixed precision, moving average, checkpoints, curve."""
 
 import dataclasses
 import time
@@ -17,12 +17,12 @@ from training.randomness import batch_indices, generator
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """How long and how fast a stage learns.
+    """Length and learning rate of a stage.
 
     The learning rate rises over `warmup` steps, stays at `lr`, and falls to zero along a cosine over the last part
-    `decay` of `steps`. More `steps` at a resume train on: before the fall begins as if they had always been asked for,
-    later as a warm restart. ema: decay of the moving average of weights (0 for none), which rises to it over the first
-    steps. save_minutes: between checkpoints; 0 saves at the end only.
+    `decay` of `steps`. A resume with more `steps` continues training: before the fall begins as if they had been set
+    from the start, later as a warm restart. ema: decay of the moving average of weights (0 for none), ramped up over
+    the first steps. save_minutes: between checkpoints; 0 saves at the end only.
     """
 
     steps: int
@@ -46,7 +46,7 @@ class LoopConfig:
         check_flag("compile", self.compile)
 
     def rate(self, step: int) -> float:
-        """The learning rate of step `step`, counted from 0."""
+        """The learning rate of step `step`, from 0."""
         start = self.steps * (1 - self.decay)
         scale = min(1.0, (step + 1) / max(1, self.warmup))
         if step > start:
@@ -57,7 +57,7 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What all stages share: the folder of results, the seed, and where and in which precision they run."""
+    """Settings shared by all stages: the output folder, the seed, device and precision."""
 
     out: Path
     seed: int
@@ -73,10 +73,10 @@ LossOf = Callable[[torch.Tensor, torch.Generator], dict[str, torch.Tensor]]
 
 
 class Loop:
-    """One stage in training. After `run`, `model` holds the averaged weights if the stage has an average."""
+    """One stage in training. After `run`, `model` has the averaged weights if the stage has an average."""
 
     def __init__(self, stage: str, model: torch.nn.Module, config: LoopConfig, setting: Setting, n: int) -> None:
-        """`n`: number of images batches are drawn from."""
+        """`n`: number of training images."""
         self.stage, self.config, self.setting, self.n = stage, config, setting, n
         self.model = model.to(setting.device)
         self.optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, 0.99))
@@ -92,7 +92,7 @@ class Loop:
     def run(
         self, loss_of: LossOf, *, evaluate: Callable[[], dict[str, float]] | None = None, every: int = 500
     ) -> torch.nn.Module:
-        """Train to `config.steps`; `loss_of(indices [batch], generator)` gives the loss as "loss", and more to log."""
+        """Train to `config.steps`; `loss_of(indices [batch], generator)` returns "loss" and further values to log."""
         saved, started = time.monotonic(), time.monotonic()
         before, first = self.seconds, self.step
         self.model.train()
@@ -169,8 +169,8 @@ class Loop:
             return
         if found.step > self.config.steps:
             raise RunError(
-                f"{self.path} has {found.step} steps, this run asks for {self.config.steps}; "
-                "ask for as many or more, or use another `out` folder"
+                f"{self.path} has {found.step} steps, this run has {self.config.steps}; "
+                "set as many or more, or use another `out` folder"
             )
         self.model.load_state_dict(found.state["model"])
         self.optimizer.load_state_dict(found.state["optimizer"])
@@ -181,7 +181,7 @@ class Loop:
 
 
 def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices and kernels only, as usual: not for biases and gains of norms."""
+    """Weight decay for matrices and kernels only, as usual, not for biases and norm gains."""
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},

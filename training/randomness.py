@@ -1,4 +1,4 @@
-"""Randomness as a function of seed, stage and step, so that a resumed training draws what an unbroken one draws."""
+"""Randomness as a function of seed, stage and step, so that a resumed training equals an unbroken one."""
 
 import functools
 import hashlib
@@ -9,14 +9,14 @@ import torch
 def generator(seed: int, *where: object) -> torch.Generator:
     """A CPU generator for one place in a training, such as generator(0, "classifier", 17).
 
-    torch's CPU generator reads 32 bits of its seed; they are a digest, so neighbouring steps have unrelated streams.
+    torch's CPU generator reads 32 bits of its seed; these are a digest, so neighbouring steps have unrelated streams.
     """
     digest = hashlib.sha256("/".join(map(str, (seed, *where))).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
 def batch_indices(seed: int, stage: str, step: int, batch: int, n: int) -> torch.Tensor:
-    """Which images step `step` sees, [batch]: an endless row of epochs, each a new permutation, cut by batches."""
+    """The images of step `step`, [batch]: consecutive epochs, each a new permutation, split into batches."""
     first, found = step * batch, []
     while len(found) < batch:
         epoch, offset = divmod(first + len(found), n)

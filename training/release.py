@@ -1,4 +1,4 @@
-"""A release: the export with its figures, taken from the files as a user would load them, a sheet and a model card."""
+"""A release: the export with scores computed from its files as users load them, a sheet and a model card."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ SHEET_COLUMNS = 4
 
 
 def release(training: Training, sampler: SamplerConfig, per_class: int) -> Path:
-    """Write `out`/export: what is shipped, figures.json, sheet.png, README.md; returns that folder."""
+    """Write `out`/export: the shipped files, figures.json, sheet.png, README.md; returns that folder."""
     folder = Path(training.config.out) / "export.partial"
     shutil.rmtree(folder, ignore_errors=True)
     _export(training, sampler, folder)

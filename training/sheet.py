@@ -1,4 +1,4 @@
-"""A sheet of images: two classes a row, each with its name beside it."""
+"""A sheet of images: two classes per row, each with its name next to it."""
 
 from pathlib import Path
 

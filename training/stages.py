@@ -1,4 +1,4 @@
-"""The stages of the tiny model in their order, and what each needs from those before it."""
+"""The stages of the tiny model in order, and their dependencies."""
 
 import dataclasses
 import json
@@ -24,11 +24,11 @@ PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Everything a training is a function of, besides the code.
+    """All settings that determine a training, besides the code.
 
     data: folder with train.parquet and val.parquet. out: folder of checkpoints and curves. seed: of weights, order and
-    noise. device: "cpu" | "cuda". dtype: what matrix products are computed in; weights stay float32. classifier,
-    autoencoder, clip, denoiser: how long and how fast each stage learns.
+    noise. device: "cpu" | "cuda". dtype: precision of matrix products; weights stay float32. classifier, autoencoder,
+    clip, denoiser: length and learning rate of each stage.
     """
 
     data: str
@@ -50,19 +50,19 @@ class TrainingConfig:
 
 
 class Training:
-    """One training: its images, read once, and its stages, each trained or taken up where its checkpoint ends."""
+    """One training: its images, read once, and its stages, each trained or resumed from its checkpoint."""
 
     def __init__(self, config: TrainingConfig) -> None:
-        """RunError when the device is not there."""
+        """RunError if the device is not available."""
         if config.device == "cuda" and not torch.cuda.is_available():
-            raise RunError("device=cuda was asked for but torch finds no CUDA device; use device=cpu")
+            raise RunError("device=cuda was requested but torch finds no CUDA device; use device=cpu")
         self.config = config
         accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=PRECISIONS[config.dtype])
         self.setting = Setting(Path(config.out), config.seed, accelerator)
 
     @cached_property
     def train(self) -> LabelledImages:
-        """The images that are learned from."""
+        """The training images."""
         return load_images(self.config.data, "train")
 
     @cached_property
@@ -76,7 +76,7 @@ class Training:
         return clip.tokenizer()
 
     def run(self, stage: str) -> torch.nn.Module:
-        """Train `stage` to its last step. RunError when a stage it builds on has no checkpoint."""
+        """Train `stage` to its last step. RunError if a stage it depends on has no checkpoint."""
         model, config = self.build(stage), getattr(self.config, stage)
         if stage == "classifier":
             return classifier.train(model, self.train, self.val, config, self.setting)
@@ -87,7 +87,7 @@ class Training:
         return denoiser.train(model, self._cached(), config, self.setting)
 
     def build(self, stage: str) -> torch.nn.Module:
-        """The model of `stage` with first weights drawn from the seed; the global random state stays as it was."""
+        """The model of `stage` with initial weights from the seed. The global random state is unchanged."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             if stage == "classifier":
@@ -99,19 +99,19 @@ class Training:
             return denoiser.build(autoencoder.CHANNELS, clip.TEXT["hidden_size"])
 
     def trained(self, stage: str) -> torch.nn.Module:
-        """The model of `stage` as its checkpoint has it, averaged where there is an average; finished or not."""
+        """The model of `stage` from its checkpoint (averaged if it has an average), finished or not."""
         model = checkpoint.restore(self.build(stage), self.setting.out / f"{stage}.pt").to(self.setting.device).eval()
         if stage == "autoencoder":
             model.register_to_config(scaling_factor=self._scale(model))
         return model
 
     def steps(self, stage: str) -> tuple[int, float]:
-        """Steps done, and seconds they took."""
+        """Steps done, and their duration in seconds."""
         found = checkpoint.read(self.setting.out / f"{stage}.pt")
         return found.step, found.state["seconds"]
 
     def _scale(self, vae: AutoencoderTiny) -> float:
-        """The latents' scaling factor, computed once for each autoencoder: it takes a pass over all images."""
+        """The latents' scaling factor, computed once per autoencoder: it takes a pass over all images."""
         path, digest = self.setting.out / "scale.json", file_sha256(self.setting.out / "autoencoder.pt")
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if known.get("autoencoder") != digest:

@@ -1,1 +1,1 @@
-"""What the bench times: one attention site, the denoiser and the pipeline, for every method."""
+"""What the bench times for every method: one attention site, the denoiser, and the pipeline."""

@@ -1,4 +1,4 @@
-"""Measure one cell: put every method on its own copy, time them in turn, probe them, and make a row of each."""
+"""Measures one cell: patches a copy of the model with each method, times them in turn, probes them, returns rows."""
 
 import dataclasses
 import gc
@@ -24,7 +24,7 @@ from eval.sampler import DTYPES
 from scripts.bench_cases.denoiser import denoiser_case, pipeline_case
 from scripts.bench_cases.methods import Contender, contender
 from scripts.bench_cases.site import GivenAttention, site_case, site_inputs, site_model
-from scripts.command_line.entry import is_sentence
+from scripts.command_line.entry import is_user_error
 
 Specs = Mapping[str, Mapping[str, Any] | None]
 Build = Callable[[Contender], tuple[Case, Callable[[], list[dict]]]]
@@ -32,7 +32,7 @@ Build = Callable[[Contender], tuple[Case, Callable[[], list[dict]]]]
 
 @dataclasses.dataclass
 class Entry:
-    """One method in a cell, from its name to what was seen of it; `error` ends the way at any point."""
+    """One method in a cell, from its name to its measurements; `error` stops it at any point."""
 
     name: str
     contender: Contender | None = None
@@ -43,12 +43,12 @@ class Entry:
     error: Exception | None = None
 
     def attempt(self, work: Callable[[], None]) -> None:
-        """Do `work` unless something failed before; what it raises becomes the row's error."""
+        """Do `work` unless something failed before; an exception becomes the row's error."""
         if self.error is not None:
             return
         try:
             work()
-        except Exception as error:  # not passed over: told in the row, counted in the exit status
+        except Exception as error:  # not ignored: reported in the row, counted in the exit status
             raise_if_pressed()
             self.error = emptied(error)
 
@@ -61,11 +61,11 @@ def measure_cell(
     memory: bool = True,
     limit: Limit | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for every method of the cell, in order; the methods as `methods.contender` reads them.
+    """One row for every method of the cell, in order; methods as in `methods.contender`.
 
-    trusted: packages beside ours that methods may be of.
-    memory: whether to probe memory too, which on the CPU takes one slow call of each method.
-    limit: until when; then fewer rounds are made, methods for which none fit are `missing`, and probes end there.
+    trusted: packages that methods may be from, in addition to this project's.
+    memory: whether to measure peak memory, which on the CPU takes one slow call of each method.
+    limit: the deadline. With less time, fewer rounds are made, methods without time are `missing`, probes are skipped.
     """
     entries = [Entry(name) for name in cell.methods]
     try:
@@ -97,7 +97,7 @@ def measure_cell(
 
 
 def _builder(cell: Cell) -> Build:
-    """How a contender of this cell becomes a case; the weights are made once and shared."""
+    """How a contender of this cell becomes a case; the weights are created once and shared."""
     if cell.level == "site":
         _check_naive_fits(cell)
         site, inputs = site_model(cell), site_inputs(cell)
@@ -121,15 +121,15 @@ def _prepare(entry: Entry, method: Contender, build: Build, cell: Cell, limit: L
 
 
 def _check_rounds(entry: Entry) -> None:
-    """NoTimeLeftError where the time ended before it could be known what a call of a whole period takes."""
+    """NoTimeLeftError if the time was up before a period was measured."""
     made, period = len(entry.samples.seconds), entry.case.period
     needed = min(period, 2) if entry.contender.alike else period
     if made < needed:
-        raise NoTimeLeftError(f"not measured: the time was up after {made} rounds, and {needed} are needed")
+        raise NoTimeLeftError(f"not measured: the time was up after {made} rounds, {needed} are needed")
 
 
 def _check_naive_fits(cell: Cell) -> None:
-    """RunError where the score matrices of naive attention exceed the host's free memory: the system would kill us."""
+    """RunError if the score matrices of naive attention exceed the host's free memory, as the system would kill us."""
     if cell.attention != "naive" or cell.device != "cpu":
         return
     needed = 2 * cell.batch * cell.heads * cell.tokens**2 * DTYPES[cell.dtype].itemsize
@@ -137,7 +137,7 @@ def _check_naive_fits(cell: Cell) -> None:
     if needed > free:
         raise RunError(
             f"naive attention over {cell.tokens} tokens needs {needed / 1e9:.0f} GB for its scores and their softmax, "
-            f"and {free / 1e9:.0f} GB are free; take a smaller batch or sdpa"
+            f"{free / 1e9:.0f} GB are free; use a smaller batch or sdpa"
         )
 
 
@@ -148,7 +148,7 @@ def _check_merged(entry: Entry) -> None:
 
 
 def _probe(cell: Cell, entry: Entry, memory: bool) -> None:
-    """Memory and launches of a call that plans, and of one that does not; the attention it runs."""
+    """Memory and launches of a call that plans and of one that does not, and the attention kernels."""
     case, probes = entry.case, entry.probes
     case.begin()
     probes["attention_kernel"] = ", ".join(_attention(case, cell.device)) or None
@@ -174,7 +174,7 @@ def _attention(case: Case, device: str) -> list[str]:
 
 
 def _merging_bytes(cell: Cell, contender: Contender) -> int:
-    """Bytes held at the peak of planning, merging and unmerging, around an attention that allocates nothing."""
+    """Peak bytes of planning, merging and unmerging, with an attention that allocates nothing."""
     site = site_model(cell)
     site.site.transformer_blocks[0].attn1 = GivenAttention()
     case, _ = site_case(cell, contender, site, site_inputs(cell)[:1])
@@ -187,10 +187,10 @@ def _merging_bytes(cell: Cell, contender: Contender) -> int:
 def _row(cell: Cell, entry: Entry, compared: Mapping[str, float | None]) -> dict[str, Any]:
     row = _place(cell, entry) | dict(compared) | entry.probes
     if entry.error is not None:
-        sentence = " ".join(str(entry.error).split()) or type(entry.error).__name__
+        message = " ".join(str(entry.error).split()) or type(entry.error).__name__
         status = "missing" if isinstance(entry.error, NoTimeLeftError) else "failed"
-        row |= {"status": status, "error": sentence, "samples": entry.samples.seconds if entry.samples else []}
-        if not is_sentence(entry.error):
+        row |= {"status": status, "error": message, "samples": entry.samples.seconds if entry.samples else []}
+        if not is_user_error(entry.error):
             row["traceback"] = "".join(traceback.format_exception(entry.error))
         return row
     samples, sites = entry.samples, entry.report()
@@ -219,7 +219,7 @@ def _row(cell: Cell, entry: Entry, compared: Mapping[str, float | None]) -> dict
 
 
 def unmeasured(cell: Cell, why: str) -> list[dict[str, Any]]:
-    """The rows of a cell whose turn has not come: `missing`, with the reason."""
+    """The rows of a cell that was not reached: `missing`, with the reason."""
     return [_row(cell, Entry(name, error=NoTimeLeftError(why)), {}) for name in cell.methods]
 
 
@@ -243,17 +243,17 @@ def _merges(site: Mapping[str, Any]) -> bool:
 
 
 def _tokens_left(sites: list[dict]) -> int | None:
-    """Tokens that attention ran on, over all sites; None where nothing was asked to merge."""
+    """Tokens that attention ran on, over all sites; None if no site should merge."""
     return sum(site["merged"] for site in sites) if sites else None
 
 
 def let_go(device: str) -> None:
-    """Give back what a measured cell held, once nothing names it any more: the next one begins with the same memory.
+    """Free the memory of a measured cell that is no longer referenced, so that the next one starts equally.
 
-    Patched modules are cycles, which the collector alone finds.
+    Patched modules are reference cycles, which only the collector frees.
     """
     gc.collect()
-    if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and the import takes seconds
+    if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and the import is slow
         torch._dynamo.reset()
     if device != "cpu":
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Whole denoiser calls and whole pipelines as cases of the bench."""
+"""Denoiser calls and pipeline calls as cases of the bench."""
 
 import copy
 from collections.abc import Callable
@@ -23,10 +23,10 @@ PROMPT = "A high quality photograph of a tabby cat."
 def denoiser_case(
     cell: Cell, contender: Contender, denoiser: nn.Module, inputs: dict[str, Any]
 ) -> tuple[Case, Callable]:
-    """The contender on `denoiser`, which it patches, as a case of single calls; and a function for its reports.
+    """Patch `denoiser` with the contender; returns a case of single calls and a function for its reports.
 
-    The timestep falls from call to call, as within one generation; `begin` starts another one. ValueError for a method
-    that cannot serve the denoiser, or that is for whole pipelines alone.
+    The timestep falls from call to call, as within one generation; `begin` starts a new one. ValueError for a method
+    that does not support the denoiser or is for pipelines only.
     """
     clock = Clock(cell.device)
     begin, report = _put_on(cell, contender, denoiser, denoiser, clock)
@@ -37,9 +37,9 @@ def denoiser_case(
         nonlocal step
         now = timestep(denoiser, step, cell.batch).to(cell.device)
         step += 1
-        if cell.mode != "eager":  # begins a generation of CUDA graphs, where there are some
+        if cell.mode != "eager":  # begins a generation of CUDA graphs, if there are any
             torch.compiler.cudagraph_mark_step_begin()
-        # latents by position: the tomesd package looks for them there
+        # latents by position, as the tomesd package expects
         return denoiser(latents, timestep=now, **dict(others), return_dict=False)[0]
 
     def restart() -> None:
@@ -51,9 +51,9 @@ def denoiser_case(
 
 
 def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> tuple[Case, Callable]:
-    """The contender on a copy of `pipe`, as a case of whole calls for `cell.batch` images; and its reports.
+    """The contender on a copy of `pipe`, as a case of calls for `cell.batch` images, and its reports.
 
-    Every call is a generation of its own, so the period runs inside of it.
+    Every call is a complete generation, so the period is within it.
     """
     own = copy.copy(pipe)
     own.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
@@ -90,9 +90,9 @@ def pipeline_case(cell: Cell, contender: Contender, pipe: DiffusionPipeline) -> 
 def _put_on(
     cell: Cell, contender: Contender, model: DiffusionPipeline | nn.Module, denoiser: nn.Module, clock: Clock
 ) -> tuple[Callable, Callable]:
-    """Patch `model` (the denoiser, or its pipeline) and, where asked for, compile the denoiser.
+    """Patch `model` (the denoiser or its pipeline) and, if requested, compile the denoiser.
 
-    Returns how a generation is begun, and what was merged.
+    Returns a function that begins a generation, and one that reports the merges.
     """
     method = contender.method
     if isinstance(method, Adapter):

@@ -1,4 +1,4 @@
-"""From the bench's names to methods, and a clock on what they plan."""
+"""From the bench's names to methods, and a clock for their planning."""
 
 import dataclasses
 import time
@@ -20,7 +20,7 @@ BACKEND = "gather"
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A method of the bench under its name, with the backend that executes its plans."""
+    """A method of the bench with its name and the backend that executes its plans."""
 
     name: str
     method: Any
@@ -33,7 +33,7 @@ class Contender:
 
     @property
     def alike(self) -> bool:
-        """Whether the calls of a period that do not plan are alike: some methods renew a part of the plan between."""
+        """Whether the calls of a period that do not plan are alike; some methods update part of the plan in between."""
         return self.period == getattr(self.method, "period", 1)
 
 
@@ -43,8 +43,8 @@ def contender(
     """The contender of that name.
 
     specs: by name, `method` (a choice of conf/method, by default the name itself), `backend`, and the options that
-    differ from the shipped ones. ratio: given to every method that has one. trusted: packages beside ours that methods
-    may be of. RunError: an unknown name. ValueError: a value that is wrong.
+    differ from the shipped ones. ratio: passed to every method that has one. trusted: packages that methods may be
+    from, in addition to this project's. RunError: an unknown name. ValueError: a bad value.
     """
     check_name(name, specs)
     spec = dict(specs[name] or {})
@@ -55,13 +55,13 @@ def contender(
 
 
 def check_name(name: str, specs: Mapping[str, Any]) -> None:
-    """RunError where a cell names a method that `specs` does not have."""
+    """RunError if a cell names a method that is not in `specs`."""
     if name not in specs:
         raise RunError(f"unknown method {name!r} in cells{nearest_to(str(name), list(specs))}")
 
 
 class Clock:
-    """Adds up the seconds spent inside `with clock`, on CUDA by events, so that nothing waits for the device."""
+    """Accumulates the seconds spent inside `with clock`; on CUDA by events, without synchronising."""
 
     def __init__(self, device: str):
         self.device = device
@@ -80,7 +80,7 @@ class Clock:
             self._events.append((self._started, ended))
 
     def take(self) -> float:
-        """The seconds so far; the clock then stands at zero."""
+        """The seconds so far; resets the clock."""
         if self._events:
             torch.cuda.synchronize(self.device)
         total = sum(self._host) + sum(first.elapsed_time(last) / 1000 for first, last in self._events)
@@ -96,7 +96,7 @@ class Clock:
 
 
 def clocked(method: TokenMerger, clock: Clock) -> TokenMerger:
-    """The same method, equal in every attribute, whose `plan` runs on the clock."""
+    """The same method, equal in every attribute, whose `plan` is timed by the clock."""
 
     class Clocked(type(method)):
         """`plan` within the clock."""
@@ -111,7 +111,7 @@ def clocked(method: TokenMerger, clock: Clock) -> TokenMerger:
 
 
 def compile_patched(module: torch.nn.Module, mode: str, *, fullgraph: bool = False) -> None:
-    """Compile a module that `retom.apply_patch` patched: `compile_in_place`, and its plans outlive CUDA graphs."""
+    """Compile a module patched by `retom.apply_patch` with `compile_in_place`, so that plans outlive CUDA graphs."""
     compile_in_place(module, mode, fullgraph=fullgraph)
     if not overwrites(mode):
         return

@@ -1,4 +1,4 @@
-"""One self-attention as a model of its own, so that methods are put on it by the very hooks a whole denoiser gets."""
+"""One self-attention as a model, so that methods are applied by the same hooks as on a complete denoiser."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,8 @@ from eval.compiling import compile_in_place
 from eval.sampler import DTYPES
 from scripts.bench_cases.methods import Clock, Contender, clocked, compile_patched
 
-INPUTS = 3  # different activations, in turn, so that no call repeats the one before
-CALLS = 1 << 20  # after which the schedule begins again
+INPUTS = 3  # different activations, in turn, so that no call repeats the previous one
+CALLS = 1 << 20  # number of timesteps after which the schedule starts again
 
 
 class SiteBlock(BasicTransformerBlock):
@@ -31,10 +31,10 @@ class SiteBlock(BasicTransformerBlock):
 
 
 class SiteParent(Transformer2DModel):
-    """A transformer of one such block, without the projections around it."""
+    """A transformer with one such block and without the projections."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, N, C]; no copy when the channels lie innermost in memory."""
+        """[B, C, H, W] -> [B, N, C]; no copy if the channels are innermost in memory."""
         return self.transformer_blocks[0](hidden_states.flatten(2).transpose(1, 2))
 
 
@@ -50,19 +50,19 @@ class OneSite(nn.Module):
         self.site.transformer_blocks = nn.ModuleList([block])
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
-        """The self-attention of tokens given as a feature map [B, C, H, W]."""
+        """The self-attention of tokens passed as a feature map [B, C, H, W]."""
         return self.site(sample)
 
 
 class GivenAttention(nn.Module):
-    """Stands where the attention was and costs nothing: what is then allocated is allocated by merging."""
+    """Replaces the attention at no cost, so that all allocations are those of merging."""
 
     def __init__(self):
         super().__init__()
         self.known: dict[tuple[int, ...], Tensor] = {}
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
-        """An output of the right shape, made once. encoder_hidden_states: of methods that merge keys and values."""
+        """An output of the right shape, created once. encoder_hidden_states: of methods that merge keys and values."""
         shape = tuple(hidden_states.shape)
         if shape not in self.known:
             self.known[shape] = torch.zeros(shape, dtype=hidden_states.dtype, device=hidden_states.device)
@@ -70,7 +70,7 @@ class GivenAttention(nn.Module):
 
 
 def site_model(cell: Cell, seed: int = 0) -> OneSite:
-    """The site of a cell with random weights; the global random state stays as it was."""
+    """The site of a cell with random weights. The global random state is unchanged."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         site = OneSite(cell)
@@ -78,17 +78,17 @@ def site_model(cell: Cell, seed: int = 0) -> OneSite:
 
 
 def site_inputs(cell: Cell, seed: int = 0) -> list[Tensor]:
-    """Random activations, [B, N, C] in memory, seen as feature maps [B, C, H, W]."""
+    """Random activations, [B, N, C] in memory, viewed as feature maps [B, C, H, W]."""
     generator = torch.Generator().manual_seed(seed)
     tokens = [torch.randn(cell.batch, cell.tokens, cell.channels, generator=generator) for _ in range(INPUTS)]
     return [x.to(cell.device, DTYPES[cell.dtype]).transpose(1, 2).unflatten(2, cell.grid) for x in tokens]
 
 
 def site_case(cell: Cell, contender: Contender, site: OneSite, inputs: list[Tensor]) -> tuple[Case, Callable]:
-    """The contender on `site`, which it patches, as a case; and a function for what it merged: list of reports.
+    """Patch `site` with the contender; returns a case, and a function that reports the merges as a list.
 
-    The tomesd package patches whole blocks with a copied forward; here its merge, the attention alone and its unmerge
-    are called as that forward calls them.
+    The tomesd package patches complete blocks with a copied forward. Here its merge, the attention alone and its
+    unmerge are called as in that forward.
     """
     method, clock = contender.method, Clock(cell.device)
     eager = cell.mode == "eager"
@@ -150,13 +150,13 @@ class PackagedSite(nn.Module):
         )
 
     def report(self) -> list[dict]:
-        """What was merged, as `retom.report` says it."""
+        """What was merged, in the format of `retom.report`."""
         tokens, merged = self.seen or (None, None)
         return [{"tokens": tokens, "merged": merged}]
 
 
 def _turn(model: Callable, inputs: list[Tensor]) -> Callable[[], Tensor]:
-    """A call without arguments that takes the inputs in turn, at timesteps that fall as a sampler's do."""
+    """A call without arguments that uses the inputs in turn, at falling timesteps as in a sampler."""
     count = 0
     schedule = torch.arange(CALLS, 0, -1, dtype=torch.int32, device=inputs[0].device)
 

@@ -1,1 +1,1 @@
-"""What happens between a command and its jobs: composing, mistakes in one sentence, what a configuration may name."""
+"""From the command line to jobs: composition, one-line error messages, and what a configuration may do."""

@@ -1,4 +1,4 @@
-"""Overrides that are wrong whatever they are composed with: keys taken away, unknown keys added, nothing chosen."""
+"""Overrides that are always wrong: deleted keys, added unknown keys, empty choices."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,15 @@ _OVERRIDE = re.compile(
     r"(?P<sign>[+~]{0,2})(?P<key>[A-Za-z_][\w./]*)(?P<package>@[\w.:]*)?(?:=(?P<value>.*))?", re.DOTALL
 )
 
-# What Hydra reads as null, a flag or a number.
+# Values that Hydra reads as null, a flag or a number.
 _NO_NAME = re.compile(r"null|true|false|[-+]?[\d.]+", re.IGNORECASE)
 
 
 def check_arguments(arguments: Sequence[str], conf: Path, config: str) -> None:
-    """RunError for the first override of conf/`config`.yaml that Hydra would take and no command can use.
+    """RunError for the first override of conf/`config`.yaml that Hydra would accept but no command can use.
 
-    Keys are given values and never taken away: what composes without a key would run with another value than the
-    configuration says. What is added below an unknown name would be read by nothing.
+    Keys can be set but not deleted: a run without a key would use another value than its configuration states. Keys
+    added under an unknown name would be ignored.
     """
     known = None
     for argument, sign, key, value in _overrides(arguments):
@@ -32,16 +32,16 @@ def check_arguments(arguments: Sequence[str], conf: Path, config: str) -> None:
         choices = sorted(path.stem for path in (conf / key).glob("*.yaml"))
         if sign == "~":
             instead = f"{key}=NAME of {', '.join(choices)}" if choices else f"{key}=VALUE"
-            raise RunError(f"{argument} takes away {key}, which a configuration must have; give {instead}")
+            raise RunError(f"{argument} deletes {key}, which a configuration must have; set {instead}")
         if choices and sign == "+":
             raise RunError(f"{argument} adds a second {key}; leave out the +")
         if choices and value is not None and any(map(_NO_NAME.fullmatch, value.split(","))):
             without = "leave it out, or " if key == "experiment" else ""
-            raise RunError(f"{argument} names no {key}; {without}give {key}=NAME of {', '.join(choices)}")
+            raise RunError(f"{argument} names no {key}; {without}set {key}=NAME of {', '.join(choices)}")
 
 
 def _overrides(arguments: Sequence[str]) -> Iterator[tuple[str, str, str, str | None]]:
-    """Each override as (argument, sign, key, value); Hydra's own flags and what it cannot read are left to Hydra."""
+    """Each override as (argument, sign, key, value). Hydra handles its own flags and what it cannot parse."""
     for argument in arguments:
         if re.match(r"[+~]*(=|$)", argument):
             raise RunError(f"cannot read the override {argument!r}, which names no key; write name=value")

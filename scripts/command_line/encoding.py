@@ -1,4 +1,4 @@
-"""Text of the command line, of files and of the terminal is UTF-8; where it cannot be, one line says what to do."""
+"""Checks that command line, files and terminal use UTF-8, with a one-line message if not."""
 
 import codecs
 import locale
@@ -11,15 +11,15 @@ from eval.errors import RunError
 
 
 def check_encoding(arguments: Sequence[str]) -> None:
-    """RunError where this process does not read and write UTF-8, or an argument is not UTF-8.
+    """RunError if this process does not read and write UTF-8, or an argument is not UTF-8.
 
-    Without it letters of prompts, class names and paths are lost or another's: here, or in a library that opens a file.
+    Otherwise characters of prompts, class names and paths would be lost or changed, here or in a library.
     """
     for name in (locale.getpreferredencoding(False), sys.getfilesystemencoding(), _terminal()):
         if codecs.lookup(name).name != "utf-8":
             also = ", and unset PYTHONIOENCODING" if "PYTHONIOENCODING" in os.environ else ""
             raise RunError(
-                f"text is encoded as {name} here, and prompts, configurations and records are UTF-8; set "
+                f"text is encoded as {name} here, but prompts, configurations and records are UTF-8; set "
                 f"LC_ALL=C.UTF-8 or PYTHONUTF8=1{also}"
             )
     for argument in arguments:
@@ -32,12 +32,12 @@ def check_encoding(arguments: Sequence[str]) -> None:
 
 
 def _terminal() -> str:
-    """The encoding of what is printed; that of a stream which has none, as a test's, is no matter."""
+    """The encoding of printed text. Streams without one, such as a test's, are skipped."""
     return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def undecodable(conf: Path, error: UnicodeDecodeError) -> str:
-    """The sentence for a file of `conf` that Hydra could not read as text, which its error does not name."""
+    """The message for a file of `conf` that Hydra could not decode; Hydra's error does not name the file."""
     for path in sorted(conf.rglob("*.yaml")):
         try:
             path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The frame of every entry point: Hydra composes, jobs run, mistakes are told in one sentence."""
+"""The frame of every entry point: Hydra composes the configuration, jobs run, errors are printed as one line."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ from scripts.command_line.trust import check_composed, named_on_command_line, ve
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 INTERRUPTED = 130
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same sentence wherever it is met
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full or read-only: the same message everywhere
 FOLDERS = tuple(str(ROOT / folder) for folder in ("eval", "retom", "baselines", "training", "scripts"))
 HYDRA = str(Path(hydra.__file__).parent)
 
@@ -38,10 +38,10 @@ Work = Callable[[DictConfig, dict[str, str]], int | None]
 def compose_and_call(job: Job, config: str = "config") -> int:
     """Call `job` for every configuration of the command line with the composed values and the choice of each group.
 
-    config: the file of conf/ that everything starts from.
+    config: the file of conf/ to start from.
 
-    Returns the exit status: 0, 1 after a mistake in the command line (said in one sentence), 130 after Ctrl-C.
-    `job` deals with its own failures; what it raises ends the sweep, and what it returns goes to Hydra's sweeper.
+    Returns the exit status: 0, 1 after a mistake in the command line (reported in one line), 130 after Ctrl-C.
+    `job` handles its own failures; an exception ends the sweep, and its return value goes to Hydra's sweeper.
     """
 
     def task(composed: DictConfig) -> object:
@@ -51,8 +51,8 @@ def compose_and_call(job: Job, config: str = "config") -> int:
         choices = HydraConfig.get().runtime.choices
         return job(composed, {group: choice for group, choice in choices.items() if not group.startswith("hydra/")})
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
-    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler warns about every device it does not find
+    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call does not slow down later launches
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(task)
     try:
         with remembering(), _errors_as_raised():
@@ -77,31 +77,31 @@ def compose_and_call(job: Job, config: str = "config") -> int:
 
 
 def _check_places(composed: DictConfig) -> None:
-    """RunError where a folder, file or name that things are written under is not a text."""
+    """RunError if an output folder, file or name is not a string."""
     for key in PLACES:
         if key in composed and not (isinstance(composed[key], str) and composed[key]):
-            raise RunError(f"{key} must be a text, got {composed[key]!r}; a number is quoted: {key}=\"'5'\"")
+            raise RunError(f"{key} must be a text, got {composed[key]!r}; quote a number: {key}=\"'5'\"")
     if "runs" in composed:
         check_name("runs", composed.runs)
 
 
 def interrupted() -> int:
-    """Say what Ctrl-C leaves behind; the exit status after it."""
-    say("interrupted: what is finished is kept; the same command takes up the rest")
+    """Report an interruption; returns the exit status."""
+    say("interrupted: finished work is saved; run the same command again to resume")
     return INTERRUPTED
 
 
 def work_on_each(work: Work, config: str = "config") -> int:
-    """Call `work` for every configuration of the command line; what one raises is told and stops no other.
+    """Call `work` for every configuration of the command line; an error in one is printed and stops no other.
 
-    `work` returns an exit status, None for 0. Returns that of `compose_and_call`, or else the highest of theirs.
+    `work` returns an exit status, None for 0. Returns the status of `compose_and_call`, or else the highest of theirs.
     """
     statuses: list[int] = []
 
     def job(composed: DictConfig, choices: dict[str, str]) -> None:
         try:
             statuses.append(work(composed, choices) or 0)
-        except Exception as error:  # told here; the exit status remembers it
+        except Exception as error:  # printed here, counted in the exit status
             raise_if_pressed()
             print_error(error)
             statuses.append(1)
@@ -110,34 +110,34 @@ def work_on_each(work: Work, config: str = "config") -> int:
 
 
 def print_error(error: Exception) -> None:
-    """Print `error`: one line where a user can mend it, the whole traceback where it is a bug."""
-    if is_sentence(error):
-        say(f"error: {_sentence(error)}")
+    """Print `error`: one line if a user can fix it, the full traceback if it is a bug."""
+    if is_user_error(error):
+        say(f"error: {_message(error)}")
     else:
         traceback.print_exception(error)
 
 
 class ErrorsOnce:
-    """The errors of several jobs: a sentence is printed once, and named where another job meets it again."""
+    """Errors of several jobs: each message is printed once; later jobs refer to the first one."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
 
     def print_error(self, error: Exception, name: str) -> None:
-        """Print `error` of the job `name` as `print_error` does, or which job had the same."""
-        first = self._first.get(str(error)) if is_sentence(error) else None
+        """Print `error` of the job `name` as `print_error` does, or name the job that had the same error."""
+        first = self._first.get(str(error)) if is_user_error(error) else None
         if first is not None:
             say(f"error: {name}: the same error as {first}")
             return
         self._first[str(error)] = name
         print_error(error)
 
-    def has(self, sentence: str) -> bool:
-        """Whether it was printed."""
-        return sentence in self._first
+    def has(self, message: str) -> bool:
+        """Whether the message was printed."""
+        return message in self._first
 
 
-def _sentence(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, OSError):
         place = f" at {error.filename}" if error.filename else ""
         return f"the disk cannot be written{place} ({error.strerror}); make room or choose another results folder"
@@ -148,10 +148,10 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-def is_sentence(error: Exception) -> bool:
-    """Whether the message is meant for a user: a RunError, or a ValueError that this project's own code raised.
+def is_user_error(error: Exception) -> bool:
+    """Whether the message is meant for a user: a RunError, or a ValueError raised by this project's own code.
 
-    So are the errors of Hydra and OmegaConf: they speak of the command line and of keys.
+    So are errors of Hydra and OmegaConf, which are about the command line and keys.
     Hydra asserts that no name is empty.
     """
     if isinstance(error, OSError):
@@ -164,13 +164,13 @@ def is_sentence(error: Exception) -> bool:
 
 
 def say(text: str) -> None:
-    """Print to the error stream, at once."""
+    """Print to the error stream and flush."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
-    """Let Hydra read `arguments` in place of the command line: flags of ours are none of Hydra's."""
+    """Let Hydra read `arguments` in place of the command line, as it does not know this project's own flags."""
     before = sys.argv
     sys.argv = [before[0], *arguments]
     try:
@@ -181,7 +181,7 @@ def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _errors_as_raised() -> Iterator[None]:
-    """Let Hydra raise what goes wrong: otherwise it prints its own page and exits."""
+    """Let Hydra raise errors, instead of printing its own page and exiting."""
     name = "HYDRA_FULL_ERROR"
     before = os.environ.get(name)
     os.environ[name] = "1"

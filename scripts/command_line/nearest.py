@@ -1,4 +1,4 @@
-"""A misspelt group, choice or key, told in one sentence with the nearest name there is."""
+"""One-line messages for a misspelt group, choice or key, with the nearest existing name."""
 
 import contextlib
 import difflib
@@ -15,7 +15,7 @@ from eval.errors import first_line
 
 
 def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str = "config") -> str:
-    """One sentence for an error that Hydra or OmegaConf raised while composing `arguments` over conf/`config`.yaml."""
+    """A one-line message for an error of Hydra or OmegaConf while composing `arguments` over conf/`config`.yaml."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"unknown {group} {choice!r}{nearest_to(choice, list(error.options))}"
@@ -40,7 +40,7 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str 
 
 
 def _key_of(message: str, arguments: Sequence[str]) -> str | None:
-    """The overridden key that Hydra could not place, as it stands on the command line."""
+    """The overridden key that Hydra could not find, as written on the command line."""
     found = re.search(r"Could not override '([^']+)'", message)
     if found is None:
         return None
@@ -49,11 +49,11 @@ def _key_of(message: str, arguments: Sequence[str]) -> str | None:
 
 
 def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) -> str:
-    """The nearest key to `key` in the deepest part of the configuration that exists; or which swept choice lacks it."""
+    """The nearest key to `key` in the deepest existing part of the configuration, or the swept choices without it."""
     group, _, rest = key.partition(".")
     lacking = _choices_without(group, rest, arguments, conf, config) if rest else []
     if lacking:
-        return f"{key!r} is no key of {group}={','.join(lacking)}; sweep the others with it in a command of their own"
+        return f"{key!r} is not a key of {group}={','.join(lacking)}; sweep the others with it in a separate command"
     node = _compose_without(key, arguments, conf, config)
     where: list[str] = []
     names = key.split(".")
@@ -67,7 +67,7 @@ def _unknown_key(key: str, arguments: Sequence[str], conf: Path, config: str) ->
 
 
 def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path, config: str) -> list[str]:
-    """The choices of a swept group that lack the key `rest`, if others of them have it."""
+    """The choices of a swept group that do not have the key `rest`, if others of them do."""
     others = _plain_choices(arguments, group)
     swept = next((a.partition("=")[2] for a in arguments if _key(a) == group), None)
     with _composing(conf):
@@ -86,22 +86,22 @@ def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path
 
 
 def _compose_without(key: str, arguments: Sequence[str], conf: Path, config: str) -> DictConfig:
-    """The configuration of the plain choices on the command line: no sweeps, nothing that may be wrong as well."""
+    """The configuration of the plain choices on the command line, without sweeps or possibly wrong arguments."""
     choices = _plain_choices(arguments, key)
     with _composing(conf):
         try:
             return compose(config, overrides=choices)
-        except HydraException:  # another argument is wrong as well: its turn comes when this one is mended
+        except HydraException:  # another argument is wrong as well; it is reported once this one is fixed
             return compose(config) if choices else OmegaConf.create({})
 
 
 def _plain_choices(arguments: Sequence[str], but: str) -> list[str]:
-    """Arguments that choose one thing, other than of the key `but`: no sweeps."""
+    """Arguments that choose one value, except those of the key `but`, without sweeps."""
     return [a for a in arguments if re.fullmatch(r"[\w/]+=[\w-]+", a) and _key(a) != but]
 
 
 def _composing(conf: Path) -> contextlib.AbstractContextManager[None]:
-    """Hydra's compose, for a `with` block, whatever it was doing before."""
+    """Hydra's compose for a `with` block, independent of its current state."""
     GlobalHydra.instance().clear()
     return initialize_config_dir(str(conf), version_base="1.3")
 
@@ -111,7 +111,7 @@ def _key(argument: str) -> str:
 
 
 def top_level(conf: Path, config: str) -> set[str]:
-    """The keys that conf/`config`.yaml has at its top: its own, its groups, and those of the files it starts from."""
+    """The top-level keys of conf/`config`.yaml: its own, its groups, and those of the files it includes."""
     data = OmegaConf.load(conf / f"{config}.yaml")
     names = {str(key) for key in data if key not in ("defaults", "hydra")}
     for entry in data.get("defaults") or []:
@@ -124,7 +124,7 @@ def top_level(conf: Path, config: str) -> set[str]:
 
 
 def nearest_to(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence about an unknown `name`: the nearest of those known, and all of them."""
+    """The end of a message about an unknown `name`: the nearest of the known names, and all of them."""
     listed = ", ".join(sorted(known)) or "none"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     return f", the nearest is {nearest[0]}; there are {listed}" if nearest else f"; there are {listed}"

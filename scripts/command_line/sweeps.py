@@ -1,7 +1,7 @@
-"""A sweep on the command line of a command that reads records: the same choices as for the run, taken all at once.
+"""Sweeps on the command line of commands that read records: the same choices as for the run, combined into tables.
 
-`method=none,tomesd`, `method.ratio=0.25,0.5` and `prompts.seed=0,1,2` are rows of one table. What makes another
-protocol, as `sampler.steps=20,50`, makes a table for each choice.
+`method=none,tomesd`, `method.ratio=0.25,0.5` and `prompts.seed=0,1,2` are rows of one table. Options that change the
+protocol, such as `sampler.steps=20,50`, make a separate table for each value.
 """
 
 import fnmatch
@@ -25,11 +25,11 @@ SEED = "prompts.seed"
 
 @dataclass(frozen=True)
 class Part:
-    """The share of a sweep that is of one protocol.
+    """The part of a sweep with one protocol.
 
-    arguments: one choice for every key, for Hydra to compose. jobs: the same with the sweeps over rows, as the run had
-    them. folder: what tells this part from others, below the folder of results; empty where it is the only one.
-    methods: those that the command line names, as it names them; empty where it leaves them to the experiment.
+    arguments: one choice for every key, for Hydra to compose. jobs: the same with the sweeps over rows, as in the run.
+    folder: a unique subfolder of results, empty if there is only one part. methods: named on the command line, as
+    written there; empty if the experiment decides.
     """
 
     arguments: tuple[str, ...]
@@ -42,14 +42,14 @@ Work = Callable[[DictConfig, dict[str, str], Part], int | None]
 
 
 def work_on_sweep(work: Work, config: str = "config", *, one_method: bool = False) -> int:
-    """Call `work` once for each part of the command line's sweep; the exit status is the highest of theirs.
+    """Call `work` once for each part of the command line's sweep; returns the highest exit status.
 
-    one_method: of a sweep over methods the configuration's own is taken, for a command that looks at one.
+    one_method: for commands that use one method; of a sweep over methods the configuration's own is used.
     """
     statuses, asked = [], parts(sys.argv[1:], one_method=one_method)
     known = [path.stem for path in (CONF / "method").glob("*.yaml")]
     unknown = [name for name in asked[0].methods if name not in known]
-    if len(asked[0].methods) > 1 and unknown:  # Hydra composes the first one alone
+    if len(asked[0].methods) > 1 and unknown:  # Hydra composes only the first one
         say(f"error: unknown method {unknown[0]!r}{nearest_to(unknown[0], known)}")
         return 1
     for part in asked:
@@ -59,7 +59,7 @@ def work_on_sweep(work: Work, config: str = "config", *, one_method: bool = Fals
 
 
 def parts(arguments: Sequence[str], *, one_method: bool = False) -> list[Part]:
-    """The parts of a sweep; `arguments` as they are where Hydra cannot read them, which it then says."""
+    """The parts of a sweep. `arguments` are unchanged if Hydra cannot parse them; Hydra then reports the error."""
     given = [argument for argument in arguments if argument not in MULTIRUN]
     try:
         overrides = [None if word.startswith("-") else OverridesParser.create().parse_override(word) for word in given]
@@ -95,7 +95,7 @@ def _part(
         jobs.append(word if len(values) < 2 else f"{key}={','.join(values)}")
         if len(values) < 2:
             arguments.append(word)
-        elif key not in dropped and not key.startswith("method."):  # options of rows are of no matter to all of them
+        elif key not in dropped and not key.startswith("method."):  # options of rows do not apply to all of them
             arguments.append(f"{key}={values[0]}")
         if key == SEED and len(values) > 1 and not any(word.startswith("seeds=") for word in given):
             arguments.append(f"seeds=[{','.join(values)}]")
@@ -104,7 +104,7 @@ def _part(
 
 
 def _is_of_rows(override: Override) -> bool:
-    """Whether records that differ in this alone are rows of one table."""
+    """Whether records that differ only in this override are rows of one table."""
     key = _key(override)
     return key in ("method", "backend", SEED, "seeds") or key.startswith(("method.", "backend."))
 
@@ -114,7 +114,7 @@ def _key(override: Override) -> str:
 
 
 def _values(override: Override | None) -> list[str]:
-    """Each choice of a sweep as it is written, or the one of a plain override; none of a flag or a deletion."""
+    """Each choice of a sweep as written, or the one of a plain override; empty for a flag or a deletion."""
     if override is None or override.is_delete():
         return []
     if not override.is_sweep_override():
@@ -128,6 +128,6 @@ def _values(override: Override | None) -> list[str]:
 
 
 def _name(word: str) -> str:
-    """A choice as part of a folder's name: steps-20 of sampler.steps=20."""
+    """A choice as part of a folder's name, such as steps-20 for sampler.steps=20."""
     key, _, value = word.partition("=")
     return re.sub(r"[^\w.-]+", "-", f"{key.rpartition('.')[2]}-{value}").strip("-.")

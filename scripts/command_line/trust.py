@@ -1,5 +1,5 @@
-"""What a configuration may make happen. Its files are input: it may choose values, and build classes of packages that
-the command line trusts. Everything else by which Hydra would import or run what a file names is refused beforehand.
+"""Restricts what a configuration can do. Configuration files are input: they may choose values and build classes of
+trusted packages. Everything else by which Hydra would import or run something named in a file is refused in advance.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ from eval.errors import RunError
 OURS = ("retom", "baselines", "eval")
 RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_", "_mode_")
 REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]*\}")
-# What logging's dictConfig would import by name; these are what Hydra's own choices name.
+# Names that logging's dictConfig would import; these are used by Hydra's own choices.
 LOGGING_NAMES = ("()", "class", "queue", "listener")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.Formatter", "colorlog.ColoredFormatter")
 LOGGING_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 
 
 def check_targets(where: str, options: Any, trusted: Sequence[str] = ()) -> type | None:
-    """The class of the `_target_` in `options` (None without one), once every `_target_` in them may be built.
+    """The class of the `_target_` in `options` (None without one), after checking every `_target_` in them.
 
-    where: the key that `options` stand under, for the sentence. RunError: a `_target_`, however deep, is not of a
-    package of ours or of `trusted` (then nothing has been imported), there is none of that name, it is no dataclass,
-    or its module only borrowed it from another package.
+    where: the key of `options`, for messages. RunError: a `_target_`, at any depth, is not of a package of this project
+    or of `trusted` (nothing is imported then), does not exist, is not a dataclass, or was imported by its module from
+    another package.
     """
     targets = {}
     for key, value in _walk(where, options):
@@ -45,9 +45,9 @@ def check_targets(where: str, options: Any, trusted: Sequence[str] = ()) -> type
 
 
 def check_composed(config: DictConfig, trusted: Sequence[str]) -> None:
-    """RunError where a composed configuration would run more than it may: see the top of this file.
+    """RunError if a composed configuration would run more than it may: see the top of this file.
 
-    trusted: the packages that the command line names. A file cannot add to them.
+    trusted: the packages named on the command line. Files cannot add to them.
     """
     plain = OmegaConf.to_container(config, resolve=False)
     own = plain.pop("hydra", None) or {}
@@ -55,14 +55,14 @@ def check_composed(config: DictConfig, trusted: Sequence[str]) -> None:
     extra = [name for name in named if name not in trusted] if isinstance(named, list) else [named]
     if extra or "trusted" in ((own.get("sweeper") or {}).get("params") or {}):
         raise RunError(
-            f"a configuration file sets trusted to {named!r}; which packages are trusted is said on the command line "
-            "alone: trusted=[my_package]"
+            f"a configuration file sets trusted to {named!r}; trusted packages can only be set on the command line: "
+            "trusted=[my_package]"
         )
     for key, value in _walk("", plain):
         if isinstance(value, str) and "${" in REFERENCE.sub("", value):
             raise RunError(
-                f"{key} is {value!r}; a configuration may refer to its keys (${{key.path}}) and call no resolver, such "
-                "as one that reads the environment: give the value itself"
+                f"{key} is {value!r}; a configuration may refer to its keys (${{key.path}}) but not call a resolver, "
+                "such as one that reads the environment: set the value itself"
             )
     check_targets("hydra.callbacks", own.get("callbacks"), trusted)
     for group in ("job_logging", "hydra_logging"):
@@ -89,10 +89,10 @@ def named_on_command_line(arguments: Sequence[str]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def vetting(trusted: Sequence[str]) -> Iterator[None]:
-    """Check every configuration that Hydra composes in the block before Hydra itself acts on it.
+    """Check every configuration that Hydra composes in the block before Hydra acts on it.
 
-    Hydra instantiates callbacks and configures logging before it calls anything of ours, and composes each job of a
-    sweep anew: its one loader is the only place that all of them pass.
+    Hydra instantiates callbacks and configures logging before it calls this project's code, and composes each job of a
+    sweep again. Its loader is the only place that all of them pass through.
     """
     load = ConfigLoaderImpl.load_configuration
 
@@ -113,10 +113,10 @@ def _locate(key: str, target: str, trusted: Sequence[str]) -> type:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise RunError(f"{key} names {target}, which is not there ({error}); check its spelling and path") from error
+        raise RunError(f"{key} names {target}, which does not exist ({error}); check its spelling and path") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
-        raise RunError(f"{key} names {target}, which is no dataclass; a configuration builds dataclasses only")
-    _check_name(key, f"{found.__module__}.{name}", trusted)  # a module of ours also holds what it imports
+        raise RunError(f"{key} names {target}, which is not a dataclass; a configuration builds dataclasses only")
+    _check_name(key, f"{found.__module__}.{name}", trusted)  # a module also contains what it imports
     return found
 
 
@@ -127,7 +127,7 @@ def _check_name(key: str, target: Any, trusted: Sequence[str]) -> None:
     if package not in (*OURS, *trusted):
         raise RunError(
             f"{key} names {target}, which is not of {', '.join(OURS)}; to let a configuration run code of the package "
-            f"{package}, say so on the command line: trusted=[{package}]"
+            f"{package}, allow it on the command line: trusted=[{package}]"
         )
 
 
@@ -142,7 +142,7 @@ def _check_logging(where: str, options: Any) -> None:
 
 
 def _walk(where: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every value in nested mappings and lists with its dotted key, containers included."""
+    """Every value in nested mappings and lists with its dotted key, including containers."""
     if where:
         yield where, value
     if isinstance(value, dict):

@@ -1,1 +1,1 @@
-"""The stages of `python -m scripts.gpu`. Each runs as `python -m scripts.gpu_stages`, a process that does one order."""
+"""The stages of `python -m scripts.gpu`. Each order runs in its own process, `python -m scripts.gpu_stages`."""

@@ -1,32 +1,32 @@
-"""Do the order on standard input; the last line of standard output says how it ended, as JSON."""
+"""Execute the order on standard input. The last line of standard output reports how it ended, as JSON."""
 
 import json
 import os
 import sys
 
 from eval.interrupts import raise_if_pressed
-from scripts.command_line.entry import is_sentence, print_error
+from scripts.command_line.entry import is_user_error, print_error
 from scripts.gpu_stages.order import BENCHES, MACHINE, Order
 
 
 def main() -> int:
-    """Do it. Returns 1 where it could not be done to its end; a row that failed is in the stage's files."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler complains of every device it does not find
-    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call slows down no launch after it
+    """Execute the order. Returns 1 if it did not complete; failed rows are in the stage's files."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler warns about every device it does not find
+    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # so that a profiled call does not slow down later launches
     order = Order(**json.load(sys.stdin))
     try:
         print(json.dumps({"error": None, "found": _do(order)}), flush=True)
     except Exception as error:
         raise_if_pressed()
         print_error(error)
-        sentence = " ".join(str(error).split()) if is_sentence(error) else f"{type(error).__name__}: {error}"
-        print(json.dumps({"error": " ".join(sentence.split())}), flush=True)
+        message = " ".join(str(error).split()) if is_user_error(error) else f"{type(error).__name__}: {error}"
+        print(json.dumps({"error": " ".join(message.split())}), flush=True)
         return 1
     return 0
 
 
 def _do(order: Order) -> object:
-    """Run the stage; each is imported when it is its turn, since they need different packages."""
+    """Run the stage. Stages are imported on demand, since they need different packages."""
     if order.stage == MACHINE:
         from scripts.gpu_stages.machine import look
 

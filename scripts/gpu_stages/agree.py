@@ -1,4 +1,4 @@
-"""The tests that need a GPU, and how each of them ended: agree_<card>.json."""
+"""The tests that need a GPU, and the result of each: agree_<card>.json."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from scripts.gpu_stages import tally
 from scripts.gpu_stages.order import Order
 
 STATUSES = {"passed": "ok", "failed": "failed", "skipped": "skipped"}
-NO_TESTS = 5  # pytest's exit status where nothing was left to run
+NO_TESTS = 5  # pytest's exit status if no test was left to run
 
 
 def agree(order: Order) -> None:
-    """Run them, but those that passed before with the same tests. RunError: pytest did not come to its end.
+    """Run the tests, except those that passed before in the same version. RunError: pytest did not complete.
 
-    What ended in time is in the file, whatever happens to pytest.
+    Results of tests that ended in time are in the file, whatever happens to pytest.
     """
     files = order.sizes["tests"]
     same = {**order.same, "tests": fingerprint(ROOT, [file.partition("::")[0] for file in files])}
@@ -49,11 +49,11 @@ def agree(order: Order) -> None:
     if isinstance(ended, str):
         return
     if ended not in (0, 1, NO_TESTS) or not rows:
-        raise RunError(f"pytest ended with exit status {ended} after {len(rows)} tests; its own words are above")
+        raise RunError(f"pytest ended with exit status {ended} after {len(rows)} tests; its output is above")
 
 
 def read_tally(path: Path) -> list[dict[str, Any]]:
-    """The rows of a tally, one for each test, the last word on it."""
+    """The rows of a tally: the last result of each test."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return list({line["test"]: _row(line) for line in lines}.values())
 

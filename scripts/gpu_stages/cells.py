@@ -1,4 +1,4 @@
-"""The cells of a stage measured in the order of their importance until the time is up; files are written after each."""
+"""Measures the cells of a stage in order of importance until the time is up, and writes files after each cell."""
 
 import dataclasses
 import time
@@ -24,12 +24,12 @@ Specs = Mapping[str, Mapping[str, Any] | None]
 
 
 class DeviceLostError(RunError):
-    """The CUDA device answers this process no more, as after an illegal access; another process can go on."""
+    """The CUDA device no longer responds to this process (illegal access, for example); a new one can continue."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A cell to measure. why_not: asked when it is its turn; a row's columns in place of measuring, or None."""
+    """A cell to measure. why_not: called before measuring; returns a row's columns to use instead, or None."""
 
     cell: Cell
     why_not: Callable[[], dict[str, Any] | None] = lambda: None
@@ -52,17 +52,17 @@ def bench(order: Order) -> None:
 
 
 def bench_methods() -> dict[str, Any]:
-    """The methods that conf/bench.yaml names."""
+    """The methods of conf/bench.yaml."""
     return OmegaConf.to_container(OmegaConf.load(CONF / "bench.yaml").bench.methods, resolve=True)
 
 
 def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write) -> None:
     """Measure what is missing and write all rows after every cell; those not measured are `missing`.
 
-    DeviceLostError where the device was lost in a cell, whose rows are then written as failed.
+    DeviceLostError if the device was lost in a cell; the rows of that cell are written as failed.
     """
     before = StageFile() if order.again else read_stage(order.path).of(order.same)
-    known = [_kept(task.cell, before, order.given_up) for task in tasks]
+    known = [_known_rows(task.cell, before, order.given_up) for task in tasks]
 
     def save(running: str | None = None) -> None:
         write([row for rows in known for row in rows], stage_facts(order.same, running))
@@ -92,8 +92,8 @@ def measure_all(order: Order, tasks: Sequence[Task], specs: Specs, write: Write)
         let_go(cell.device)
 
 
-def _kept(cell: Cell, before: StageFile, given_up: Mapping[str, str]) -> Rows:
-    """The rows of a cell from earlier runs, and for methods without one a row that says so."""
+def _known_rows(cell: Cell, before: StageFile, given_up: Mapping[str, str]) -> Rows:
+    """The rows of a cell from earlier runs; methods without one get a row with the reason."""
     found = {row["method"]: row for row in before.measured(cell.title, cell.methods)}
     rows = unmeasured(cell, given_up.get(cell.title, "not measured: the time was up before its turn"))
     if cell.title in given_up:
@@ -105,7 +105,7 @@ def _kept(cell: Cell, before: StageFile, given_up: Mapping[str, str]) -> Rows:
 
 
 def _turns(tasks: Sequence[Task], known: Sequence[Rows], before: StageFile, given_up: Mapping[str, str]) -> list[int]:
-    """The places of the tasks to do, in their order: first what never was measured, then what failed before."""
+    """Indices of the tasks to do, in order: first those never measured, then those that failed before."""
     open_ones = [place for place, task in enumerate(tasks)
                  if _good(known[place]) < len(task.cell.methods) and task.cell.title not in given_up]  # fmt: skip
     return sorted(open_ones, key=lambda place: before.failed(tasks[place].cell.title))
@@ -116,7 +116,7 @@ def _good(rows: Rows) -> int:
 
 
 def _no_time(order: Order, spans: Sequence[float]) -> dict[str, Any] | None:
-    """Why no further cell is begun: not even two methods of the quickest one so far would fit."""
+    """The reason to begin no further cell: not even two methods of the fastest one so far would fit. Else None."""
     needed = 2 * min(spans, default=0.0)
     if order.limit.left > needed:
         return None
@@ -124,7 +124,7 @@ def _no_time(order: Order, spans: Sequence[float]) -> dict[str, Any] | None:
 
 
 def _lost(device: str) -> str | None:
-    """Why the device answers this process no more; None where it does."""
+    """Why the device does not respond to this process, or None if it does."""
     if device == "cpu":
         return None
     try:

@@ -1,4 +1,4 @@
-"""A stage in a process of its own: what goes wrong on the device, or takes too long, ends there."""
+"""A stage in its own process, so that device errors and timeouts end only that process."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from eval.errors import RunError
 from scripts.command_line.entry import ROOT, say
 from scripts.gpu_stages.order import Order
 
-SOFT = 0.9  # part of a stage's seconds after which it begins nothing more; at the end of them it is ended
+SOFT = 0.9  # share of a stage's time after which it begins nothing more; at the end of the time it is killed
 LEAST = 10.0  # seconds that must be left to start a process again
 _TICK = 0.2
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended. error: why it did not come to its end; found: what it returned; in_time: not by force."""
+    """How a process ended. error: why it did not complete; found: its result; in_time: False if it was killed."""
 
     error: str | None = None
     found: Any = None
@@ -29,7 +29,7 @@ class Ended:
 
 
 def run_stage(order: Order, seconds: float) -> Ended:
-    """Do `order` within `seconds`. A process that a cell ends is started again for the other cells."""
+    """Execute `order` within `seconds`. If a cell ends the process, a new one is started for the other cells."""
     began = time.monotonic()
     order = replace(order, until=began + SOFT * seconds)
     while True:
@@ -45,15 +45,15 @@ def run_stage(order: Order, seconds: float) -> Ended:
 
 
 def _running(order: Order) -> str | None:
-    """The cell that the stage's file says is being measured."""
+    """The cell that was being measured according to the stage's file."""
     try:
         return read_stage(order.path).running
-    except RunError:  # the stage itself has ended with this sentence
+    except RunError:  # the stage itself ended with this error
         return None
 
 
 def launch(order: Order, seconds: float) -> Ended:
-    """One process for one order, ended by force after `seconds`, with whatever it has started."""
+    """One process for one order, killed with all its children after `seconds`."""
     command = [sys.executable, "-m", "scripts.gpu_stages"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -68,7 +68,7 @@ def launch(order: Order, seconds: float) -> Ended:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a process and its children if it still runs; they are a group of their own."""
+    """End a process and its children (its own process group) if it still runs."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

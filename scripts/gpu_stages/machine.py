@@ -1,4 +1,4 @@
-"""What machine this is: a cheap look for a CUDA device that imports no torch, and then torch's own answer."""
+"""The machine: a fast check for a CUDA device without importing torch, and torch's own description."""
 
 import ctypes
 import re
@@ -10,23 +10,23 @@ from scripts.command_line.entry import ROOT
 from scripts.gpu_stages.order import Order
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")
-# What decides what is timed, and how: rows are kept only as long as none of it changes.
+# Files that affect timings: rows are reused only while none of them changes.
 TIMED = ("retom", "baselines", "eval/bench/cells.py", "eval/bench/denoisers.py", "eval/bench/interleave.py",
          "eval/bench/figures.py", "eval/bench/probes.py", "eval/models", "eval/sampler.py", "eval/compiling.py",
          "scripts/bench_cases", "scripts/gpu_stages/seconds.py", "conf/method", "conf/bench.yaml")  # fmt: skip
 
 
 def check_driver(device: str) -> None:
-    """RunError where `device` is a CUDA device and the system has no driver for one."""
+    """RunError if `device` is a CUDA device and the system has no driver for one."""
     if device != "cpu" and not any(map(_devices, DRIVERS)):
         raise RunError(
-            f"device={device} was asked for and this machine has no CUDA device; device=cpu minutes=2 runs the same "
+            f"device={device} was requested but this machine has no CUDA device; device=cpu minutes=2 runs the same "
             "stages at toy sizes"
         )
 
 
 def _devices(driver: str) -> int:
-    """How many devices a CUDA driver library finds; 0 where there is no such library."""
+    """Number of devices that a CUDA driver library finds; 0 if there is no such library."""
     try:
         library = ctypes.CDLL(driver)
     except OSError:
@@ -37,9 +37,9 @@ def _devices(driver: str) -> int:
 
 
 def look(order: Order) -> dict[str, Any]:
-    """The card's name for files, what rows must be of to be kept, and the provenance. RunError: torch has no device."""
+    """The card's name in file names, the environment in which rows are valid, the provenance. RunError: no device."""
     from eval.devices import check_device
-    from eval.provenance import collect  # only here: the command itself imports no torch
+    from eval.provenance import collect  # imported late: the command itself does not import torch
 
     check_device(order.device)
     provenance = collect(root=ROOT, device=order.device)
@@ -50,5 +50,5 @@ def look(order: Order) -> dict[str, Any]:
 
 
 def slug(name: str) -> str:
-    """A card's name as a part of a file's: lower case, with a hyphen for whatever is no letter or digit."""
+    """A card's name for file names: lower case, with hyphens for all but letters and digits."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

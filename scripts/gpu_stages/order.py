@@ -1,4 +1,4 @@
-"""What one process is asked to do, as plain data: the command writes it to the process's standard input."""
+"""The order for one process as plain data, written to its standard input."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.bench.budget import Limit
 
-MACHINE = "machine"  # not a stage: what card and versions there are
+MACHINE = "machine"  # not a stage: reports card and versions
 STAGES = ("agree", "seconds", "denoisers", "compiled", "sites", "training")
 BENCHES = ("denoisers", "compiled", "sites")
 
@@ -16,10 +16,10 @@ BENCHES = ("denoisers", "compiled", "sites")
 class Order:
     """One stage of one run.
 
-    results: folder of the files. card: the name of the card in the names of files. sizes: the stage's section of
-    conf/gpu. until: reading of time.monotonic, which all processes of a machine share, when the stage should be done.
-    same: what rows must be of to be kept. provenance: of eval.provenance.collect. again: keep nothing.
-    methods: more of them than conf/bench.yaml has; trusted: packages that they may be of.
+    results: folder of the files. card: the card's name in file names. sizes: the stage's section of conf/gpu. until:
+    the deadline, a reading of time.monotonic (the same for all processes of a machine). same: environment that reused
+    rows must have. provenance: of eval.provenance.collect. again: reuse nothing.
+    methods: in addition to those of conf/bench.yaml; trusted: packages that they may be from.
     given_up: cells, by title, in which an earlier process of this run ended, with the reason.
     """
 
@@ -43,7 +43,7 @@ class Order:
 
     @property
     def limit(self) -> Limit:
-        """Until when, and the fewest rounds."""
+        """The deadline and the minimum rounds."""
         return Limit(self.until, self.sizes.get("least", 1))
 
 

@@ -1,4 +1,4 @@
-"""The s/im columns of the paper's tables with random weights: whole images by every row, all in turn in one process."""
+"""The s/im columns of the paper's tables with random weights: complete images by every row, in turn in one process."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from scripts.gpu_stages.order import Order
 from scripts.jobs.shipped import shipped_options
 
 OURS = "retom.ReToM"
-MARGIN = 1.1  # what an image may take beyond its denoiser calls
+MARGIN = 1.1  # time of an image relative to its denoiser calls, at most
 
 
 def seconds(order: Order) -> None:
@@ -36,18 +36,18 @@ def seconds(order: Order) -> None:
 
 
 def paper_rows(table: str) -> list[dict[str, Any]]:
-    """The rows of conf/experiment/<table>.yaml with the paper's words and values. RunError: it has no such table."""
+    """The rows of conf/experiment/<table>.yaml with the paper's labels and values. RunError: it has no such table."""
     path = CONF / "experiment" / f"{table}.yaml"
     tables = OmegaConf.to_container(OmegaConf.load(path)).get("tables") if path.is_file() else None
     if not tables or table not in tables:
-        raise RunError(f"seconds.tables has {table!r}, and {path.relative_to(CONF)} has no table of that name")
+        raise RunError(f"seconds.tables has {table!r}, but {path.relative_to(CONF)} has no table of that name")
     return tables[table]["rows"]
 
 
 def contenders(methods: Sequence[str], backends: Sequence[str], first: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The bench's methods by name: each row's on the first backend, and then ReToM's on the others.
+    """The bench's methods by name: each row's on the first backend, then ReToM's on the others.
 
-    Those of `first` come before all others, since what comes last is left out where the time is short.
+    Those of `first` come before all others, since the last ones are left out if time is short.
     """
     ours = [name for name in methods if shipped_options(name)["_target_"] == OURS]
     found = {name: {"method": name, "backend": backends[0]} for name in methods}
@@ -56,7 +56,7 @@ def contenders(methods: Sequence[str], backends: Sequence[str], first: Sequence[
 
 
 def tasks(order: Order, specs: Mapping[str, Mapping[str, Any]]) -> list[Task]:
-    """The cells: all rows but the slow ones, each of those by itself, and some rows with naive attention."""
+    """The cells: all rows except slow ones, each slow row separately, and some rows with naive attention."""
     sizes = order.sizes
     fast = Cell(
         "pipeline",
@@ -78,9 +78,9 @@ def tasks(order: Order, specs: Mapping[str, Mapping[str, Any]]) -> list[Task]:
 
 
 def too_slow(order: Order, image: Cell, specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Columns of the row of a slow method where one denoiser call says that an image does not fit; else None.
+    """Columns for the row of a slow method if, by one denoiser call, an image does not fit in the time; else None.
 
-    The call has both halves of guidance.
+    The call includes both halves of guidance.
     """
     call = dataclasses.replace(image, level="denoiser", batch=2, steps=None)
     say(f"{call.title}: {image.methods[0]}, one call")
@@ -93,6 +93,6 @@ def too_slow(order: Order, image: Cell, specs: Mapping[str, Mapping[str, Any]]) 
         return None
     return {
         "error": f"not measured: an image takes about {estimate:.3g} s ({image.steps} times one denoiser call of "
-        f"{row['seconds']:.3g} s), and {left:.3g} s were left",
+        f"{row['seconds']:.3g} s), {left:.3g} s were left",
         "s_per_im_estimate": estimate,
     }

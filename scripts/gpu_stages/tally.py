@@ -1,6 +1,6 @@
-"""A plugin of pytest that writes how every test ended, test by test, to the file that the environment names.
+"""A pytest plugin that appends the result of every test to the file named by an environment variable.
 
-Tests that passed in an earlier run are not run again. What was written is there even if pytest is ended by force.
+Tests that passed in an earlier run are not run again. Results are on disk even if pytest is killed.
 """
 
 import json
@@ -11,21 +11,21 @@ FILE, PASSED = "GPU_TALLY", "GPU_PASSED"
 
 
 def pytest_collection_modifyitems(config, items: list) -> None:
-    """Leave out the tests that passed before."""
+    """Deselect the tests that passed before."""
     passed = set(json.loads(os.environ.get(PASSED, "[]")))
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
     items[:] = [item for item in items if item.nodeid not in passed]
 
 
 def pytest_runtest_logreport(report) -> None:
-    """One line of JSON for each test: its call, or the part around it that failed or skipped."""
+    """One line of JSON for each test: its call, or the phase around it that failed or was skipped."""
     if report.when != "call" and report.passed:
         return
     _add(report.nodeid, report.outcome, "" if report.passed else _last_line(report))
 
 
 def pytest_collectreport(report) -> None:
-    """A file that cannot be collected is a failure by its own name."""
+    """A file that cannot be collected counts as a failed test of that name."""
     if report.failed:
         _add(report.nodeid, "failed", _last_line(report))
 
@@ -36,7 +36,7 @@ def _add(name: str, outcome: str, why: str) -> None:
 
 
 def _last_line(report) -> str:
-    """What pytest's summary has of a failure: for a skip the reason, else the last line of the error."""
+    """The line of pytest's summary: the reason of a skip, else the last line of the error."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2]
     crash = getattr(report.longrepr, "reprcrash", None)

@@ -1,4 +1,4 @@
-"""The tiny model trained with the sizes of a GPU, by `python -m scripts.train_tiny`, which resumes from checkpoints."""
+"""Trains the tiny model at GPU sizes with `python -m scripts.train_tiny`, which resumes from checkpoints."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from training.stages import STAGES
 
 
 def train(order: Order) -> None:
-    """Train until it is done or the time is up; training_<card>.json says how far it came. RunError: it failed."""
+    """Train until done or the time is up; training_<card>.json has the progress. RunError: it failed."""
     out = Path(order.results) / "training"
     overrides = [*order.sizes["overrides"], f"data={Path(order.sizes['data']).resolve()}", f"out={out}"]
     command = [sys.executable, "-m", "scripts.train_tiny", *overrides]
@@ -30,11 +30,11 @@ def train(order: Order) -> None:
     write_json(order.path, {"provenance": order.provenance, "config": {"gpu": dict(order.sizes)},
                             "stage": stage_facts(order.same), "rows": rows})  # fmt: skip
     if ended:
-        raise RunError(f"training ended with exit status {ended}; its own words are above")
+        raise RunError(f"training ended with exit status {ended}; its output is above")
 
 
 def progress(out: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
-    """How many of its steps each loop has done: `ok` with all of them, otherwise `missing`."""
+    """The steps done of each loop: `ok` if complete, otherwise `missing`."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         asked = compose("train_tiny", overrides=list(overrides))
     rows = []

@@ -1,1 +1,1 @@
-"""One row from its composed configuration to its record, and many of them: sessions, processes, shards, Slurm."""
+"""From a composed configuration to a record, for one row or many: sessions, processes, shards, Slurm."""

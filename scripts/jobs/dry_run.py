@@ -1,8 +1,8 @@
-"""Before a long run: `python -m scripts.run --dry-run ...` tells rows, images, disk, hours, and what is missing.
+"""Forecast of a long run: `python -m scripts.run --dry-run ...` reports rows, images, disk, hours, missing things.
 
-Nothing is drawn into results/runs and nothing is downloaded; servers are asked for sizes alone. Seconds per image come
-from a few short pipeline calls of each row's method on this machine, extended to all steps; where the model's weights
-are not here, random ones of its architecture cost the same. Scoring, minutes for 2,000 images on a GPU, is not in them.
+Nothing is generated into results/runs and nothing is downloaded; servers are only asked for sizes. Time per image is
+extrapolated from a few short pipeline calls of each row's method on this machine. If the model's weights are not here,
+random weights of its architecture are used, which cost the same. Scoring (minutes per 2,000 images) is left out.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from eval.prompts import PromptItem
 from eval.records import RunFolder
 from eval.sampler import SamplerConfig, call_pipeline
 from eval.timing import TimingConfig, peak_memory
-from scripts.command_line.entry import ErrorsOnce, compose_and_call, given_arguments, is_sentence, say
+from scripts.command_line.entry import ErrorsOnce, compose_and_call, given_arguments, is_user_error, say
 from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row, device_of, read_row
@@ -33,16 +33,16 @@ from scripts.jobs.session import Session
 from scripts.jobs.stand_in import CannotMeasureError, model_to_time
 
 FLAG = "--dry-run"
-FEW, MORE = 2, 6  # steps of the short calls; what planning at the first step costs stays outside of the slope
+FEW, MORE = 2, 6  # steps of the short calls, so that planning at the first step does not affect the slope
 GIB = 1024**3
 NOT_GIVEN = "(reference.path is not given)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """From the short calls: seconds per image at all steps, the batch size that fits, bytes at the peak.
+    """Result of the short calls: time per image at all steps, the batch size that fits, peak bytes.
 
-    by_random: with random weights of the model's architecture.
+    by_random: measured with random weights of the model's architecture.
     """
 
     s_per_im: float
@@ -53,9 +53,9 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What a row would take. there: images that are made already; bytes: of disk, at most; hours: None if unknown.
+    """Forecast of a row. there: existing images; bytes: of disk, at most; hours: None if unknown.
 
-    unmeasured: why the hours are not known.
+    unmeasured: why the hours are unknown.
     """
 
     name: str
@@ -71,22 +71,22 @@ class Forecast:
 
 
 def main() -> int:
-    """Forecast every row of the command line. Returns 1 where a row lacks something."""
-    session, sizes, forecasts, failed, told = Session(), Sizes(), [], [], ErrorsOnce()
+    """Forecast every row of the command line. Returns 1 if something is missing for a row."""
+    session, sizes, forecasts, failed, errors = Session(), Sizes(), [], [], ErrorsOnce()
 
     def job(composed: DictConfig, choices: dict[str, str]) -> float:
         try:
             session.join(device_of(composed))
-            # So that the other things the row needs are looked at as well; other kinds need no path.
+            # So that the row's other requirements are checked as well; other kinds need no path.
             if composed.reference.get("path") is None and composed.reference.get("kind") in ("folder", "parquet"):
                 composed.reference.path = NOT_GIVEN
             row = read_row(composed, choices)
             forecasts.append(forecast(row, session, Path(scratch) / "cache", sizes))
-        except Exception as error:  # told here, so that the other rows are looked at; the exit status remembers it
+        except Exception as error:  # printed here, so that the other rows are checked; counted in the exit status
             raise_if_pressed()
-            told.print_error(error, choices.get("method", "?"))
+            errors.print_error(error, choices.get("method", "?"))
             failed.append(error)
-        return math.inf  # what a search would get: it then proposes rows without having learnt anything
+        return math.inf  # the value for a search, which then proposes rows without results
 
     with tempfile.TemporaryDirectory() as scratch, given_arguments(_without_launching(sys.argv[1:], scratch)):
         status = compose_and_call(job)
@@ -98,7 +98,7 @@ def main() -> int:
 
 
 def forecast(row: Row, session: Session, cache: Path, sizes: Sizes | None = None) -> Forecast:
-    """Look at one row: its folder is read, its method measured on its model or on random weights like it."""
+    """Forecast one row: read its folder, and time its method on its model or on random weights."""
     items, folder = row.prompts.items(), RunFolder(row.results / "runs", row.runs, row.name, row.hash)
     name = f"{row.runs}/{row.name}-{row.hash}"
     say(f"{name}: {len(items)} images")
@@ -106,31 +106,31 @@ def forecast(row: Row, session: Session, cache: Path, sizes: Sizes | None = None
     done = has_record(folder) and there == len(items)
     sizes = sizes or Sizes()
     lacking = faults(row)
-    lacking += [sentence for sentence in reference_faults(row, session, cache) if sentence not in lacking]
-    lacking += [sizes.sentence(need) for need in needs(row, with_model=not done)]
+    lacking += [message for message in reference_faults(row, session, cache) if message not in lacking]
+    lacking += [sizes.message(need) for need in needs(row, with_model=not done)]
     if done:
         return Forecast(name, row.results, len(items), there, True, 0, None, 0.0, tuple(dict.fromkeys(lacking)))
     measured, why = None, ""
     try:
         measured = measure_shortly(row, session, items)
     except (RunError, ValueError, RuntimeError, MemoryError) as error:
-        if not (is_sentence(error) or is_out_of_memory(error)):
+        if not (is_user_error(error) or is_out_of_memory(error)):
             raise
-        why = str(error) if is_sentence(error) else _too_large(row)
+        why = str(error) if is_user_error(error) else _too_large(row)
         if not isinstance(error, CannotMeasureError):
             lacking.append(why)
         session.forget()
     left = len(items) - there
-    size = left * row.sampler.height * row.sampler.width * 3  # what the run itself asks for: PNG of noise
+    size = left * row.sampler.height * row.sampler.width * 3  # as the run itself requires: PNGs of noise
     hours = None if measured is None else _hours(row, measured, left, session.team.size)
     lacking = tuple(dict.fromkeys(lacking))
     return Forecast(name, row.results, len(items), there, False, size, measured, hours, lacking, why)
 
 
 def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> Measured:
-    """Time a few steps of the row's method at its batch size, and smaller ones until one fits into memory.
+    """Time a few steps of the row's method at its batch size, or at smaller ones until one fits into memory.
 
-    RunError, naming the size that fits, where images depend on the batch. CannotMeasureError: there is nothing to time.
+    RunError, naming the size that fits, if images depend on the batch. CannotMeasureError: nothing can be timed.
     """
     model = model_to_time(row)
     pipe, found = session.pipeline(model, row.sampler), {}
@@ -154,12 +154,12 @@ def measure_shortly(row: Row, session: Session, items: Sequence[PromptItem]) -> 
 
 
 def render(forecasts: Sequence[Forecast], lacking: Sequence[str]) -> str:
-    """The table and the list of what is missing, as text."""
+    """The table and the list of missing things, as text."""
     lines = [f"{'images':>7} {'to make':>7} {'disk GiB':>9} {'s/im':>9} {'batch':>5} {'peak GiB':>8} {'hours':>8}  row"]
     for one in forecasts:
         lines.append(f"{_cells(one)}  {one.name}{'  already finished' if one.finished else ''}")
     known = [one.hours for one in forecasts if one.hours is not None]
-    unknown = f"{len(forecasts) - len(known)} rows that cannot be told"
+    unknown = f"{len(forecasts) - len(known)} rows that cannot be forecast"
     hours = f"{sum(known):.2f} hours" if known else f"hours of {unknown}"
     if known and len(known) < len(forecasts):
         hours += f" and {unknown}"
@@ -170,10 +170,10 @@ def render(forecasts: Sequence[Forecast], lacking: Sequence[str]) -> str:
     )
     by_random = sum(one.measured is not None and one.measured.by_random for one in forecasts)
     if by_random:
-        lines.append(f"timed with random weights, for the model's are not here: {by_random} rows")
+        lines.append(f"timed with random weights, as the model's are not on this machine: {by_random} rows")
     unmeasured = _counted([[one.unmeasured] for one in forecasts if one.unmeasured], len(forecasts))
     return "\n".join(
-        [*lines, *(f"not timed: {why}" for why in unmeasured), *(f"missing: {sentence}" for sentence in lacking)]
+        [*lines, *(f"not timed: {why}" for why in unmeasured), *(f"missing: {message}" for message in lacking)]
     )
 
 
@@ -188,9 +188,9 @@ def _cells(one: Forecast) -> str:
 
 
 def _seconds(pipe: object, sampler: SamplerConfig, batch: Sequence[PromptItem], on_pipe: Applied) -> float:
-    """Seconds of one call with all steps, on the line through calls of `FEW` and `MORE`."""
+    """Seconds of one call with all steps, extrapolated from calls of `FEW` and `MORE` steps."""
     few, more = min(FEW, sampler.steps), min(MORE, sampler.steps)
-    _call(pipe, sampler, few, batch, on_pipe)  # warms up, and compiles where that is asked for
+    _call(pipe, sampler, few, batch, on_pipe)  # warm-up, and compilation if requested
     short = _call(pipe, sampler, few, batch, on_pipe)
     if more == few:
         return short
@@ -234,12 +234,12 @@ def _lacking(forecasts: Sequence[Forecast]) -> list[str]:
     return _counted([one.missing for one in forecasts], len(forecasts))
 
 
-def _counted(told: Sequence[Sequence[str]], rows: int) -> list[str]:
-    """Every sentence once, with the number of rows it stops where there are several."""
+def _counted(errors: Sequence[Sequence[str]], rows: int) -> list[str]:
+    """Each message once, with the number of rows it stops if there are several."""
     numbers: dict[str, int] = {}
-    for sentence in (sentence for sentences in told for sentence in sentences):
-        numbers[sentence] = numbers.get(sentence, 0) + 1
-    return [sentence if rows == 1 else f"{sentence} ({number} rows)" for sentence, number in numbers.items()]
+    for message in (message for messages in errors for message in messages):
+        numbers[message] = numbers.get(message, 0) + 1
+    return [message if rows == 1 else f"{message} ({number} rows)" for message, number in numbers.items()]
 
 
 def _space(forecasts: Sequence[Forecast]) -> list[str]:
@@ -250,7 +250,7 @@ def _space(forecasts: Sequence[Forecast]) -> list[str]:
 
 
 def _without_launching(arguments: Sequence[str], scratch: str) -> list[str]:
-    """The command line less the flag and the launcher: rows are looked at here, one after the other."""
+    """The command line without the flag and the launcher: rows are checked here, one after the other."""
     kept = [word for word in arguments if word != FLAG and not word.lstrip("+~").startswith("hydra/launcher=")]
     kept = [word for word in kept if not word.lstrip("+~").startswith("hydra.launcher.")]
     return [*kept, f"hydra.sweep.dir={scratch}/sweep"]

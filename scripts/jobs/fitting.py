@@ -1,4 +1,4 @@
-"""Which records of a folder are of the choices on the command line, and what differs where none is."""
+"""Selects the records that match the choices on the command line, and reports what differs if none does."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,17 +8,17 @@ from eval.errors import RunError
 from eval.records import run_id
 from eval.records.canonical import canonical_json, flat_options, pixel_options
 
-# What the command line chooses among the records of one folder; what is left mixed after that is refused.
+# The keys by which the command line selects records of one folder; remaining mixtures are refused later.
 CHOSEN_BY = ("model", "sampler", "prompts")
-SHOWN, LONGEST = 5, 60  # keys that a message names, and letters of a value
+SHOWN, LONGEST = 5, 60  # keys named in a message, and characters of a value
 _ABSENT = object()
 
 
 def fitting(records: Sequence[dict], config: Mapping[str, Any]) -> list[dict]:
-    """The records of the composed model, sampler and prompts; all of them where `select` chooses instead.
+    """The records of the composed model, sampler and prompts; all of them if `select` chooses instead.
 
-    With `seeds`, prompts of any seed fit.
-    RunError: there is none, which would turn a table that stands into an empty one. It names what differs.
+    With `seeds`, prompts of any seed match.
+    RunError: there is none, which would replace an existing table by an empty one. It names what differs.
     """
     if not records:
         raise no_record(config)
@@ -33,15 +33,15 @@ def fitting(records: Sequence[dict], config: Mapping[str, Any]) -> list[dict]:
 
 
 def no_record(config: Mapping[str, Any]) -> RunError:
-    """The error of a folder without records."""
+    """The error for a folder without records."""
     return RunError(
-        f"there is no record in {_folder(config)}; run the rows first, by python -m scripts.run --multirun with the "
-        "same choices (its own method=none before, where the table compares with it)"
+        f"there is no record in {_folder(config)}; run the rows first: python -m scripts.run --multirun with the "
+        "same choices (and method=none first, if the table compares with it)"
     )
 
 
 def _none_of_these(records: Sequence[dict], wanted: Mapping[str, Any], several: bool, where: Path) -> str:
-    """What the record that differs in the fewest keys has otherwise."""
+    """What differs in the record that differs in the fewest keys."""
     asked = flat_options(wanted)
     differing = [(_differences(flat_options(_choice(record["config"], several)), asked), record) for record in records]
     keys, nearest = min(differing, key=lambda pair: (len(pair[0]), run_id(pair[1])))
@@ -49,8 +49,8 @@ def _none_of_these(records: Sequence[dict], wanted: Mapping[str, Any], several: 
     words = [f"{key} ({_word(there, key)} there, {_word(asked, key)} here)" for key in keys[:SHOWN]]
     more = f" and {len(keys) - SHOWN} more keys" if len(keys) > SHOWN else ""
     return (
-        f"none of the {len(records)} records in {where} is of these choices; the nearest, {run_id(nearest)}, has "
-        f"another {', '.join(words)}{more}; repeat those of the run, or take select={{model:NAME}}"
+        f"none of the {len(records)} records in {where} matches these choices; the nearest, {run_id(nearest)}, has "
+        f"another {', '.join(words)}{more}; repeat the choices of the run, or set select={{model:NAME}}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The part of a run that needs the model: its images, the report of its merges, its timing."""
+"""The part of a run that needs the model: images, merge report, timing."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from scripts.jobs.session import Session
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """What the record keeps of the drawing: `merges` per site, `timing` or None, `provenance`; how many were `made`."""
+    """Results for the record: `merges` per site, `timing` or None, `provenance`; `made`: number of new images."""
 
     merges: list[dict]
     timing: dict | None
@@ -35,10 +35,10 @@ class Generated:
 
 
 def generate_row(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Generated:
-    """Make the missing images of `items` with the row's method on the pipeline, then time it in the main process.
+    """Generate the missing images of `items` with the row's method, then time it in the main process.
 
-    A row that only closes its run makes no image. RunError: the method merges nothing where it should, or images are
-    missing at the end (where the run was cut into shards: which, and of what shard).
+    A row that only closes its run generates no image. RunError: the method merges nothing although it should, or images
+    are missing at the end (if the run is split into shards: which images of which shard).
     """
     team = session.team
     resumed = team.from_main(lambda: _begun_before(items, folder, row.sampler))
@@ -72,9 +72,9 @@ def generate_row(row: Row, session: Session, folder: RunFolder, items: list[Prom
 
 
 def generate_part(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> None:
-    """Make the missing images of the row's shard of `items`; no timing, no report. RunError as in `generate_row`.
+    """Generate the missing images of the row's shard of `items`, without timing or report. RunError as `generate_row`.
 
-    What drew them is kept beside them, for the record of the job that closes the run.
+    The settings used are saved next to them, for the record written by the job that closes the run.
     """
     with session.team.phase():
         pipe = _pipeline(row, session)
@@ -92,21 +92,21 @@ def generate_part(row: Row, session: Session, folder: RunFolder, items: list[Pro
 
 
 def _pipeline(row: Row, session: Session) -> DiffusionPipeline:
-    """The row's pipeline, loaded only if the method can serve it."""
+    """The row's pipeline, loaded only if it supports the method."""
     check_served(row)
     pipe = session.pipeline(row.model, row.sampler)
     if row.sampler.compile:
-        torch.compiler.reset()  # graphs of the row before, whose pipeline this may be, are of no use to this one
+        torch.compiler.reset()  # graphs of the previous row, which may have used this pipeline, are not reusable
     return pipe
 
 
 def image_facts(items: list[PromptItem], folder: RunFolder, images: ImageSet, sampler: SamplerConfig) -> dict:
-    """What a record says of the `images` of a run. RunError where some are missing or do not decode."""
+    """The fields of a record about the `images` of a run. RunError if some are missing or do not decode."""
     check = verify(items, folder.images, (sampler.width, sampler.height))
     if not check.complete:
         gone = [*check.missing, *check.broken]
         raise RunError(
-            f"run {folder.run_id} lacks {len(gone)} of its {len(items)} images after drawing (first: {gone[0]}); "
+            f"run {folder.run_id} misses {len(gone)} of its {len(items)} images after generation (first: {gone[0]}); "
             "run it again"
         )
     keys = {item.file: item.key for item in items}
@@ -116,14 +116,14 @@ def image_facts(items: list[PromptItem], folder: RunFolder, images: ImageSet, sa
 
 
 def _begun_before(items: list[PromptItem], folder: RunFolder, sampler: SamplerConfig) -> bool:
-    """Whether an earlier start left images of this run, whole or not."""
+    """Whether an earlier start left images of this run, complete or not."""
     return len(verify(items, folder.images, (sampler.width, sampler.height)).missing) < len(items)
 
 
 def _generate(
     row: Row, session: Session, folder: RunFolder, items: list[PromptItem], pipe: DiffusionPipeline, on_pipe: Applied
 ) -> tuple[int, int]:
-    """Make the missing images; the largest number of them that one call of this process could hold, and how many."""
+    """Generate missing images; returns the largest batch that one call of this process could hold, and their number."""
     sampler = on_pipe.sampling(row.sampler)
     report = generate(
         pipe,
@@ -145,7 +145,7 @@ def _require(row: Row, folder: RunFolder, items: list[PromptItem], on_pipe: Appl
 
 
 def _checking_first(name: str, on_pipe: Applied) -> Callable[[], None]:
-    """After the first batch, and not only after hours: that it merged something."""
+    """A check after the first batch, rather than after hours, that the method merged something."""
     checked = False
 
     def after_batch() -> None:
@@ -167,7 +167,7 @@ def _time(
 
 
 def code() -> dict:
-    """By which code, and when: what is kept of a part of the work that may be done again later than the rest."""
+    """Code version and date of a part of the work that may be done later than the rest."""
     provenance = collect(root=ROOT)
     return {key: provenance[key] for key in ("date", "git")}
 
@@ -177,15 +177,15 @@ def _has_worked(on_pipe: Applied) -> bool:
 
 
 def _probe(pipe: DiffusionPipeline, sampler: SamplerConfig, item: PromptItem, on_pipe: Applied) -> None:
-    """One image that is thrown away, for the report of a run whose images were all there already."""
+    """Generate one image and discard it, for the report of a run whose images all exist."""
     on_pipe.set_seeds([item.seed])
     call_pipeline(pipe, [item.prompt], [item.seed], sampler)
 
 
 def _attention(pipe: DiffusionPipeline, sampler: SamplerConfig, items: list[PromptItem], on_pipe: Applied) -> dict:
-    """What attention one denoiser call for `items` ran as; their number is that of the run, so nothing is compiled.
+    """The attention kernels of one denoiser call for `items`; they have the run's batch size, so nothing is compiled.
 
-    To be asked for last: `on_pipe` then reports a generation that was broken off.
+    Call this last: afterwards `on_pipe` reports an aborted generation.
     """
     seeds = [item.seed for item in items]
     on_pipe.set_seeds(seeds)
@@ -204,7 +204,7 @@ def _shard_facts(row: Row, made: int, batch_size: int) -> dict:
 
 
 def _provenance(row: Row, model: dict, sampler: SamplerConfig, batch_size: int, shards: list[dict]) -> dict:
-    """`model`: what is known of the model and its attention. `shards`: of parts that other jobs have generated."""
+    """`model`: facts on the model and its attention. `shards`: of parts generated by other jobs."""
     chosen = {
         key: getattr(sampler, key) for key in ("scheduler", "attention", "compile", "batch_size", "dtype", "device")
     }

@@ -1,4 +1,4 @@
-"""One row from its checks to its record: preflight, lock, images, timing, metrics, record."""
+"""One row from checks to record: preflight, lock, images, timing, metrics, record."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What is known of a row before anything is generated."""
+    """Results of the checks before anything is generated."""
 
     items: list[PromptItem]
     reference: ReferenceSet | None
@@ -38,11 +38,11 @@ class Checked:
 
 
 def run_job(row: Row, session: Session) -> str:
-    """Bring `row` to its record. Returns what was done: "done", "rescored" or "already finished".
+    """Run `row` until its record is written. Returns what was done: "done", "rescored" or "already finished".
 
-    RunError for what the user can mend; a failure after the checks is kept in the record, unless a finished record is
-    there. KeyboardInterrupt and a lost process leave the images made so far, to be taken up again. A shard ends with
-    its images: the record is left to the job that closes the run.
+    RunError for problems that the user can fix. A failure after the checks is stored in the record, unless a finished
+    record exists. After KeyboardInterrupt or a lost process, the images generated so far remain and the run can be
+    resumed. A shard ends with its images; the record is left to the job that closes the run.
     """
     with session.team.phase():
         checked = preflight(row, session)
@@ -59,7 +59,7 @@ def run_job(row: Row, session: Session) -> str:
             raise
         except Exception as error:
             raise_if_pressed()
-            # A job that only closes knows less of what went wrong than the one that was to draw.
+            # A closing job knows less about the failure than the job that had to generate.
             keeps = row.shard.closes and record is not None
             if finished is None and session.team.is_main and not keeps:
                 _record_failure(folder, row, checked, error)
@@ -67,9 +67,9 @@ def run_job(row: Row, session: Session) -> str:
 
 
 def preflight(row: Row, session: Session) -> Checked:
-    """Everything that can be known to fail before the first image, what costs least first; then the downloads.
+    """Check everything that may fail before the first image, cheapest checks first; then download.
 
-    RunError or ValueError with one sentence, which names all that is missing.
+    RunError or ValueError with one line that names everything missing.
     """
     require(faults(row))
     if row.metrics.profile != "none":
@@ -88,7 +88,7 @@ def preflight(row: Row, session: Session) -> Checked:
 def protocol_of(
     row: Row, items: list[PromptItem], reference: ReferenceSet | ReferenceMoments | None, device_name: str
 ) -> dict:
-    """What the row's numbers belong to: its own choices, what they are measured against, the machine."""
+    """The protocol of the row's numbers: its own choices, reference and metrics, and the machine."""
     return make_protocol(
         row.config,
         prompts_hash=row.prompts.hash,
@@ -102,7 +102,7 @@ def protocol_of(
 
 @contextlib.contextmanager
 def _held(folder: RunFolder, row: Row, session: Session) -> Iterator[None]:
-    """The lock of the run folder or of the row's part of it, held by the main process while all of them work."""
+    """The lock of the run folder or of the row's shard, held by the main process while all processes work."""
     with contextlib.ExitStack() as stack:
         with session.team.phase():
             if session.team.is_main:
@@ -118,7 +118,7 @@ def _prepare(folder: RunFolder, row: Row, checked: Checked) -> None:
 
 
 def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finished: dict | None) -> str:
-    """Draw, time and score what the finished record (if any) does not hold already."""
+    """Generate, time and score what the finished record (if any) does not contain yet."""
     damaged = finished is not None and session.team.from_main(lambda: is_damaged(row, folder, checked.items))
     if row.shard.is_part:
         if finished is not None and not damaged:
@@ -135,7 +135,7 @@ def _work(row: Row, session: Session, folder: RunFolder, checked: Checked, finis
         return "already finished"
     if generating:
         generated = generate_row(row, session, folder, checked.items)
-        if finished is not None and not generated.made:  # timed again: the images are as old as before
+        if finished is not None and not generated.made:  # timed again: the images are unchanged
             generated = dataclasses.replace(generated, provenance=finished["provenance"])
     else:
         generated = regenerate(row, session, folder, checked.items) if damaged else _generated_before(finished)
@@ -172,19 +172,19 @@ def _scores_hold(row: Row, checked: Checked, finished: dict, against: dict[str, 
 
 
 def _changed(folder: RunFolder, checked: Checked, finished: dict) -> bool:
-    """Whether the images, whole as they are, are not those that were scored; that is said."""
+    """Whether the images, although intact, are not those that were scored; this is logged."""
     scored = finished["images"].get("sha256")
     changed = scored != image_set(folder, checked.items).hash
     if changed and scored is not None:
-        _log.warning("The images of run %s are not those its record is of: they are scored again.", folder.run_id)
+        _log.warning("The images of run %s are not those of its record: they are scored again.", folder.run_id)
     return changed
 
 
 def _timing_of(checked: Checked, finished: dict) -> dict | None:
-    """The seconds that a record keeps when it is not timed again: none that were taken on another device."""
+    """The timing to keep in a record that is not timed again: None if it was measured on another device."""
     before, now = finished["protocol"]["device_name"], checked.protocol["device_name"]
     if finished["timing"] is not None and before != now:
-        _log.warning("The seconds were taken on %s and this is %s: they are dropped; run with timing.", before, now)
+        _log.warning("The timing is from %s and this is %s: it is dropped; run again with timing.", before, now)
         return None
     return finished["timing"]
 
@@ -227,7 +227,7 @@ def _record(
 
 
 def _record_failure(folder: RunFolder, row: Row, checked: Checked, error: Exception) -> None:
-    """Write the record of a failed run. On a full disk that fails too, and `error`, which names the file, is raised."""
+    """Write the record of a failed run. If that fails (full disk), raise `error`, which names the file."""
     try:
         folder.write_record(_failed_record(row, checked, error))
     except RunError as another:
@@ -235,7 +235,7 @@ def _record_failure(folder: RunFolder, row: Row, checked: Checked, error: Except
 
 
 def _failed_record(row: Row, checked: Checked, error: Exception) -> dict:
-    sentence = str(error) if isinstance(error, RunError | ValueError) else f"{type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, RunError | ValueError) else f"{type(error).__name__}: {error}"
     return {
         **_identity(row, checked),
         "status": "failed",
@@ -244,7 +244,7 @@ def _failed_record(row: Row, checked: Checked, error: Exception) -> dict:
         "metrics": {},
         "timing": None,
         "images": {"n": len(checked.items), "invalid": [], "foreign": []},
-        "error": {"sentence": sentence, "traceback": "".join(traceback.format_exception(error))},
+        "error": {"sentence": message, "traceback": "".join(traceback.format_exception(error))},
     }
 
 
@@ -261,7 +261,7 @@ def _identity(row: Row, checked: Checked) -> dict:
 
 
 def _networks(metrics: Any) -> dict[str, str]:
-    """What each metric's numbers depend on beside the images, by metric."""
+    """What each metric's numbers depend on besides the images, by metric."""
     if metrics.profile == "none":
         return {}
     networks = metrics.frechet | metrics.kernel | metrics.text

@@ -1,7 +1,7 @@
-"""What `scripts.equal_time` found, kept in results/equal_time.json: the steps that cost as much as a method costs.
+"""Results of `scripts.equal_time` in results/equal_time.json: plain sampling steps that cost as much as a method.
 
-One finding for each method with its options, backend, model and sampler; a new one takes the old one's place. A run of
-`fewer_steps` takes its share from here, that of the method it names as shipped, and writes the number into its own
+One entry for each method with its options, backend, model and sampler; a new one replaces the old one. A run of
+`fewer_steps` reads its share here, by the name of a method as shipped, and writes the number into its own
 configuration, so that its images depend on no clock.
 """
 
@@ -21,7 +21,7 @@ TARGET = "baselines.fewer_steps.FewerSteps"
 
 
 def keep_finding(results: Path, name: str, config: Mapping[str, Any], found: Mapping[str, Any]) -> Path:
-    """Keep `found` (`share` and what was measured) for the method `name` of a run's configuration; the file's path."""
+    """Save `found` (`share` and measurements) for the method `name` of a run's configuration; returns the path."""
     place = _place(name, config["method"], config)
     others = [finding for finding in _read(results) if not _is_of(finding, place)]
     write_json(results / FILE, [*others, {**place, "found": dict(found)}])
@@ -29,10 +29,10 @@ def keep_finding(results: Path, name: str, config: Mapping[str, Any], found: Map
 
 
 def with_measured_share(config: Mapping[str, Any], *, required: bool = True) -> dict[str, Any]:
-    """The options of `config["method"]`, where `fewer_steps` has the share that was found for the method it names.
+    """The options of `config["method"]`; for `fewer_steps` with the measured share of the method that it names.
 
-    config: the plain configuration of a run. Where nothing was found for its model and sampler, RunError, or the
-    options as they are if it is not `required`.
+    config: the plain configuration of a run. If there is no measurement for its model and sampler: RunError, or the
+    unchanged options if it is not `required`.
     """
     options = dict(config["method"])
     if options.get("_target_") != TARGET or not isinstance(options.get("share"), str):
@@ -46,14 +46,14 @@ def with_measured_share(config: Mapping[str, Any], *, required: bool = True) -> 
     if not required:
         return options
     raise RunError(
-        f"method.share={method}: it was not measured yet how many steps cost what {method}, as it ships, costs on "
+        f"method.share={method}: the step count that costs as much as {method} (as shipped) was not measured yet on "
         f"{config['model']['name']} with this sampler; run python -m scripts.equal_time method={method} with the same "
-        "model and sampler first, or give a number in (0, 1]"
+        "model and sampler first, or set a number in (0, 1]"
     )
 
 
 def _place(name: str, options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a finding is of."""
+    """The key of an entry."""
     return plain(
         {
             "method": name,
@@ -70,14 +70,14 @@ def _is_of(finding: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
 
 
 def _shipped(method: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options that the name of a method stands for; None where there is no such method, and so no finding of it."""
+    """The options of a method's name as shipped, or None if there is no such method."""
     if not (CONF / "method" / f"{method}.yaml").is_file():
         return None
     return shipped_options(method, config["sampler"])
 
 
 def _timed(sampler: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a sampler decides the seconds of one image: equal time is measured at batch 1."""
+    """The sampler options that affect the time of one image; equal time is measured at batch 1."""
     return {name: value for name, value in sampler.items() if name not in ("batch_size", "_target_")}
 
 
@@ -88,7 +88,7 @@ def _read(results: Path) -> list[dict[str, Any]]:
     try:
         findings = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(findings, list) or not all(isinstance(finding, dict) for finding in findings):
-            raise ValueError("it is no list of findings")
+            raise ValueError("it is not a list of entries")
         return findings
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); delete it and measure again") from error

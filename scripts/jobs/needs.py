@@ -1,4 +1,4 @@
-"""What a row needs that is not on this machine yet: device, files, space, downloads. Nothing is fetched."""
+"""Requirements of a row that are not on this machine yet: device, files, space, downloads. Nothing is downloaded."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +27,9 @@ from scripts.jobs.session import Session
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """One download of a row. what: a sentence that says what is not here; server, folder: whence and where to.
+    """One download of a row. what: a message on what is missing; server, folder: source and destination.
 
-    size: asks for the bytes that are to come, None if the server does not say. RunError: why they cannot be had.
+    size: returns the bytes to download, None if the server does not report them. RunError: why it is not available.
     """
 
     what: str
@@ -39,14 +39,14 @@ class Need:
 
 
 class Sizes:
-    """Sizes of downloads, each asked for once. A server that did not answer is not asked again."""
+    """Sizes of downloads, each requested once. A server that did not respond is not asked again."""
 
     def __init__(self) -> None:
         self._known: dict[str, int | RunError | None] = {}
         self._silent: dict[str, str] = {}
 
     def of(self, need: Need) -> int | None:
-        """Bytes to come; None if the server does not say. RunError: why they cannot be had."""
+        """Bytes to download; None if the server does not report them. RunError: why it is not available."""
         if need.what not in self._known:
             self._known[need.what] = self._ask(need)
         known = self._known[need.what]
@@ -54,8 +54,8 @@ class Sizes:
             raise known
         return known
 
-    def sentence(self, need: Need) -> str:
-        """What is missing, with its size or why that is not known. What cannot be had at all says so instead."""
+    def message(self, need: Need) -> str:
+        """What is missing, with its size or why the size is unknown; or why it is not available at all."""
         if offline_variable() is not None:
             return f"{need.what} (size not known: offline)"
         try:
@@ -63,19 +63,19 @@ class Sizes:
         except RunError as error:
             why = self._silent.get(need.server)
             return f"{need.what} (size not known: {why})" if why else str(error)
-        return f"{need.what} ({'size not told by the server' if size is None else readable(size)})"
+        return f"{need.what} ({'size not reported by the server' if size is None else readable(size)})"
 
     def obstacles(self, found: Sequence[Need]) -> list[str]:
-        """A sentence for every download that cannot be had, and for every disk that is too small for them."""
-        sentences, sizes = [], {}
+        """A message for every download that is not available, and for every disk that is too small for them."""
+        messages, sizes = [], {}
         for need in found:
             try:
                 sizes[need.folder] = sizes.get(need.folder, 0) + (self.of(need) or 0)
             except RunError as error:
-                sentences.append(str(error))
+                messages.append(str(error))
         for place in sizes.items():
-            sentences += _told(_room, place)
-        return sentences
+            messages += _messages_of(_room, place)
+        return messages
 
     def _ask(self, need: Need) -> int | RunError | None:
         if need.server in self._silent:
@@ -90,18 +90,18 @@ class Sizes:
 
 
 def faults(row: Row) -> list[str]:
-    """What stops the row and is found at once: device, files of the user's own, space for the images."""
+    """Problems found immediately: device, local files, space for the images."""
     checks = (_device, _own_weights, _own_model, _own_reference, _space)
-    return [sentence for check in checks for sentence in _told(check, row)]
+    return [message for check in checks for message in _messages_of(check, row)]
 
 
-def require(sentences: Sequence[str]) -> None:
-    """RunError that names all of `sentences`, if there are any."""
-    if len(sentences) == 1:
-        raise RunError(sentences[0])
-    if sentences:
-        listed = " ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences, 1))
-        raise RunError(f"{len(sentences)} things are missing: {listed}")
+def require(messages: Sequence[str]) -> None:
+    """RunError that contains all `messages`, if there are any."""
+    if len(messages) == 1:
+        raise RunError(messages[0])
+    if messages:
+        listed = " ".join(f"({number}) {message}" for number, message in enumerate(messages, 1))
+        raise RunError(f"{len(messages)} things are missing: {listed}")
 
 
 def reference_faults(row: Row, session: Session, cache: Path) -> list[str]:
@@ -113,15 +113,15 @@ def reference_faults(row: Row, session: Session, cache: Path) -> list[str]:
                 session.reference(row.reference, row.prompts.selected(), cache, load_reference), row.metrics
             )
 
-    return _told(check, row)
+    return _messages_of(check, row)
 
 
 def needs(row: Row, with_model: bool = True) -> list[Need]:
-    """The downloads of the row: metric networks, reference, and the model unless it is not wanted."""
+    """The downloads of the row: metric networks, reference, and the model if `with_model`."""
     found = [_of_weights(file) for file in dict.fromkeys(weight_files(row.metrics)) if not file.is_here()]
     if row.metrics.profile != "none" and _is_to_fetch(row):
         dataset = hub_reference(row.reference.repo, row.reference.revision)
-        what = f"the reference {row.reference.repo} is not on this machine: the run fetches it from the hub"
+        what = f"the reference {row.reference.repo} is not on this machine; the run downloads it"
         found.append(Need(what, _hub_server(), dataset.cache, lambda: validation_to_come(dataset)))
     if with_model and not model_is_here(row.model):
         found.append(_of_model(row.model))
@@ -129,7 +129,7 @@ def needs(row: Row, with_model: bool = True) -> list[Need]:
 
 
 def local_model(model: ModelConfig) -> ModelConfig:
-    """`model` as it is on this machine. RunError when its weights would have to be downloaded first."""
+    """`model` with a local path. RunError if its weights must be downloaded first."""
     if model.kind != "hub" or model.path:
         return model
     folder = cached_pipeline(repository(model), model.variant)
@@ -139,7 +139,7 @@ def local_model(model: ModelConfig) -> ModelConfig:
 
 
 def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
-    """Every weight file that a configuration object names, however deep."""
+    """Every weight file in a configuration object, at any depth."""
     if isinstance(value, WeightFile | HubFile):
         yield value
     elif dataclasses.is_dataclass(value):
@@ -148,10 +148,10 @@ def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
 
 
 def has_record(folder: RunFolder) -> bool:
-    """Whether the run has a record of no failure."""
+    """Whether the run has a record without failure."""
     try:
         return load_record(folder.path / "record.json")["status"] != "failed"
-    except RunError:  # none yet, or unreadable: the run makes it anew
+    except RunError:  # none, or unreadable: the run rebuilds it
         return False
 
 
@@ -162,9 +162,9 @@ def _device(row: Row) -> None:
 def _own_weights(row: Row) -> list[str]:
     files = list(dict.fromkeys(weight_files(row.metrics)))
     if not files:
-        row.metrics.preflight()  # the networks that need no file, or ship with this project
+        row.metrics.preflight()  # networks that need no file, or ship with this project
     own = [file.path for file in files if file.path is not None and not file.is_here()]
-    return [f"the weights {path} that are given for a metric are not there" for path in own]
+    return [f"the weights {path} of a metric do not exist" for path in own]
 
 
 def _own_model(row: Row) -> None:
@@ -176,13 +176,13 @@ def _own_reference(row: Row) -> list[str]:
     if row.metrics.profile == "none":
         return found
     if chosen.kind == "folder" and not Path(chosen.path).expanduser().is_dir():
-        found.append(f"reference folder {chosen.path} does not exist or is no folder; give the folder of real images")
+        found.append(f"reference folder {chosen.path} does not exist or is not a folder; set it to a folder of images")
     if chosen.kind == "parquet" and not Path(chosen.path).expanduser().exists():
         found.append(f"reference {chosen.path} is neither a parquet file nor a folder with parquet files")
     for name in ("labels", "synsets"):
         value = getattr(chosen, name)
         if value is not None and not Path(value).expanduser().is_file():
-            found.append(f"reference.{name}={value} is no file; give the one of the ImageNet devkit")
+            found.append(f"reference.{name}={value} is not a file; set it to the one of the ImageNet devkit")
     return found
 
 
@@ -193,9 +193,9 @@ def _space(row: Row) -> None:
 
 
 def require_image_space(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> None:
-    """RunError where the disk has no room for the images of `items` that are not there.
+    """RunError if the disk has no room for the missing images of `items`.
 
-    An upper bound is asked for: a PNG of noise is about as large as its pixels.
+    An upper bound is used: a PNG of noise is about as large as its pixels.
     """
     absent = sum(not (folder.images / item.file).exists() for item in items)
     folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
@@ -208,10 +208,10 @@ def _room(place: tuple[Path, int]) -> None:
 
 def _of_weights(file: WeightFile | HubFile) -> Need:
     if isinstance(file, HubFile):
-        what = f"the weights {file.filename} of {file.repo} are not on this machine: the run fetches them from the hub"
+        what = f"the weights {file.filename} of {file.repo} are not on this machine; the run downloads them"
         return Need(what, _hub_server(), file.repository.cache, lambda: _bytes_of(file.repository, file.filename))
     place = weights_folder() / file.name
-    what = f"the weights {place} are not there: the run fetches them from {file.url}"
+    what = f"the weights {place} do not exist; the run downloads them from {file.url}"
     return Need(what, urlsplit(file.url).netloc, weights_folder(), file.size)
 
 
@@ -231,8 +231,8 @@ def _bytes_of(repository: Repository, name: str) -> int:
 def _of_model(model: ModelConfig) -> Need:
     source = repository(model)
     return Need(
-        f"the weights of model {model.name} are not on this machine: the run fetches {model.repo} at revision "
-        f"{model.revision} from the model hub, or give a copy with model.path=FOLDER",
+        f"the weights of model {model.name} are not on this machine; the run downloads {model.repo} at revision "
+        f"{model.revision} from the model hub, or set a local copy with model.path=FOLDER",
         _hub_server(),
         source.cache,
         lambda: hub.bytes_missing(source, files_to_come(source, model.variant)),
@@ -240,7 +240,7 @@ def _of_model(model: ModelConfig) -> Need:
 
 
 def model_is_here(model: ModelConfig) -> bool:
-    """Whether the model needs no download; a folder of the user's own may still be wrong."""
+    """Whether the model needs no download; a local folder may still be wrong."""
     return model.kind != "hub" or bool(model.path) or cached_pipeline(repository(model), model.variant) is not None
 
 
@@ -249,7 +249,7 @@ def _is_to_fetch(row: Row) -> bool:
     return chosen.kind == "hub" and not cached_validation(hub_reference(chosen.repo, chosen.revision))
 
 
-def _told(check: Callable[[Any], list[str] | None], subject: Any) -> list[str]:
+def _messages_of(check: Callable[[Any], list[str] | None], subject: Any) -> list[str]:
     try:
         return check(subject) or []
     except (RunError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""How the jobs of one call ended, whichever process each of them ran in, and the summary that lists them all."""
+"""How the jobs of one command ended, in whichever process each of them ran, and their summary."""
 
 import dataclasses
 import datetime
@@ -27,34 +27,34 @@ FOLDER = ".sweeps"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How one job ended: "done", "rescored", "already finished", "failed", or "not ended" where nothing was heard of.
+    """How one job ended: "done", "rescored", "already finished", "failed", or "not ended" if it did not report.
 
-    number: its place in the sweep, from 0. name: its run, or its method where it did not come that far. overrides: what
-    the command line or the sweep set for it. sentence: why it failed, or what a search makes of it. loss: what a search
-    minimises, infinite for a row that failed; None where nothing is searched.
+    number: its index in the sweep, from 0. name: its run, or its method if it failed before. overrides: set for it by
+    the command line or the sweep. message: why it failed, or its objective in a search. loss: what a search minimises,
+    infinite for a failed row; None without a search.
     """
 
     number: int
     name: str
     status: str
     overrides: tuple[str, ...] = ()
-    sentence: str = ""
+    message: str = ""
     loss: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a command line asks for: the overrides of each job, and the folder its runs go to."""
+    """The jobs of a command line: the overrides of each, and the folder of its runs."""
 
     jobs: tuple[tuple[str, ...], ...]
     folder: Path
 
 
 class Outcomes:
-    """The outcomes of one call's jobs.
+    """The outcomes of one command's jobs.
 
-    A job of this process tells its own. A launcher that runs jobs elsewhere (Slurm) hands them a copy of this object;
-    there the outcome becomes a file beside the runs, and `collect` in the first process reads it.
+    A job in this process adds its own. A launcher that runs jobs elsewhere (Slurm) passes them a copy of this object;
+    the outcome then becomes a file next to the runs, which `collect` in the first process reads.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Outcomes:
         self._told: dict[int, Outcome] = {}
 
     def add(self, outcome: Outcome, folder: Path) -> None:
-        """Tell how a job ended. folder: that of its experiment's runs."""
+        """Record how a job ended. folder: that of its experiment's runs."""
         if (socket.gethostname(), os.getpid()) == self._home:
             self._told[outcome.number] = outcome
         else:
@@ -72,12 +72,12 @@ class Outcomes:
             write_json(path, dataclasses.asdict(_after(_read(path), outcome) if path.is_file() else outcome))
 
     def collect(self, plan: Plan | None = None) -> list[Outcome]:
-        """All outcomes by number; a job of `plan` of which nothing was heard is "not ended"."""
+        """All outcomes by number; a job of `plan` that did not report is "not ended"."""
         if plan is None:
             return [self._told[number] for number in sorted(self._told)]
         found = {number: Outcome(number, "", NOT_ENDED, job) for number, job in enumerate(plan.jobs)}
         for elsewhere in map(_read, self._files(plan.folder).glob("*.json")):
-            # Its own overrides also say which part of the run it was (Slurm's shards, the closing job).
+            # Its own overrides also contain the part of the run it was (Slurm's shards, the closing job).
             number = elsewhere.number
             found[number] = dataclasses.replace(elsewhere, overrides=plan.jobs[number])
         found |= self._told
@@ -94,7 +94,7 @@ class Outcomes:
 
 
 def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Plan | None:
-    """The jobs that Hydra's own sweeper makes of `arguments`; None without --multirun, or under another sweeper.
+    """The jobs that Hydra's own sweeper makes of `arguments`; None without --multirun, or with another sweeper.
 
     HydraException: a mistake in the arguments.
     """
@@ -111,7 +111,7 @@ def planned(arguments: Sequence[str], conf: Path, config: str = "config") -> Pla
 
 
 def jobs_of(sweeper: DictConfig, given: Sequence[Override]) -> tuple[tuple[str, ...], ...] | None:
-    """The overrides of each job that Hydra's own sweeper makes of those `given`; None under another sweeper."""
+    """The overrides of each job that Hydra's own sweeper makes of the `given` ones; None with another sweeper."""
     if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
         return None
     swept = OverridesParser.create().parse_overrides(
@@ -123,9 +123,9 @@ def jobs_of(sweeper: DictConfig, given: Sequence[Override]) -> tuple[tuple[str, 
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """One line for each job: status, run, what sets it apart from the other jobs, and why it failed.
+    """One line for each job: status, run, the overrides that differ between jobs, and why it failed.
 
-    A reason that several have is given with the first of them.
+    A reason that several jobs share is printed with the first of them.
     """
     shared = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     lines: list[str] = []
@@ -133,9 +133,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         own = " ".join(override for override in outcome.overrides if override not in shared)
         head = f"{outcome.status:<17} {outcome.name}".rstrip() if outcome.name else f"{outcome.status:<17}"
-        first = given.setdefault(outcome.sentence, outcome.name)
-        again = outcome.status == FAILED and outcome.sentence and first != outcome.name
-        why = f"the same error as {first}" if again else outcome.sentence
+        first = given.setdefault(outcome.message, outcome.name)
+        again = outcome.status == FAILED and outcome.message and first != outcome.name
+        why = f"the same error as {first}" if again else outcome.message
         lines.append("  ".join(part for part in (head, own, why) if part))
     judged = [index for index, outcome in enumerate(outcomes) if outcome.loss not in (None, math.inf)]
     if judged and len(outcomes) > 1:
@@ -145,7 +145,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def _after(before: Outcome, outcome: Outcome) -> Outcome:
-    """What is kept of a run that several jobs worked on: that it was drawn, and the first reason why it failed."""
+    """The combined outcome of a run that several jobs worked on: done if any generated, and the first failure."""
     if before.status == outcome.status == FAILED:
         return before
     if before.status == "done" and outcome.status in ("rescored", "already finished"):

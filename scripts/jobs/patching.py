@@ -1,4 +1,4 @@
-"""A method on a pipeline for the length of a `with` block, whichever of the two kinds of method it is."""
+"""Applies a method to a pipeline for a `with` block, for both kinds of methods."""
 
 import contextlib
 import dataclasses
@@ -16,11 +16,11 @@ Report = Callable[[], list[dict]]
 
 @dataclasses.dataclass(frozen=True)
 class Applied:
-    """What the harness asks of a method that is on a pipeline.
+    """A method applied to a pipeline.
 
-    sites: how many places were patched. set_seeds: to be called with the image seeds before every pipeline call.
-    report: one dict per site, as `retom.report`; its counts of plans are those of the last pipeline call, so that they
-    do not depend on how many images this process happened to make. merges: whether a run must merge something.
+    sites: number of patched places. set_seeds: call it with the image seeds before every pipeline call.
+    report: one dict per site, as `retom.report`. Its counts of plans are those of the last pipeline call, so that they
+    do not depend on how many images this process generated. merges: whether a run must merge something.
     batch_limit: images of one pipeline call up to which an image is a function of its own seed; None: any number.
     """
 
@@ -31,9 +31,9 @@ class Applied:
     batch_limit: int | None = None
 
     def sampling(self, sampler: SamplerConfig) -> SamplerConfig:
-        """The sampler that images are made with: the user's, in batches no larger than the method allows.
+        """The sampler used for images: the user's, with batches no larger than the method allows.
 
-        What merges is generated one image a call where images are to be the same in every batch (float32): a denoiser
+        Methods that merge generate one image per call if images must not depend on the batch (float32): a denoiser
         rounds differently in another batch, and rounding decides near ties (docs/methods.md, "Images and batches").
         """
         limit = 1 if self.merges and not sampler.images_depend_on_batch else self.batch_limit
@@ -42,28 +42,28 @@ class Applied:
         return dataclasses.replace(sampler, batch_size=limit)
 
     def check(self, name: str) -> None:
-        """RunError when the method should merge and, after at least one pipeline call, has merged nothing anywhere."""
+        """RunError if the method should merge and merged nothing in at least one pipeline call."""
         sites = self.report()
         if self.merges and not any(merged(site) for site in sites):
             grids = sorted({"x".join(map(str, site["grid"])) for site in sites if site["grid"]})
             raise RunError(
                 f"method {name} merged nothing at any of its {len(sites)} sites "
                 f"(token grids {', '.join(grids) or '-'}); "
-                "raise its ratio or the depth it merges at, or take a larger image"
+                "raise its ratio or the depth it merges at, or use a larger image"
             )
 
 
 def merged(site: dict) -> bool:
-    """Whether a site of a report runs on fewer tokens than came in."""
+    """Whether a site of a report runs on fewer tokens than its input has."""
     return site["merged"] is not None and site["merged"] < site["tokens"]
 
 
 @contextlib.contextmanager
 def applied(pipe: DiffusionPipeline, method: object, backend: str) -> Iterator[Applied]:
-    """Put `method` on `pipe` and take it off however the block ends.
+    """Apply `method` to `pipe` and remove it however the block ends.
 
-    ValueError: the model has no site for it, is patched already, or the method is neither a `retom.TokenMerger` nor
-    a `baselines.adapter.Adapter`.
+    ValueError: the model has no site for it, is already patched, or the method is neither a `retom.TokenMerger` nor a
+    `baselines.adapter.Adapter`.
     """
     if isinstance(method, Adapter):
         sites = method.apply(pipe)

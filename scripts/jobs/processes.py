@@ -1,4 +1,4 @@
-"""The processes of one `accelerate launch`, or the one process there is: who draws what, and failing together."""
+"""The processes of one `accelerate launch`, or the single process: how they share images, and joint failure."""
 
 import contextlib
 import datetime
@@ -15,25 +15,25 @@ from eval.prompts import PromptItem
 
 Result = TypeVar("Result")
 
-# The others wait while the main process times and scores; ATC's timing alone takes longer than torch's 10 minutes.
+# The others wait while the main process times and scores; timing ATC alone exceeds torch's 10 minutes.
 WAIT = datetime.timedelta(days=2)
 
 
 class ProcessLostError(RunError):
-    """Another process of the launch is gone, killed from outside or with its machine: no row is to blame."""
+    """Another process of the launch is gone (killed, or its machine failed). No row caused it."""
 
 
 class Team:
-    """The processes that share the images of a run. The main one locks, writes records, times and scores."""
+    """The processes that share the images of a run. The main process locks, writes records, times and scores."""
 
     def __init__(self, device: str) -> None:
-        """device: the sampler's; "cpu" makes the processes talk by gloo even where a GPU is."""
+        """device: the sampler's; "cpu" makes the processes communicate by gloo even if there is a GPU."""
         self._state = PartialState(cpu=device == "cpu", timeout=WAIT)
         self._lost: ProcessLostError | None = None
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes."""
         return self._state.is_main_process
 
     @property
@@ -42,15 +42,15 @@ class Team:
         return self._state.num_processes
 
     def share(self, items: Sequence[PromptItem], batch_size: int) -> list[PromptItem]:
-        """The part of `items` that this process makes, cut by batches so that the batches are those of one process."""
+        """The part of `items` that this process generates, split by batches, which are those of a single process."""
         return shard(items, self._state.process_index, self.size, batch_size)
 
     @contextlib.contextmanager
     def phase(self) -> Iterator[None]:
-        """A part of the work after which all processes meet; when it fails in one it fails in all.
+        """A part of the work after which all processes synchronise; if it fails in one, it fails in all.
 
-        RunError in the others names the sentence of the first that failed; ProcessLostError where one is gone, as from
-        then on in every phase: nobody waits for it.
+        RunError in the others contains the message of the first that failed. ProcessLostError if one is gone, also in
+        all later phases.
         """
         try:
             yield
@@ -59,18 +59,18 @@ class Team:
             with contextlib.suppress(ProcessLostError):
                 self.from_all(f"{type(error).__name__}: {error}")
             raise
-        failed = [sentence for sentence in self.from_all(None) if sentence]
+        failed = [message for message in self.from_all(None) if message]
         if failed:
             raise RunError(f"another process of this run failed ({failed[0]})")
 
     def from_main(self, work: Callable[[], Result]) -> Result:
-        """What `work` returns in the main process, told to all. Fails in all, as a phase does."""
+        """The result of `work` in the main process, sent to all. Fails in all, as a phase does."""
         with self.phase():
             value = [work() if self.is_main else None]
         return value[0] if self.size == 1 else self._meet(broadcast_object_list, value)[0]
 
     def from_all(self, value: Result) -> list[Result]:
-        """What each process gives, in their order, told to all."""
+        """The values of all processes, in their order."""
         return [value] if self.size == 1 else self._meet(gather_object, [value])
 
     def _meet(self, exchange: Callable[[list], list], values: list) -> list:
@@ -78,11 +78,11 @@ class Team:
             raise self._lost
         try:
             return exchange(values)
-        except RuntimeError as error:  # gloo's and NCCL's word for a peer that does not answer any more
+        except RuntimeError as error:  # raised by gloo and NCCL for a peer that does not respond
             raise_if_pressed()
             why = str(error).partition(". ")[0]
             self._lost = ProcessLostError(
-                f"another process of this launch is gone or cannot be reached ({why}); what is made so far is kept: "
+                f"another process of this launch is gone or cannot be reached ({why}); finished images are saved: "
                 f"start the same command again"
             )
             raise self._lost from error

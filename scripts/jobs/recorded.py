@@ -1,4 +1,4 @@
-"""From a record back to the objects that made it: what scores a run again takes them from here."""
+"""From a record back to the objects that made it, for scoring a run again."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from scripts.jobs.siblings import image_set
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """A finished run: its `record`, the `row` its configuration describes, its folder, and what it was to draw."""
+    """A finished run: its `record`, the `row` of its configuration, its folder, and its items."""
 
     record: dict
     row: Row
@@ -28,12 +28,11 @@ class Recorded:
 
     @functools.cached_property
     def images(self) -> ImageSet:
-        """Its images, read as they are at the first call. RunError where one is not there."""
+        """Its images, unchanged on disk. RunError if one is missing."""
         return image_set(self.folder, self.items)
 
     def reference(self) -> ReferenceSet | ReferenceMoments | None:
-        """What it is measured against; None where nothing is measured. RunError: it, a weight file or its device is not
-        there."""
+        """Its reference; None without metrics. RunError: reference, weight file or device is not available."""
         if self.row.metrics.profile == "none":
             return None
         check_device(self.row.sampler.device)
@@ -44,7 +43,7 @@ class Recorded:
 
 
 def recorded(record: dict, results: Path, trusted: Sequence[str] = ()) -> Recorded:
-    """The run of `record` below `results`. RunError, ValueError: its configuration builds nothing here any more."""
+    """The run of `record` in `results`. RunError, ValueError: its configuration cannot be built here any more."""
     config = {"shard": {"_target_": "eval.shards.Shard"}, **record["config"]}
     missing = [group for group in BUILT if group not in config]
     if missing:
@@ -54,7 +53,7 @@ def recorded(record: dict, results: Path, trusted: Sequence[str] = ()) -> Record
         runs=record["experiment"],
         results=Path(results),
         config=record["config"],
-        # The record's own list of trusted packages is not asked: a record is data.
+        # The record's own list of trusted packages is ignored: a record is data.
         **{group: build(group, config[group], trusted) for group in BUILT},
     )
     return Recorded(record, row, RunFolder.of(record, row.results / "runs"), row.prompts.items())

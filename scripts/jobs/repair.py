@@ -1,4 +1,4 @@
-"""What became of the images of a finished run: gone, damaged or NaN ones are made anew when the run is asked for."""
+"""Repairs a finished run whose images are missing, damaged or NaN: they are generated again."""
 
 import dataclasses
 import logging
@@ -15,11 +15,11 @@ _log = logging.getLogger(__name__)
 
 
 def is_damaged(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> bool:
-    """Whether a finished run lacks images, which is then said; foreign files are said too and left alone."""
+    """Whether a finished run misses images, which is logged. Foreign files are logged and not touched."""
     check = verify(items, folder.images, (row.sampler.width, row.sampler.height))
     if check.foreign:
         _log.warning(
-            "Files in %s that are not of the run, left alone: %d (first: %s).",
+            "Files in %s that are not of the run, not touched: %d (first: %s).",
             folder.images,
             len(check.foreign),
             check.foreign[0],
@@ -27,7 +27,7 @@ def is_damaged(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> bool
     lacking = [*check.missing, *check.broken, *check.nan]
     if lacking:
         _log.warning(
-            "Run %s has its record but lacks %d of its %d images (first: %s): they are made anew and scored.",
+            "Run %s has its record but misses %d of its %d images (first: %s): they are generated again and scored.",
             folder.run_id,
             len(lacking),
             len(items),
@@ -37,6 +37,6 @@ def is_damaged(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> bool
 
 
 def regenerate(row: Row, session: Session, folder: RunFolder, items: list[PromptItem]) -> Generated:
-    """Make the lacking images of a finished run, and time nothing."""
+    """Generate the missing images of a finished run, without timing."""
     untimed = dataclasses.replace(row, timing=dataclasses.replace(row.timing, enabled=False))
     return generate_row(untimed, session, folder, items)

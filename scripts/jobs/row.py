@@ -29,7 +29,7 @@ CACHE = "cache"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row to run: the plain resolved `config` that is written, and the objects built from it."""
+    """One row to run: its plain resolved `config`, which is saved, and the objects built from it."""
 
     name: str
     runs: str
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def hash(self) -> str:
-        """12 hex digits of what changes pixels."""
+        """12 hex digits of the options that change pixels."""
         return pixel_hash(self.config)
 
     @property
@@ -57,16 +57,16 @@ class Row:
 
     @property
     def cache(self) -> Path:
-        """Folder of what may be kept between runs: features by content, synthetic references."""
+        """Folder of data shared between runs: features by content, synthetic references."""
         return self.results / CACHE
 
 
 def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
-    """Build everything a row needs; `choices` is Hydra's choice of each group. ValueError, RunError: a bad value."""
+    """Build all objects of a row; `choices` is Hydra's choice of each group. ValueError, RunError: a bad value."""
     config = resolve(composed)
-    if "method" not in choices:  # Hydra composes a list of choices into one, and names none of them
+    if "method" not in choices:  # Hydra composes a list of choices into one and names none of them
         raise RunError(
-            "method must be one choice, as method=retom; several are a sweep, as --multirun method=none,retom"
+            "method must be one choice, such as method=retom; several are a sweep, such as --multirun method=none,retom"
         )
     return Row(
         name=choices["method"],
@@ -80,7 +80,7 @@ def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
 def resolve(composed: DictConfig) -> dict:
     """The composed configuration as plain data.
 
-    prompts.classes=on_disk becomes the classes the reference holds, and the share of `fewer_steps` the measured one.
+    prompts.classes=on_disk is replaced by the reference's classes, and the share of `fewer_steps` by the measured one.
     """
     config = OmegaConf.to_container(composed, resolve=True)
     for group in (*BUILT, "backend"):
@@ -90,24 +90,24 @@ def resolve(composed: DictConfig) -> dict:
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"], config["trusted"])
         config["prompts"]["classes"] = _classes_on_disk(reference, Path(config["results"]))
-    if isinstance(config["prompts"].get("classes"), list):  # their order is that of ImageNet, however they are given
+    if isinstance(config["prompts"].get("classes"), list):  # sorted in ImageNet's order, however they are given
         config["prompts"]["classes"] = sorted(config["prompts"]["classes"], key=str)
     return config
 
 
 def device_of(composed: DictConfig) -> str:
-    """The sampler's device in a composed configuration, that of `SamplerConfig` where it names none."""
+    """The sampler's device in a composed configuration, or the default of `SamplerConfig`."""
     return str(OmegaConf.select(composed, "sampler.device", default=SamplerConfig.device))
 
 
 def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
     """The object of one group's choice, of a class of this project or of a `trusted` package.
 
-    ValueError for a key its class does not have, with the nearest one; RunError, before anything is imported, for a
-    class of another package.
+    ValueError for a key that its class does not have, with the nearest one; RunError, before anything is imported, for
+    a class of another package.
     """
     if not isinstance(options, dict) or "_target_" not in options:
-        raise ValueError(f"{group} has no _target_: name the class that this choice builds")
+        raise ValueError(f"{group} has no _target_; set it to the class that this choice builds")
     target = check_targets(group, options, trusted)
     known = [field.name for field in dataclasses.fields(target) if field.init]
     for key in options:
@@ -118,13 +118,13 @@ def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
     needed = [field.name for field in dataclasses.fields(target) if field.init and not _has_default(field)]
     absent = [name for name in needed if name not in options]
     if absent:
-        raise ValueError(f"{group} lacks {absent[0]}, which has no default; give {group}.{absent[0]}=VALUE")
+        raise ValueError(f"{group} has no {absent[0]}, which has no default; set {group}.{absent[0]}=VALUE")
     try:
         return hydra.utils.instantiate(options, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | RunError):
-            sentence = str(error.__cause__)
-            raise type(error.__cause__)(sentence if group in sentence else f"{group}: {sentence}") from error
+            message = str(error.__cause__)
+            raise type(error.__cause__)(message if group in message else f"{group}: {message}") from error
         raise
 
 
@@ -133,12 +133,12 @@ def _has_default(field: dataclasses.Field) -> bool:
 
 
 def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | None:
-    """The wnids of which the reference holds enough images; None for all 1,000, as in the shipped choice."""
+    """The wnids for which the reference has enough images; None for all 1,000, as in the shipped choice."""
     known = imagenet_classes()
     held = held_classes(reference, known, results / CACHE)
     if not held:
         raise RunError(
-            f"prompts.classes={ON_DISK}: the reference {reference.path or reference.kind} holds no ImageNet class with "
+            f"prompts.classes={ON_DISK}: the reference {reference.path or reference.kind} has no ImageNet class with "
             f"{reference.per_class} images; check reference.path or lower reference.per_class"
         )
     return None if len(held) == len(known) else [item.wnid for item in held]

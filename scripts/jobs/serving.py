@@ -1,4 +1,4 @@
-"""Whether a row's method can serve its model, known from configurations alone, before any weight is loaded."""
+"""Whether a row's method supports its model, determined from configurations before any weight is loaded."""
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from scripts.jobs.row import Row
 
 
 def check_served(row: Row) -> None:
-    """ValueError where method, attention or batches of the row do not fit its model; RunError where none can tell."""
+    """ValueError if method, attention or batches of the row do not fit its model; RunError if this is unknown."""
     denoiser = denoiser_skeleton(row.model)
     check_attention(denoiser, row.sampler.attention)
     if row.sampler.compile:
@@ -25,22 +25,22 @@ def check_served(row: Row) -> None:
 
 
 def _check_batches(row: Row, denoiser: nn.Module) -> None:
-    """ValueError where a call of Flux would hold several images, each with a plan of its own."""
+    """ValueError if a call of Flux would have several images with different plans."""
     batches = {row.sampler.batch_size, *(row.timing.batch_sizes if row.timing.enabled else ())}
     if row.method.merges and is_flux(denoiser) and max(batches) > 1:
         raise ValueError(
-            f"method {row.name} merges other tokens in every image, and Flux has one table of positions for all images "
-            f"of a call, got batches of {max(batches)}; set sampler.batch_size=1 timing.batch_sizes=[]"
+            f"method {row.name} merges other tokens in every image, but Flux has one position table for all images of "
+            f"a call, got batches of {max(batches)}; set sampler.batch_size=1 timing.batch_sizes=[]"
         )
 
 
 def _check_depth(row: Row, denoiser: nn.Module) -> None:
-    """ValueError where the method's options leave every site alone, as ToMeSD's own do on SDXL."""
+    """ValueError if the method's options exclude every site, as ToMeSD's defaults do on SDXL."""
     sites = find_sites(denoiser)
     coarser = sorted({site.downsample for site in sites})
     if row.method.merges and sites and not any(map(row.method.reaches, coarser)):
         raise ValueError(
             f"method {row.name} with these options merges at none of the {len(sites)} sites of model {row.model.name}: "
             f"their grids are {' or '.join(map(str, coarser))} times coarser than its top level, which has none; "
-            f"choose options that merge there, as method.max_downsample={coarser[-1]} where the method has it"
+            f"choose options that merge there, such as method.max_downsample={coarser[-1]} if the method has it"
         )

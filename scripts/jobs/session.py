@@ -1,4 +1,4 @@
-"""What the jobs of one call share: the processes, the last pipeline and the last reference."""
+"""State shared by the jobs of one command: the processes, the last pipeline and the last reference."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from scripts.jobs.processes import Team
 
 
 class Session:
-    """Keeps one pipeline and one reference, those of the last job: a sweep over methods loads each once."""
+    """Caches the pipeline and reference of the last job: a sweep over methods loads each once."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -24,15 +24,15 @@ class Session:
         self._reference: tuple[tuple, ReferenceSet] | None = None
 
     def __reduce__(self) -> tuple:
-        """A new session: what crosses to another process, as a job that is queued again, loads everything itself."""
+        """A new session: another process, such as a requeued job, loads everything itself."""
         return Session, ()
 
     def join(self, device: str) -> None:
-        """Meet the other processes of this launch; `device` is the first job's."""
+        """Join the other processes of this launch; `device` is the first job's."""
         if self._team is None:
             self._team = Team(device)
             self._progress = Progress(enabled=self.speaks)
-            if not self.speaks:  # every process reads the whole reference: what there is to say of it is said once
+            if not self.speaks:  # every process reads the whole reference, but only one reports on it
                 logging.getLogger("eval.reference").setLevel(logging.ERROR)
 
     @property
@@ -44,26 +44,26 @@ class Session:
 
     @property
     def speaks(self) -> bool:
-        """Whether this process tells the user how it goes: the main one alone."""
+        """Whether this process prints progress: only the main process does."""
         return self._team is None or self._team.is_main
 
     @property
     def progress(self) -> Progress:
-        """That of all jobs of this process. RuntimeError before `join`."""
+        """The progress of all jobs of this process. RuntimeError before `join`."""
         if self._progress is None:
             raise RuntimeError("Session.join was not called")
         return self._progress
 
     def pipeline(self, model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeline:
-        """The pipeline of `model`, loaded anew only when model or sampler changed."""
+        """The pipeline of `model`, loaded again only if model or sampler changed."""
         wanted = (model, sampler)
         if self._pipeline is None or self._pipeline[0] != wanted:
-            self._pipeline = None  # the old one's memory goes before the new one's comes
+            self._pipeline = None  # frees its memory before the new one is loaded
             self._pipeline = (wanted, load_pipeline(model, sampler))
         return self._pipeline[1]
 
     def forget(self) -> None:
-        """Drop what is kept: the next job loads everything anew."""
+        """Clear the cache: the next job loads everything again."""
         self._pipeline = self._reference = None
 
     def reference(
@@ -73,7 +73,7 @@ class Session:
         cache: Path,
         load: Callable[[ReferenceConfig, Sequence[ImageClass], Path], ReferenceSet],
     ) -> ReferenceSet:
-        """The reference images, read and hashed anew only when their configuration or the classes changed."""
+        """The reference images, read and hashed again only if their configuration or the classes changed."""
         wanted = (config, tuple(classes), cache)
         if self._reference is None or self._reference[0] != wanted:
             self._reference = (wanted, load(config, classes, cache))

@@ -1,4 +1,4 @@
-"""A choice of conf/method as it ships: what a method's name alone stands for."""
+"""The shipped options of a method: those of its choice in conf/method."""
 
 import contextlib
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from scripts.command_line.entry import CONF
 
 
 def shipped_options(method: str, sampler: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The resolved options of the choice `method`, a tenth of a second each.
+    """The resolved options of the choice `method`; takes a tenth of a second.
 
-    sampler: plain options of the sampler in use, whose steps a schedule follows; the shipped one without.
+    sampler: plain options of the sampler in use, whose steps a schedule follows; by default the shipped one.
     """
     running = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""What the dry run times where a model's weights are not here: random ones of its architecture, if they fit."""
+"""Random weights for the dry run if a model's weights are not on this machine, provided that they fit into memory."""
 
 import dataclasses
 from pathlib import Path
@@ -16,15 +16,15 @@ from scripts.command_line.entry import CONF
 from scripts.jobs.needs import local_model, model_is_here
 from scripts.jobs.row import Row, build
 
-OTHER_PARTS = 1.5  # what a pipeline holds for each byte of its denoiser
+OTHER_PARTS = 1.5  # size of a pipeline relative to its denoiser
 
 
 class CannotMeasureError(RunError):
-    """Nothing can be timed for a row; what it lacks is told apart from that."""
+    """Nothing can be timed for a row; its missing requirements are reported separately."""
 
 
 def model_to_time(row: Row) -> ModelConfig:
-    """The row's model as it is on this machine, or the one of `conf/model/<name>_random.yaml` in its place.
+    """The row's model as available on this machine, or the one of `conf/model/<name>_random.yaml` in its place.
 
     CannotMeasureError: no device, no such file, or not enough memory.
     """
@@ -51,13 +51,13 @@ def _check_memory(model: ModelConfig, sampler: SamplerConfig) -> None:
     needed, free = int(weights * OTHER_PARTS), free_memory(sampler.device)
     if free is not None and needed > free:
         raise CannotMeasureError(
-            f"random weights of model {model.name} need {readable(needed)} of memory in {sampler.dtype}, and "
+            f"random weights of model {model.name} need {readable(needed)} of memory in {sampler.dtype}, "
             f"{sampler.device} has {readable(free)} free"
         )
 
 
 def free_memory(device: str) -> int | None:
-    """Free bytes of the device's memory; None where the system does not say."""
+    """Free bytes of the device's memory; None if the system does not report them."""
     if device != "cpu":
         return torch.cuda.mem_get_info(device)[0]
     facts = Path("/proc/meminfo")

@@ -1,4 +1,4 @@
-"""What the chosen tracker is given of a finished row."""
+"""Sends a finished row to the chosen tracker."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ GROUPS = ("model", "sampler", "method", "backend", "prompts")
 
 
 def track(row: Row, tracker: Tracker | None) -> bool:
-    """Send the row's record, curves and images to `tracker`; whether that went well. It never raises for it."""
+    """Send the row's record, curves and images to `tracker`; returns whether it succeeded. Never raises for it."""
     return tracker is None or send(tracker, lambda: _gather(row))
 
 

@@ -45,9 +45,9 @@ def test_what_is_missing_is_told_by_the_part_that_must_be_rerun() -> None:
     with pytest.raises(RunError) as caught:
         Shard(4, "close").require(ITEMS, gone, 2, "a/b-c")
     first = Shard(4, 1).items(ITEMS, 2)[0].file
-    assert f"3 of its 10 images are not there: shard 1 lacks 2 (first: {first}); shard 3 lacks 1" in str(caught.value)
+    assert f"3 of its 10 images are missing: shard 1 misses 2 (first: {first}); shard 3 misses 1" in str(caught.value)
     assert "run it again with shard.count=4 shard.index=1,3, then with shard.index=close" in str(caught.value)
-    with pytest.raises(RunError, match=r"shard 0 lacks 3 .* run it again without shard.index"):
+    with pytest.raises(RunError, match=r"shard 0 misses 3 .* run it again without shard.index"):
         Shard(1, "close").require(ITEMS, gone, 2, "a/b-c")
     Shard(4, "close").require(ITEMS, [], 2, "a/b-c")
 

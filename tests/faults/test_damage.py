@@ -80,7 +80,13 @@ def test_an_image(harm: Callable, finished: bool, trial, whole, tmp_path: Path) 
         harm(image(folder))
         if not finished:
             without_records(folder)
-        said = "lacks 1 of its 2 images" if finished else "made anew: 1" if harm is not gone else "begun before"
+        said = (
+            "misses 1 of its 2 images"
+            if finished
+            else "generated again: 1"
+            if harm is not gone
+            else "has no record yet"
+        )
         one.recover(folder, says=said)
 
 
@@ -136,7 +142,7 @@ def test_stray_files(trial, whole, tmp_path: Path) -> None:
         (folder / "results" / "cache" / "features" / "x.npz").write_text("not features")
         done = one.server.run("scripts.run", *RUN, folder=folder)
         assert done.status == 0
-        assert "not of the run, left alone: 2 (first: folder)" in done.told
+        assert "not of the run, not touched: 2 (first: folder)" in done.told
         assert (run / "images" / "holiday.png").exists()
         (run / "images" / "holiday.png").unlink()
         (run / "images" / "folder").rmdir()

@@ -110,7 +110,7 @@ def test_ctrl_c(moment: float, trial, server, whole, tmp_path: Path) -> None:
         one.detail = phase(tmp_path / "results") if status == 130 else "ended before"
         if status != 0:
             assert status == 130, process.told
-            assert "interrupted: what is finished is kept; the same command takes up the rest" in process.told
+            assert "interrupted: finished work is saved; run the same command again to resume" in process.told
             assert "Traceback" not in process.told
         one.recover(tmp_path, says=told_of(tmp_path))
 
@@ -122,7 +122,7 @@ def test_ctrl_c_for_which_a_library_raises_an_error_of_its_own(sabotage: dict, t
     with trial("Ctrl-C", " ".join(sabotage)) as one:
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage=sabotage)
         assert done.status == 130, done.told
-        assert "interrupted: what is finished is kept; the same command takes up the rest" in done.told
+        assert "interrupted: finished work is saved; run the same command again to resume" in done.told
         assert "Traceback" not in done.told
         assert not list(tmp_path.glob("results/runs/*/*/record.json"))
         one.recover(tmp_path, says=told_of(tmp_path))
@@ -148,7 +148,7 @@ def test_ctrl_c_in_an_interpreter_of_its_own(trial, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130
         output.seek(0)
-        assert "interrupted: what is finished is kept; the same command takes up the rest" in output.read()
+        assert "interrupted: finished work is saved; run the same command again to resume" in output.read()
         output.close()
         (tmp_path / "told").unlink()
         one.recover(tmp_path)

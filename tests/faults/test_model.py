@@ -21,7 +21,7 @@ def test_nan_latents(call: int, trial, server, whole, tmp_path: Path) -> None:
         built = server.run("scripts.tables", *TABLES, folder=tmp_path)
         assert built.status == 1
         assert "is invalid" in built.told, built.told
-        one.recover(tmp_path, says="lacks 1 of its 2 images")
+        one.recover(tmp_path, says="misses 1 of its 2 images")
 
 
 @pytest.mark.parametrize("call", [*IN_IMAGES, TIMED])

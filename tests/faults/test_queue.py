@@ -13,7 +13,7 @@ from tests.faults.workshop import RUN, TABLES, Process, hold_until, images, smal
 pytestmark = pytest.mark.faults
 SECONDS = 2.0  # that a file stays half-written; the next image is generated meanwhile
 ADVICE = ("make room", "free some")
-INTERRUPTED = "interrupted: what is finished is kept; the same command takes up the rest"
+INTERRUPTED = "interrupted: finished work is saved; run the same command again to resume"
 
 
 def half_written(folder: Path) -> int:

@@ -71,7 +71,7 @@ class TestRealRun:
         missing = [line for line in told.splitlines() if line.startswith("missing: ")]
         assert len(missing) == 6
         assert all(re.search(r"\(\d+(\.\d+)? (KiB|MiB)\)$", line) for line in missing), missing
-        assert "timed with random weights, for the model's are not here: 1 rows" in told
+        assert "timed with random weights, as the model's are not on this machine: 1 rows" in told
         assert rehearsal.hub.bytes_sent == 0
         assert not list(rehearsal.machine.home.glob("hf/hub/*/snapshots"))
 

@@ -256,7 +256,7 @@ def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
     assert [line["dtype"] for line in read_lines(tmp_path / "bench_cpu_b.csv")] == ["bfloat16"]
     assert not (tmp_path / "bench_cpu.csv").exists()  # a part replaces no whole
     config["bench"]["only"] = ["c"]
-    with pytest.raises(RunError, match=r"bench\.only names c, which is no cell; there are a, b"):
+    with pytest.raises(RunError, match=r"bench\.only names c, which is not a cell; allowed are a, b"):
         run_bench(config)
 
 

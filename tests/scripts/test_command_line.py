@@ -57,7 +57,7 @@ def test_ctrl_c_while_the_jobs_are_summed_up_is_told_like_any_other(command, cap
 
     monkeypatch.setattr(scripts.run, "planned", pressed)
     assert command(scripts.run, *SMALLEST, "sampler.steps=1", "timing=off", "method=none") == 130
-    assert "interrupted: what is finished is kept" in capsys.readouterr().err
+    assert "interrupted: finished work is saved" in capsys.readouterr().err
 
 
 def test_a_missing_row_stays_in_the_table_and_fails_the_command(command, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_tables_of_other_choices_are_refused(command, capsys) -> None:
     assert "run the rows first" in capsys.readouterr().err
     assert command(scripts.run, *choices, "method=none") == 0
     assert command(scripts.tables, "experiment=table2") == 1
-    assert "repeat those of the run" in capsys.readouterr().err
+    assert "repeat the choices of the run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_tables_of_other_choices_are_refused(command, capsys) -> None:
         (["method.ratio=[1"], "cannot read the override 'method.ratio=[1'"),
         (["runs=[a]"], "runs must be a text, got ['a']"),
         (["runs=../elsewhere"], "runs must be made of letters, digits,"),
-        (["model=tiny_random", "metrics=none", "objective=fast"], "objective has no _target_: name the class"),
+        (["model=tiny_random", "metrics=none", "objective=fast"], "objective has no _target_; set it to the class"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None:
@@ -166,7 +166,7 @@ def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys
     monkeypatch.setattr(scripts.jobs.generate_images, "generate", interrupted)
     choices = [*SMALLEST, "timing=off", "method=retom"]
     assert command(scripts.run, *choices) == 130
-    assert "the same command takes up the rest" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     monkeypatch.setattr(scripts.jobs.generate_images, "generate", whole)
     assert command(scripts.run, *choices) == 0
 

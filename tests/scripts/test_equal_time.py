@@ -16,7 +16,7 @@ def test_the_count_lies_on_the_line_through_what_was_measured():
     assert equal_time.matching_steps(**line, wanted=4.0) == 35
     assert equal_time.matching_steps(**line, wanted=3.96) == 35
     assert equal_time.matching_steps(**line, wanted=0.1) == 1
-    with pytest.raises(RunError, match=r"too restless to tell, raise timing\.images"):
+    with pytest.raises(RunError, match=r"too busy for a stable timing, raise timing\.images"):
         equal_time.matching_steps(50, 3.0, 25, 3.0, 2.0)
 
 
@@ -29,7 +29,7 @@ def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, sess
     assert 3 <= found.steps <= 9  # 6 on a machine of its own
     assert FewerSteps(found.share).steps(found.asked) == found.steps
     command = f"method=fewer_steps method.share={found.steps / 12:.6g}, with this model and sampler"
-    assert equal_time.sentence(row.name, found).endswith(command)
+    assert equal_time.summary(row.name, found).endswith(command)
 
 
 def test_a_run_takes_the_share_that_was_measured_for_its_model_and_sampler(smallest_row, tmp_path):

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import scripts.run
-from scripts.command_line.entry import is_sentence
+from scripts.command_line.entry import is_user_error
 from scripts.command_line.trust import check_composed
 from scripts.jobs.row import read_row
 from tests.eval.test_fuzz import BOUNDED, VALUES, changed, places
@@ -48,7 +48,7 @@ def test_any_configuration_is_a_row_or_a_sentence(data: st.DataObject, tmp_path_
     except OmegaConfBaseException:  # compose_and_call tells these
         pass
     except Exception as error:
-        if not is_sentence(error):
+        if not is_user_error(error):
             raise
     finally:
         os.chdir(here)

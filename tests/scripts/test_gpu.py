@@ -96,7 +96,7 @@ def test_a_machine_without_a_driver_is_told_at_once(monkeypatch, command, capsys
     assert command(gpu) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "error: device=cuda was asked for and this machine has no CUDA device; device=cpu minutes=2 runs the same "
+        "error: device=cuda was requested but this machine has no CUDA device; device=cpu minutes=2 runs the same "
         "stages at toy sizes"
     ]
 

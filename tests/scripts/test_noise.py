@@ -15,7 +15,7 @@ from scripts.command_line.entry import ROOT, ErrorsOnce
 from scripts.jobs.outcomes import FAILED, Outcome, summary
 from tests.scripts.conftest import SMALLEST
 
-SENTENCE = "device=cuda was asked for"
+SENTENCE = "device=cuda was requested"
 
 
 def test_what_every_row_lacks_is_said_once_and_again_in_the_summary(command, capsys, monkeypatch) -> None:

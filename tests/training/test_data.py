@@ -27,10 +27,10 @@ def test_what_is_no_training_data_is_refused(data, tmp_path):
     with pytest.raises(RunError, match=r"test\.parquet is not there"):
         load_images(data, "test")
     (tmp_path / "train.parquet").write_bytes(b"nothing")
-    with pytest.raises(RunError, match="no parquet file with the columns image, label, wnid"):
+    with pytest.raises(RunError, match="not a parquet file with the columns image, label, wnid"):
         load_images(tmp_path, "train")
     pyarrow.parquet.write_table(pyarrow.table({"image": [1]}), tmp_path / "train.parquet")
-    with pytest.raises(RunError, match="no parquet file with the columns"):
+    with pytest.raises(RunError, match="not a parquet file with the columns"):
         load_images(tmp_path, "train")
     write_split(tmp_path, "train", 2, classes=((2, "n01443537", "goldfish"),))
     with pytest.raises(RunError, match="wnid n01443537 with label 2 is not an ImageNet-1k class"):
@@ -40,7 +40,7 @@ def test_what_is_no_training_data_is_refused(data, tmp_path):
 def test_a_broken_image_is_named(tmp_path):
     rows = [{"image": {"bytes": b"no image", "path": "broken.JPEG"}, "label": 1, "wnid": "n01443537"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "val.parquet")
-    with pytest.raises(RunError, match=r"broken\.JPEG is no readable image"):
+    with pytest.raises(RunError, match=r"broken\.JPEG is not a readable image"):
         load_images(tmp_path, "val")
 
 

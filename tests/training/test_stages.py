@@ -64,9 +64,9 @@ def test_training_changes_the_weights_and_not_the_global_random_state(trained):
 
 def test_other_settings_cannot_go_on(trained, data):
     other = training_of(data, trained.setting.out, dataclasses.replace(SHORT, steps=4, lr=0.5))
-    with pytest.raises(RunError, match=r"was trained with lr=0\.001, this run asks for 0\.5"):
+    with pytest.raises(RunError, match=r"was trained with lr=0\.001, this run has 0\.5"):
         other.run("clip")
-    with pytest.raises(RunError, match="has 2 steps, this run asks for 1; ask for as many or more"):
+    with pytest.raises(RunError, match="has 2 steps, this run has 1; set as many or more"):
         training_of(data, trained.setting.out, dataclasses.replace(SHORT, steps=1)).run("clip")
 
 
@@ -79,13 +79,13 @@ def test_a_finished_stage_is_left_alone(trained, data):
 
 
 def test_a_stage_needs_those_before_it(data, tmp_path):
-    with pytest.raises(RunError, match=r"autoencoder\.pt is not there; train the stage autoencoder first"):
+    with pytest.raises(RunError, match=r"autoencoder\.pt does not exist; train the stage autoencoder first"):
         training_of(data, tmp_path).run("denoiser")
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):
     (tmp_path / "clip.pt").write_bytes(b"nothing")
-    with pytest.raises(RunError, match=r"clip\.pt is no checkpoint of this training"):
+    with pytest.raises(RunError, match=r"clip\.pt is not a checkpoint of this training"):
         training_of(data, tmp_path).run("clip")
 
 

@@ -36,7 +36,7 @@ def told(capsys) -> str:
 def test_a_group_taken_away_is_one_line(group: str, flag: list[str], command, capsys) -> None:
     assert command(scripts.run, *flag, *SMALLEST, f"~{group}") == 1
     line = told(capsys)
-    assert line.startswith(f"~{group} takes away {group}, which a configuration must have; give {group}=NAME of ")
+    assert line.startswith(f"~{group} deletes {group}, which a configuration must have; set {group}=NAME of ")
     assert {path.stem for path in (CONF / group).glob("*.yaml")} <= {*line.partition("NAME of ")[2].split(", ")}
 
 
@@ -47,7 +47,7 @@ def test_a_group_taken_away_is_one_line(group: str, flag: list[str], command, ca
 @pytest.mark.parametrize("module", [scripts.run, scripts.tables, scripts.report], ids=lambda module: module.__name__)
 def test_a_key_taken_away_is_one_line(key: str, module, command, capsys) -> None:
     assert command(module, *SMALLEST, "experiment=table1", f"~{key}") == 1
-    assert told(capsys) == f"~{key} takes away {key}, which a configuration must have; give {key}=VALUE"
+    assert told(capsys) == f"~{key} deletes {key}, which a configuration must have; set {key}=VALUE"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,10 @@ def test_a_key_taken_away_is_one_line(key: str, module, command, capsys) -> None
         (["~"], "cannot read the override '~', which names no key; write name=value"),
         (["method"], "cannot read the override 'method': Error parsing override 'method'; write name=value"),
         (["sampler.steps=1,2"], "sampler.steps has the values 1,2; sweep over them with --multirun, or quote"),
-        (["method=[none,retom]"], "method must be one choice, as method=retom; several are a sweep, as --multirun"),
+        (
+            ["method=[none,retom]"],
+            "method must be one choice, such as method=retom; several are a sweep, such as --multirun",
+        ),
         (["method=[retom]"], "method must be one choice"),
         (["model.name=null"], "model.name must be a text, got None"),
         (["+method.x=1"], "unknown key method.x, the nearest is"),

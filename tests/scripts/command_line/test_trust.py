@@ -36,9 +36,9 @@ FILES = {  # of a stranger: by the sentence that refuses them
         "method.start._target_ names stranger.Mine",
         "_target_: baselines.dynamic.Dynamic\nstart: {_target_: stranger.Mine, ratio: 0.5}",
     ),
-    "experiment/trusting.yaml": ("said on the command line alone", "# @package _global_\ntrusted: [stranger]"),
+    "experiment/trusting.yaml": ("can only be set on the command line", "# @package _global_\ntrusted: [stranger]"),
     "experiment/sweeping.yaml": (
-        "said on the command line alone",
+        "can only be set on the command line",
         "# @package _global_\nhydra: {sweeper: {params: {trusted: '[stranger]'}}}",
     ),
     "experiment/calling.yaml": (

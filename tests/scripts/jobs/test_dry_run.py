@@ -50,7 +50,7 @@ def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
     assert command(scripts.run, *arguments) == 1
     told = capsys.readouterr().out
     missing = [line.removeprefix("missing: ") for line in told.splitlines() if line.startswith("missing: ")]
-    for what in ("inception-2015-12-05.pt are not there", "reference.path is not given", "model sd15: /nowhere is not"):
+    for what in ("inception-2015-12-05.pt do not exist", "reference.path is not given", "model sd15: /nowhere is not"):
         assert len([sentence for sentence in missing if what in sentence]) == 1, told
     assert len([sentence for sentence in missing if sentence.endswith("(size not known: offline)")]) == 4
     assert "GiB of disk, hours of 1 rows that cannot be told" in told

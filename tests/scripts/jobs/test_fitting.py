@@ -30,9 +30,9 @@ def test_records_of_the_choices_fit_whatever_their_method() -> None:
 def test_the_nearest_record_and_its_keys_are_named() -> None:
     message = refusal(asked(sampler={"steps": 50}, prompts={"images_per_class": 5}), RECORDS)
     assert message == (
-        "none of the 3 records in results/runs/table1 is of these choices; the nearest, "
+        "none of the 3 records in results/runs/table1 matches these choices; the nearest, "
         f"{min(map(run_id, RECORDS[:2]))}, has another sampler.steps (4 there, 50 here), prompts.images_per_class "
-        "(2 there, 5 here); repeat those of the run, or take select={model:NAME}"
+        "(2 there, 5 here); repeat the choices of the run, or set select={model:NAME}"
     )
 
 

@@ -157,7 +157,7 @@ def test_a_finished_record_survives_a_failure(smallest_row, session, tmp_path: P
     for one in (unmerged, row):
         run_job(one, session)
     next(folder_of(unmerged).images.iterdir()).unlink()
-    with pytest.raises(RunError, match="1 of its 2 images are gone"):
+    with pytest.raises(RunError, match="1 of its 2 images are missing"):
         run_job(smallest_row("method=retom", "reference.per_class=3"), session)
     assert folder_of(row).read_record()["status"] == "ok"
 
@@ -174,8 +174,8 @@ def test_images_of_a_finished_run_are_mended(smallest_row, session, caplog) -> N
     (folder_of(row).images / "notes.txt").write_text("a stray file")
     with caplog.at_level("INFO"):
         assert run_job(row, session) == "done"
-    assert "lacks 2 of its 2 images" in caplog.text
-    assert "not of the run, left alone: 1 (first: notes.txt)" in caplog.text
+    assert "misses 2 of its 2 images" in caplog.text
+    assert "not of the run, not touched: 1 (first: notes.txt)" in caplog.text
     (folder_of(row).images / "notes.txt").unlink()
     assert saved_images(row) == whole
     mended = folder_of(row).read_record()
@@ -188,7 +188,7 @@ def test_cuda_asked_for_and_absent_is_said_before_anything_is_written(smallest_r
 
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(RunError, match="device=cuda was asked for"):
+    with pytest.raises(RunError, match="device=cuda was requested"):
         run_job(smallest_row("sampler.device=cuda"), session)
     assert not (tmp_path / "runs").exists()
 
@@ -210,7 +210,7 @@ def test_images_exchanged_for_whole_others_are_scored_again(smallest_row, sessio
     first, second = sorted(folder_of(row).images.iterdir())[:2]
     first.write_bytes(second.read_bytes())
     assert run_job(row, session) == "rescored"
-    assert "are not those its record is of" in caplog.text
+    assert "are not those of its record" in caplog.text
     assert run_job(row, session) == "already finished"
 
 

@@ -34,8 +34,8 @@ def test_all_of_it_is_named_in_one_line(lacking, session) -> None:
     with pytest.raises(RunError) as caught:
         preflight(lacking, session)
     message = str(caught.value)
-    assert message.startswith("4 things are missing: (1) device=cuda:7 was asked for")
-    assert "(2) the weights /no/inception.pt that are given" in message
+    assert message.startswith("4 things are missing: (1) device=cuda:7 was requested")
+    assert "(2) the weights /no/inception.pt of a metric do not exist" in message
     assert "(3) reference folder /mistyped does not exist" in message
     assert "(4) reference.labels=/no/labels.txt is no file" in message
     assert "\n" not in message
@@ -61,7 +61,7 @@ def test_a_server_that_does_not_answer_is_asked_once(monkeypatch) -> None:
         raise RunError("it is not available (the connection timed out)") from TimeoutError()
 
     sizes, both = needs.Sizes(), (need("a", silent), need("b", silent))
-    assert [sizes.sentence(one) for one in both] == [
+    assert [sizes.message(one) for one in both] == [
         "a is not here (size not known: the connection timed out)",
         "b is not here (size not known: the connection timed out)",
     ]
@@ -75,8 +75,8 @@ def test_a_server_that_does_not_answer_is_asked_once(monkeypatch) -> None:
 def test_sizes_are_summed_up_against_the_disk(monkeypatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     sizes = needs.Sizes()
-    assert sizes.sentence(need("a", lambda: 3 << 20)) == "a is not here (3.0 MiB)"
-    assert sizes.sentence(need("b", lambda: None)) == "b is not here (size not told by the server)"
+    assert sizes.message(need("a", lambda: 3 << 20)) == "a is not here (3.0 MiB)"
+    assert sizes.message(need("b", lambda: None)) == "b is not here (size not reported by the server)"
     (sentence,) = sizes.obstacles([need("c", lambda: 1 << 60), need("d", lambda: 1 << 60)])
     assert sentence.startswith("the downloads: 2147483648.00 GiB are needed at / and ")
     assert sentence.endswith("set HF_HOME to a folder on a larger disk")
@@ -85,7 +85,7 @@ def test_sizes_are_summed_up_against_the_disk(monkeypatch) -> None:
 def test_offline_nothing_is_asked(monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     one = need("a", lambda: pytest.fail("it asked"))
-    assert needs.Sizes().sentence(one) == "a is not here (size not known: offline)"
+    assert needs.Sizes().message(one) == "a is not here (size not known: offline)"
 
 
 def test_weight_files_of_ones_own_need_no_download(smallest_row, tmp_path) -> None:

@@ -99,4 +99,4 @@ def test_the_first_reason_of_a_failure_stands(tmp_path: Path) -> None:
     for why in ("it merged nothing", "its images are not there"):
         outcome = Outcome(0, "table1/retom-2", "failed", plan.jobs[0], why)
         assert in_a_child(lambda outcome=outcome: outcomes.add(outcome, plan.folder)) == 0
-    assert outcomes.collect(plan)[0].sentence == "it merged nothing"
+    assert outcomes.collect(plan)[0].message == "it merged nothing"

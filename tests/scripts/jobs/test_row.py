@@ -24,7 +24,7 @@ def test_seconds_of_another_device_do_not_become_those_of_this_one(smallest_row,
     folder.write_record(record)
     assert run_job(smallest_row("method=none", "timing=off"), session) == "rescored"
     assert folder.read_record()["timing"] is None
-    assert "The seconds were taken on another and this is" in caplog.text
+    assert "The timing is from another and this is" in caplog.text
     assert run_job(row, session) == "done"
     assert folder.read_record()["timing"] is not None
 
@@ -37,7 +37,7 @@ def test_classes_in_another_order_are_the_same_run(smallest_row) -> None:
 
 def test_a_choice_that_lacks_a_key_says_which() -> None:
     """As a file of a user's own may: Hydra composes it, and the class has no default."""
-    with pytest.raises(ValueError, match=r"model lacks name, which has no default; give model\.name=VALUE"):
+    with pytest.raises(ValueError, match=r"model has no name, which has no default; set model\.name=VALUE"):
         build("model", {"_target_": "eval.pipelines.ModelConfig", "kind": "tiny"})
     assert build("prompts", {"_target_": "eval.prompts.PromptSet"}).template == PromptSet().template
 

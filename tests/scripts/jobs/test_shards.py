@@ -70,7 +70,7 @@ def test_parts_of_another_batch_size_are_of_another_run_where_images_depend_on_i
         run_job(row, session)
     assert (folder_of(part).path != folder_of(close).path) == depends
     if depends:
-        with pytest.raises(RunError, match="cannot be closed, 3 of its 3 images are not there"):
+        with pytest.raises(RunError, match="cannot be closed, 3 of its 3 images are missing"):
             run_job(close, session)
     else:
         assert run_job(close, session) == "done"
@@ -90,7 +90,9 @@ def test_damaged_facts_of_the_shards_are_set_aside(smallest_row, session, caplog
 def test_a_missing_shard_is_told_by_the_closing_job_and_mended_by_that_shard(smallest_row, session) -> None:
     part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
     run_job(part, session)
-    with pytest.raises(RunError, match=r"shard 1 lacks 1 \(first: .*\.png\); run it again with .* shard.index=1, then"):
+    with pytest.raises(
+        RunError, match=r"shard 1 misses 1 \(first: .*\.png\); run it again with .* shard.index=1, then"
+    ):
         run_job(close, session)
     assert folder_of(part).read_record()["status"] == "failed"
     assert len(saved_images(part)) == 2  # the closing job has drawn nothing

@@ -124,7 +124,7 @@ def test_a_disturbed_sweep_taken_up_again_is_the_undisturbed_one(cluster, in_pro
     assert f"Slurm job {closing} " not in told
     assert re.search(r"^done +smoke/none-", told, re.M), told
     for method in ("tomesd", "retom"):
-        gap = rf"^failed +smoke/{method}-.* cannot be closed, \d+ of its 16 images are not there"
+        gap = rf"^failed +smoke/{method}-.* cannot be closed, \d+ of its 16 images are missing"
         assert re.search(gap, told, re.M), told
     assert len(images(results, "none")) == IMAGES
 

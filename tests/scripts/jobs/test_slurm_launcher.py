@@ -35,10 +35,10 @@ def told(monkeypatch, tmp_path: Path, capsys):
     ("arguments", "sentence"),
     [
         (["method=none"], "submits the jobs of a sweep; add --multirun, also for a single job"),
-        (["--multirun", "method=none,retom"], "Slurm takes no jobs ("),
+        (["--multirun", "method=none,retom"], "Slurm accepts no jobs ("),
         (
             ["--multirun", "method=none", "shard.count=2", "shard.index=0,1"],
-            "cuts the runs itself: hydra.launcher.shards",
+            "splits the runs itself: set hydra.launcher.shards",
         ),
         (["--multirun", "method=none", "hydra.launcher.shards=0"], "hydra.launcher.shards must be an integer"),
         (["--multirun", "method=none", "hydra.launcher.shard=2"], "unknown key 'hydra.launcher.shard', the nearest is"),
