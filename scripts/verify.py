@@ -26,7 +26,7 @@ from scripts.jobs.job import protocol_of
 from scripts.jobs.recorded import Recorded, recorded
 from scripts.jobs.siblings import compared_with, image_set
 
-IMAGES = "images"
+IMAGES = "image files"
 
 
 def main() -> int:

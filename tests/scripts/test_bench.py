@@ -212,7 +212,7 @@ def test_transformers_are_timed_and_what_cannot_serve_them_is_a_row(hydra, monke
 def test_weights_that_do_not_fit_are_rows_and_not_the_end(hydra, monkeypatch):
     monkeypatch.setattr(denoisers, "free_bytes", lambda device: 30e9)
     rows = measure_cell(Cell("denoiser", ("none",), 1, model="flux", pixels=64), hydra()["bench"]["methods"])
-    assert "the weights of flux in float32 take 48 GB and 30 GB are free" in rows[0]["error"]
+    assert "the weights of flux in float32 take 48 GB, 30 GB are free" in rows[0]["error"]
 
 
 def test_a_failed_row_is_the_exit_status(hydra, tmp_path):

@@ -33,7 +33,7 @@ def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, sess
 
 
 def test_a_run_takes_the_share_that_was_measured_for_its_model_and_sampler(smallest_row, tmp_path):
-    with pytest.raises(RunError, match=r"not measured yet .* costs on tiny_random .* scripts\.equal_time"):
+    with pytest.raises(RunError, match=r"not measured yet on tiny_random .* scripts\.equal_time"):
         smallest_row("method=fewer_steps")
     config = smallest_row("method=retom", "sampler.batch_size=2").config
     for steps in (18, 10):

@@ -24,7 +24,7 @@ def test_images_are_read_with_their_classes(data):
 
 
 def test_what_is_no_training_data_is_refused(data, tmp_path):
-    with pytest.raises(RunError, match=r"test\.parquet is not there"):
+    with pytest.raises(RunError, match=r"test\.parquet does not exist"):
         load_images(data, "test")
     (tmp_path / "train.parquet").write_bytes(b"nothing")
     with pytest.raises(RunError, match="not a parquet file with the columns image, label, wnid"):

@@ -215,7 +215,7 @@ def test_a_run_without_a_record_is_taken_up_and_said(tmp_path: Path, caplog: pyt
     folder = make_folder(tmp_path)
     with caplog.at_level(logging.INFO):
         folder.open(make_config())
-        assert "begun before" not in caplog.text
+        assert "has no record yet" not in caplog.text
         (folder.images / "0000_000.png").touch()
         folder.open(make_config())
     assert "has no record yet: its 1 images are reused" in caplog.text

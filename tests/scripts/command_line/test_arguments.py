@@ -53,11 +53,11 @@ def test_a_key_taken_away_is_one_line(key: str, module, command, capsys) -> None
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model=null"], "model=null names no model; give model=NAME of flux, "),
-        (["method=null"], "method=null names no method; give method=NAME of atc, "),
-        (["--multirun", "method=none,null"], "method=none,null names no method; give"),
-        (["sampler=5"], "sampler=5 names no sampler; give"),
-        (["experiment=null"], "experiment=null names no experiment; leave it out, or give experiment=NAME of"),
+        (["model=null"], "model=null names no model; set model=NAME of flux, "),
+        (["method=null"], "method=null names no method; set method=NAME of atc, "),
+        (["--multirun", "method=none,null"], "method=none,null names no method; set"),
+        (["sampler=5"], "sampler=5 names no sampler; set"),
+        (["experiment=null"], "experiment=null names no experiment; leave it out, or set experiment=NAME of"),
         (["+method=retom"], "+method=retom adds a second method; leave out the +"),
         (["+methd=retom"], "unknown key 'methd', the nearest is method; there are"),
         (["++shrad.count=2"], "unknown key 'shrad.count', the nearest is shard; there are"),

@@ -123,10 +123,10 @@ def test_a_package_is_trusted_by_name(stranger: Path, run, tmp_path: Path) -> No
     ("options", "sentence"),
     [
         ({"_target_": "os.system", "command": "true"}, "method._target_ names os.system"),
-        ({"_target_": "eval.provenance.subprocess.Popen"}, "which is not there"),
-        ({"_target_": "eval.downloads.fetching.FileLock"}, "no dataclass"),
-        ({"_target_": "eval.provenance.collect"}, "no dataclass"),
-        ({"_target_": "retom.Nothing"}, "which is not there"),
+        ({"_target_": "eval.provenance.subprocess.Popen"}, "which does not exist"),
+        ({"_target_": "eval.downloads.fetching.FileLock"}, "not a dataclass"),
+        ({"_target_": "eval.provenance.collect"}, "not a dataclass"),
+        ({"_target_": "retom.Nothing"}, "which does not exist"),
         ({"_target_": "retom"}, "must name a class as package.module.Class"),
         ({"_target_": "..os.system"}, "must name a class as package.module.Class"),
         ({"_target_": 3}, "must name a class as package.module.Class"),
@@ -152,7 +152,7 @@ def test_a_class_that_a_module_only_borrows_is_not_its_own(monkeypatch) -> None:
 def test_no_value_reads_the_environment(run, value: str, tmp_path: Path) -> None:
     status, told = run(f"prompts.template='{value}'", "runs=oc")
     assert status == 1
-    assert "call no resolver" in told or "cannot read the override" in told
+    assert "not call a resolver" in told or "cannot read the override" in told
     assert not (tmp_path / "results").exists()
 
 

@@ -37,14 +37,14 @@ def test_all_of_it_is_named_in_one_line(lacking, session) -> None:
     assert message.startswith("4 things are missing: (1) device=cuda:7 was requested")
     assert "(2) the weights /no/inception.pt of a metric do not exist" in message
     assert "(3) reference folder /mistyped does not exist" in message
-    assert "(4) reference.labels=/no/labels.txt is no file" in message
+    assert "(4) reference.labels=/no/labels.txt is not a file" in message
     assert "\n" not in message
 
 
 def test_a_single_one_is_said_as_it_is(lacking, smallest_row, session) -> None:
     row = dataclasses.replace(smallest_row("method=none"), reference=lacking.reference)
     row = dataclasses.replace(row, reference=ReferenceConfig(path="/mistyped"))
-    with pytest.raises(RunError, match=r"^reference folder /mistyped does not exist or is no folder"):
+    with pytest.raises(RunError, match=r"^reference folder /mistyped does not exist or is not a folder"):
         preflight(row, session)
 
 
@@ -78,7 +78,7 @@ def test_sizes_are_summed_up_against_the_disk(monkeypatch) -> None:
     assert sizes.message(need("a", lambda: 3 << 20)) == "a is not here (3.0 MiB)"
     assert sizes.message(need("b", lambda: None)) == "b is not here (size not reported by the server)"
     (sentence,) = sizes.obstacles([need("c", lambda: 1 << 60), need("d", lambda: 1 << 60)])
-    assert sentence.startswith("the downloads: 2147483648.00 GiB are needed at / and ")
+    assert sentence.startswith("the downloads: 2147483648.00 GiB are needed at /, ")
     assert sentence.endswith("set HF_HOME to a folder on a larger disk")
 
 
@@ -100,7 +100,7 @@ def test_random_weights_stand_in_for_a_model_that_is_not_here(smallest_row, monk
     found = model_to_time(row)
     assert (found.kind, found.architecture) == ("random", "sd15")
     monkeypatch.setattr(stand_in, "free_memory", lambda _: 1 << 30)
-    with pytest.raises(CannotMeasureError, match=r"sd15_random need 4\.80 GiB of memory in float32, and cpu has 1\.00"):
+    with pytest.raises(CannotMeasureError, match=r"sd15_random need 4\.80 GiB of memory in float32, cpu has 1\.00"):
         model_to_time(row)
     with pytest.raises(CannotMeasureError, match=r"conf/model has no mine_random\.yaml"):
         model_to_time(dataclasses.replace(row, model=dataclasses.replace(SD15, name="mine")))
