@@ -23,7 +23,7 @@ from eval.ssim import ssim
 from scripts.command_line.entry import ROOT, say, work_on_each
 from scripts.jobs.row import device_of
 from scripts.jobs.session import Session
-from scripts.show import Drawn, draw, rows
+from scripts.show import Generated, generate, rows
 from scripts.tables import method_labels
 
 RATIO = 0.5
@@ -93,7 +93,7 @@ def removed_tokens(results: Path, session: Session) -> dict[str, float]:
     """Method -> share of the tokens of all sites that it removes at the leaderboard's ratio, on the tiny model."""
     methods = [name for name in studied(results) if name != "none"]
     chosen = rows(methods, [f"method.ratio={RATIO}", "sampler.steps=2"])
-    return {row.name: draw(row, session, "a goldfish", [0]).removed for row in chosen}
+    return {row.name: generate(row, session, "a goldfish", [0]).removed for row in chosen}
 
 
 def leaderboard(found: Mapping[str, dict], labels: Mapping[str, str], removed: Mapping[str, float]) -> str:
@@ -176,21 +176,21 @@ def _lines(path: Path) -> list[dict]:
 def write_example(example: Mapping, labels: Mapping[str, str], session: Session) -> Path:
     """Generate one prompt with every method and write the images and their differences to the baseline; the path."""
     chosen = rows(example["methods"], [f"method.ratio={example['ratio']}"])
-    columns = [draw(row, session, example["prompt"], [example["seed"]]) for row in chosen]
+    columns = [generate(row, session, example["prompt"], [example["seed"]]) for row in chosen]
     with matplotlib.rc_context({"font.size": 12}), atomic.replacing(IMAGE) as temporary:
         figure = _example(columns, example, labels)
         figure.savefig(temporary, format="webp", dpi=130, pil_kwargs={"quality": 90})
     return IMAGE
 
 
-def _example(columns: list[Drawn], example: Mapping, labels: Mapping[str, str]) -> Figure:
-    baseline = columns[0].pictures[0]
+def _example(columns: list[Generated], example: Mapping, labels: Mapping[str, str]) -> Figure:
+    baseline = columns[0].images[0]
     figure = Figure(figsize=(2.2 * (2 * len(columns) - 1), 3.2), layout="constrained", facecolor="white")
     figure.suptitle(f"{example['prompt']} Seed {example['seed']}, merge ratio {example['ratio']:g}")
     axes = iter(figure.subplots(1, 2 * len(columns) - 1))
     _panel(next(axes), baseline, "Baseline\nno merging", "")
     for column in columns[1:]:
-        image, label = column.pictures[0], labels[column.name].partition(" (")[0]
+        image, label = column.images[0], labels[column.name].partition(" (")[0]
         likeness = ssim(*(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (image, baseline)))
         difference = np.abs(image.astype(int) - baseline.astype(int)) * GAIN
         _panel(

@@ -62,7 +62,7 @@ def test_decided_claims_come_first(runs: Path) -> None:
     assert len(verdicts) == 12
     assert verdicts == sorted(verdicts, key=order.index)
     assert found.counts == [(verdict, verdicts.count(verdict)) for verdict in order]
-    first = next(claim for claim in found.found if claim.text.endswith("FID than plain Stable Diffusion"))
+    first = next(claim for claim in found.found if claim.text.endswith("FID than Stable Diffusion"))
     assert (first.difference, first.interval) == (f"{MINUS}2.50", f"[{MINUS}3.00, {MINUS}2.00]")
     assert (first.paper, first.holds) == ("34.89 / 37.02", True)
 
@@ -122,7 +122,7 @@ def test_the_head_has_the_result_its_interval_and_the_next_command(runs: Path) -
     assert head.against == "ReToM (Ours) against Stable Diffusion"
     assert (facts["FID ↓"].value, facts["FID ↓"].note) == ("35.00", f"{MINUS}2.50 [{MINUS}3.00, {MINUS}2.00]")
     assert facts["FID ↓"].change == "better"
-    assert facts["Tokens kept"].value == "50.0%"
+    assert facts["Tokens kept"].value == "50%"
     assert "100 images per row" in head.measured
     assert head.command == "python -m scripts.run --multirun experiment=mine"  # ATC is missing
 
