@@ -170,7 +170,7 @@ def test_a_number_opens_its_run(page) -> None:
     assert "attention" in target.text
 
 
-INSIDE = {"similarity": "Cosine similarity", "maps": "Over the finished picture", "staleness": "Share of windows"}
+INSIDE = {"similarity": "Cosine similarity", "maps": "Windows, destinations", "staleness": "Share of windows"}
 
 
 def figure(page, begins: str):
