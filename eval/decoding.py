@@ -30,6 +30,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from eval.errors import RunError
+from eval.prompts import PromptItem
 
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 OPAQUE = ("RGB", "RGBX", "L", "1", "P", "HSV", "YCbCr", "CMYK", "LAB")
@@ -88,8 +89,7 @@ class ImageSet:
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) over keys, classes, prompts and the bytes of every file, in order."""
-        labels = (f"{image.key}\0{image.class_index}\0{image.prompt}" for image in self.images)
-        return contents_hash(labels, self.images)
+        return contents_hash(map(image_label, self.images), self.images)
 
     @cached_property
     def class_indices(self) -> np.ndarray:
@@ -183,7 +183,17 @@ def read_rgb(image: EncodedImage) -> Image.Image:
 
 def contents_hash(labels: Iterable[str], images: Iterable[EncodedImage]) -> str:
     """sha256 (hex) over (label, sha256 of bytes) of every image, in order."""
+    return hash_of_digests(labels, (hashlib.sha256(image.read()).digest() for image in images))
+
+
+def hash_of_digests(labels: Iterable[str], digests: Iterable[bytes]) -> str:
+    """The `contents_hash` of images of which only the sha256 digests are known."""
     total = hashlib.sha256()
-    for label, image in zip(labels, images, strict=True):
-        total.update(label.encode() + b"\0" + hashlib.sha256(image.read()).digest())
+    for label, digest in zip(labels, digests, strict=True):
+        total.update(label.encode() + b"\0" + digest)
     return total.hexdigest()
+
+
+def image_label(image: ScoredImage | PromptItem) -> str:
+    """What `ImageSet.hash` covers of an image beside its file."""
+    return f"{image.key}\0{image.class_index}\0{image.prompt}"
