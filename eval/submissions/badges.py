@@ -7,8 +7,9 @@ from eval.submissions.checks import Accepted
 from eval.submissions.environment import environment
 
 REPORTED, REPRODUCED, VERIFIED = "reported", "reproduced", "verified"
-# Of regenerated images on another kind of processor: every one at least this similar, SSIM.
-LEAST_SSIM = 0.9
+# Regenerated on another kind of processor, pixels differ by rounding, and a near tie of a method now and then decides
+# otherwise: this share of the images must have no pixel value further off than CLOSE of 255.
+CLOSE, CLOSE_SHARE = 2, 0.8
 
 
 def badges(accepted: Accepted, others: Sequence[Accepted]) -> list[str]:
@@ -41,7 +42,7 @@ def within(values: Mapping, metrics: Mapping) -> bool:
 
 def holds(verified: Mapping) -> bool:
     """Whether regenerated images are the submitted ones: the same pixels, or close on other hardware."""
-    return verified["equal"] == verified["images"] or verified["least_ssim"] >= LEAST_SSIM
+    return verified["close"] >= CLOSE_SHARE * verified["images"]
 
 
 def _row(record: Mapping) -> str:

@@ -152,7 +152,7 @@ def _check_source(submission: Submission, rules: Rules) -> list[str]:
 
 
 def _unfixed(protocol: Published) -> list[str]:
-    return [] if protocol.fixed["reference_hash"] else [f"the reference: protocol {protocol.name} has not fixed it yet"]
+    return [f"protocol {protocol.name} has not fixed {', '.join(protocol.open)} yet"] if protocol.open else []
 
 
 def faults(root: Path, rules: Rules, marked: Sequence[Path] = ()) -> tuple[list[Accepted], list[str]]:

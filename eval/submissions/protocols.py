@@ -23,9 +23,10 @@ _FIXED = ("model", "sampler", "prompts_hash", "reference_hash", "metrics", "n", 
 class Published:
     """One published protocol.
 
-    experiment: the choice of conf/experiment that runs it. fixed: what a record's protocol must have, as `fixed_part`;
-    a reference_hash of None means that no run has fixed the reference yet. cost and quality: the axes of its Pareto
-    fronts, cost "seconds" or "tokens". timed_images: the fewest that a record must have timed at batch 1.
+    experiment: the choice of conf/experiment that runs it. fixed: what a record's protocol must have, as `fixed_part`.
+    open: keys of it, as "metrics.networks.clip", that no run has fixed yet; they are null there. cost and quality: the
+    axes of its Pareto fronts, cost "seconds" or "tokens". timed_images: the fewest that a record must have timed at
+    batch 1.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Published:
     cost: str
     timed_images: int
     hash: str
+    open: list[str]
     fixed: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -70,7 +72,10 @@ def read_published(folder: Path) -> list[Published]:
 def published_for(record: Mapping, published: Sequence[Published]) -> Published:
     """The published protocol of `record`. RunError: it has none; the nearest, and what differs from it."""
     fixed = flat_options(fixed_part(record["protocol"]))
-    differing = [(_differences(flat_options(entry.fixed), fixed), entry) for entry in published]
+    differing = [
+        ([key for key in _differences(flat_options(entry.fixed), fixed) if key not in entry.open], entry)
+        for entry in published
+    ]
     for keys, entry in differing:
         if not keys:
             return entry
@@ -89,7 +94,6 @@ def _differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[st
         key
         for key in dict.fromkeys([*wanted, *there])
         if canonical_json(wanted.get(key)) != canonical_json(there.get(key))
-        and not (key == "reference_hash" and wanted.get(key) is None)
     ]
 
 
