@@ -23,13 +23,14 @@ def badges(accepted: Accepted, others: Sequence[Accepted]) -> list[str]:
 
 
 def reproduces(other: Accepted, accepted: Accepted) -> bool:
-    """Whether `other` is a second party's or another environment's run of the same row, within its intervals."""
+    """Whether `other` is the same row by another party or environment, each within the other's intervals."""
     ours, theirs = accepted.submission, other.submission
     if ours is theirs or other.protocol.name != accepted.protocol.name or _row(ours.record) != _row(theirs.record):
         return False
     apart = environment(ours.record) != environment(theirs.record)
     apart |= ours.method["submitted_by"] != theirs.method["submitted_by"]
-    return apart and within(theirs.record["metrics"], ours.record["metrics"])
+    metrics = [one.record["metrics"] for one in (ours, theirs)]
+    return apart and within(*metrics) and within(*reversed(metrics))
 
 
 def within(values: Mapping, metrics: Mapping) -> bool:

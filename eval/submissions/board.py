@@ -24,7 +24,8 @@ row has no speed-up.
 """
 NOTES = {
     "tokens": "Cost is the share of tokens kept: the tensors of the tiny model are too small for merging to save time. "
-    "Methods that change the count over the steps, or save steps instead of tokens, have no cost here (-).",
+    "Methods that change the count over the steps, or save steps instead of tokens, have no cost here (-). "
+    "A method that shortens keys and values alone, such as ToDo, is counted by those.",
     "seconds": "Cost is time per image at batch 1. A row timed while the device had other work (†) is in no front.",
 }
 

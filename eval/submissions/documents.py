@@ -1,5 +1,6 @@
 """JSON documents that strangers write, held against the published schemas in schema/."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ def first_fault(document: Any, kind: str) -> str | None:
     return f"{place}: {message if len(message) <= _LONGEST else message[: _LONGEST - 3] + '...'}"
 
 
+@functools.cache
 def _validator(kind: str) -> Any:
     import jsonschema
 
