@@ -15,7 +15,7 @@ from scripts import check_submissions, submit
 from scripts.jobs.job import run_job
 from scripts.jobs.row import read_row
 from tests.scripts.conftest import SMALLEST, composed
-from tests.scripts.test_submissions import rescale
+from tests.scripts.forging import rescale
 
 METHODS = ("none", "oracle", "retom")
 
