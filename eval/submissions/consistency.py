@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from eval.decoding import hash_of_digests, image_label
 from eval.errors import RunError
-from eval.pictures import hash_of_digests, image_label
 from eval.prompts import PromptItem, PromptSet
 from eval.records import make_protocol, run_id
 from eval.records.canonical import canonical_json, mapping_or_empty

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from eval.atomic import write_json
+from eval.decoding import decode, read_file
 from eval.errors import RunError
 from eval.generate import batches, generate
 from eval.images import verify
-from eval.pictures import decode, read_file
 from eval.prompts import PromptItem
 from eval.provenance import device_name
 from eval.sampler import SamplerConfig
@@ -21,7 +21,6 @@ from eval.submissions.badges import CLOSE, CLOSE_SHARE, holds
 from eval.submissions.checks import Rules, check_submission
 from eval.submissions.layout import IMAGES, VERIFIED, fixed_images
 from scripts.command_line.entry import say
-from scripts.jobs.generate_images import code
 from scripts.jobs.patching import applied
 from scripts.jobs.recorded import recorded
 from scripts.jobs.row import Row
@@ -40,11 +39,9 @@ def verify_submission(name: str, root: Path, rules: Rules, config: Mapping, sess
         shown = set(fixed_images([item.file for item in run.items]))
         regenerate(run.row, run.items, shown, Path(folder), session)
         found = compare(submission.folder / IMAGES, Path(folder), sorted(shown))
-    now = code()
     report = {
         "by": config["by"],
         "date": datetime.date.today().isoformat(),
-        "commit": now["git"]["sha"],
         "device_name": device_name(run.row.sampler.device),
         **found,
     }
