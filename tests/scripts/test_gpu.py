@@ -69,7 +69,7 @@ def _paper(sizes: dict) -> list[dict]:
 
 
 def test_an_unknown_table_is_named() -> None:
-    with pytest.raises(RunError, match=r"seconds\.tables has 'table3', and experiment/table3\.yaml has no table"):
+    with pytest.raises(RunError, match=r"seconds\.tables has 'table3', but experiment/table3\.yaml has no table"):
         seconds.paper_rows("table3")
 
 
