@@ -52,10 +52,10 @@ REAL := '[table1,table2]'
 # The tiny model's tensors are too small for several threads, and threads that wait for each other are slow on a busy machine.
 smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help docs install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint typecheck package format table1 table2 tables report claims verify check-results bench gpu train-tiny clean-venv
+.PHONY: help docs install smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211 faults lint typecheck package format table1 table2 tables report claims verify check-results check-submissions bench gpu train-tiny clean-venv
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv with the pinned packages; TORCH=cpu INDEX=<address>: without CUDA
 	@[ "$(TORCH)" = "$$(cat .venv/.torch 2>/dev/null)" ] || \
@@ -163,6 +163,9 @@ verify: $(STAMP) ## score a finished run again and compare: RUN=table1/retom-012
 
 check-results: $(STAMP) ## check the committed CSVs against results/PROVENANCE.json
 	@$(BIN)/python -m scripts.check_results $(ARGS)
+
+check-submissions: $(STAMP) ## check the submissions of others: schema, protocol, images, times; no network
+	@$(BIN)/python -m scripts.check_submissions $(ARGS)
 
 bench: $(STAMP) ## time the methods side by side (15 minutes); ARGS=bench=cuda on a GPU
 	@$(BIN)/python -m scripts.bench $(ARGS)
