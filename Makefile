@@ -57,7 +57,7 @@ smoke test test-levels test-slow test-hub test-slurm test-oldest test-torch211: 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## create .venv with the pinned packages; TORCH=cpu INDEX=<address>: without CUDA
+install: $(STAMP) ## create .venv with the pinned packages; TORCH=cpu INDEX=<address>: no CUDA
 	@[ "$(TORCH)" = "$$(cat .venv/.torch 2>/dev/null)" ] || \
 	  { echo "error: .venv has another build of torch than TORCH=$(TORCH); run make clean-venv first" >&2; exit 1; }
 
@@ -94,7 +94,7 @@ smoke: $(STAMP) ## both tables at 64 px on the trained tiny model, on a CPU; res
 test: $(STAMP) ## all tests that need no GPU and no network, without the slow ones
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm and not faults and not hub'
 
-test-levels: $(STAMP) ## tests that depend on rounding, under this processor's lower instruction sets
+test-levels: $(STAMP) ## tests that depend on rounding, under older instruction sets
 	@$(BIN)/python -m tests.levels
 
 test-slow: $(STAMP) ## tests marked slow: simulated coverage, whole commands, browser, compilation
@@ -130,7 +130,7 @@ lint: $(STAMP) typecheck ## check rules and formatting with ruff, types with myp
 typecheck: $(STAMP) ## mypy --strict on the library, as pyproject.toml configures it
 	$(BIN)/mypy
 
-package: $(STAMP) ## build the sdist and the wheel of the library into dist/ and check them with twine
+package: $(STAMP) ## build sdist and wheel of the library into dist/, check them with twine
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/python -m twine check --strict dist/*
@@ -139,13 +139,13 @@ format: $(STAMP) ## fix and format the files with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-table1: $(STAMP) ## Table I: run its rows (finished ones are skipped); results/table1.csv and .md
+table1: $(STAMP) ## Table I: run its rows, skip finished ones; results/table1.csv and .md
 	@$(call run_and_tabulate,table1,$(REAL))
 
 table2: $(STAMP) ## Table II: the same; shares finished rows with Table I
 	@$(call run_and_tabulate,table2,$(REAL))
 
-tables: $(STAMP) ## rebuild the tables from the records; ARGS="experiment=smoke" for the smoke run
+tables: $(STAMP) ## rebuild the tables; ARGS="experiment=smoke" for the smoke run
 	@status=0; \
 	if [[ "$(ARGS)" == *experiment=* ]]; then exec $(BIN)/python -m scripts.tables $(ARGS); fi; \
 	$(BIN)/python -m scripts.tables experiment=table1 $(ARGS) || status=$$?; \
@@ -164,7 +164,7 @@ verify: $(STAMP) ## score a finished run again and compare: RUN=table1/retom-012
 check-results: $(STAMP) ## check the committed CSVs against results/PROVENANCE.json
 	@$(BIN)/python -m scripts.check_results $(ARGS)
 
-check-submissions: $(STAMP) ## check the submissions of others: schema, protocol, images, times; no network
+check-submissions: $(STAMP) ## check submissions/: schema, protocol, images, times; no network
 	@$(BIN)/python -m scripts.check_submissions $(ARGS)
 
 bench: $(STAMP) ## time the methods side by side (15 minutes); ARGS=bench=cuda on a GPU

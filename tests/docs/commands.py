@@ -52,7 +52,7 @@ def module_of(words: Sequence[str]) -> tuple[str, list[str]] | None:
 def made_of(target: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Module and arguments of every command of `make TARGET ...`; an unknown target raises CalledProcessError."""
     done = subprocess.run(["make", "--dry-run", *target], cwd=ROOT, check=True, capture_output=True, text=True)
-    for module, rest in re.findall(r"python -m ([\w.]+)((?: [^;|&\n]+)?)", done.stdout):
+    for module, rest in re.findall(r"python -m ([\w.]+)((?: [^;|&>\n]+)?)", done.stdout):
         yield module, shlex.split(rest.removesuffix("\\"))
 
 
