@@ -1,1 +1,1 @@
-"""What the numbers are held to: gates, the claims of the paper, a second scoring, and where every CSV comes from."""
+"""Checks of the numbers: gates, the claims of the paper, a second scoring, and where every CSV comes from."""

@@ -9,7 +9,7 @@ from eval.errors import RunError
 from eval.tables.spec import HIGHER_IS_BETTER, SECONDS, metric_name
 
 METRICS = ("fid", "kid", "clip", "ssim", "fid_legacy_pytorch", "clip_vitl14")
-# Behind every value that a metric takes: rows that are too slow rank among themselves by how much they are.
+# Larger than any value of a metric: rows that are too slow rank among themselves, by how much they exceed the limit.
 TOO_SLOW = 1e6
 
 
@@ -35,11 +35,13 @@ class Objective:
     def loss(self, record: Mapping) -> float:
         """What to minimise: the metric's value, negated where higher is better; above `TOO_SLOW` for a slow row.
 
-        RunError: the record has no value of the metric, or no seconds although a limit is set.
+        RunError: the record has no value of the metric, or was not timed although a limit is set.
         """
         if self.s_per_im is not None:
             if record["timing"] is None:
-                raise RunError("objective.s_per_im needs seconds, and this row was not timed; choose timing=default")
+                raise RunError(
+                    "objective.s_per_im needs the time per image, and this row was not timed; choose timing=default"
+                )
             if record["timing"][SECONDS] > self.s_per_im:
                 return TOO_SLOW * record["timing"][SECONDS] / self.s_per_im
         name = self._name(record)
@@ -51,11 +53,11 @@ class Objective:
         return -value if self.metric in HIGHER_IS_BETTER else value
 
     def words(self, loss: float) -> str:
-        """A loss in words: "fid 35.2", or by how much the row was too slow."""
+        """A loss as text: "fid 35.2", or by how much the row was too slow."""
         if math.isinf(loss):
             return "no value"
         if loss >= TOO_SLOW:
-            return f"{loss / TOO_SLOW:.3g} times the seconds allowed"
+            return f"{loss / TOO_SLOW:.3g} times the time allowed"
         return f"{self.metric} {-loss if self.metric in HIGHER_IS_BETTER else loss:.4g}"
 
     def _name(self, record: Mapping) -> str:

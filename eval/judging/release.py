@@ -1,7 +1,7 @@
 """Where every committed CSV comes from: `results/PROVENANCE.json`, made by one call and checked without a GPU.
 
-An entry holds the file's hash, its columns, the command, the commits and machines behind it, the hashes of the files
-beside it, and the records (run id, hash, protocol) its rows name. A file edited by hand no longer has its hash.
+An entry has the file's hash, its columns, the command, the commits and machines behind it, the hashes of the files
+next to it, and the records (run id, hash, protocol) its rows name. A file edited by hand no longer has its hash.
 """
 
 import csv
@@ -19,15 +19,15 @@ from eval.atomic import write_json
 from eval.errors import RunError
 
 NAME = "PROVENANCE.json"
-TIMINGS = ("bench_", "speed_", "gpu_")  # the files whose rows are in the JSON beside them
+TIMINGS = ("bench_", "speed_", "gpu_")  # the files whose rows are in the JSON of the same name
 STATUSES = {"ok", "invalid", "failed", "missing", "unfinished"}
 _ENTRY = ("sha256", "columns", "rows", "command", "commits", "machines", "dates", "beside", "records")
 
 
 def describe(path: Path, command: str, results: Path) -> dict:
-    """The entry of a CSV in `results`, from the JSON beside it or from the records its rows name.
+    """The entry of a CSV in `results`, from the JSON of the same name or from the records its rows name.
 
-    RunError: the file has neither, a record is gone, or it does not agree with the JSON beside it.
+    RunError: the file has neither, a record is missing, or it does not agree with that JSON.
     """
     header, rows = read_csv(path)
     beside = [other for other in (path.with_suffix(".json"), path.with_suffix(".md")) if other.is_file()]
@@ -37,10 +37,10 @@ def describe(path: Path, command: str, results: Path) -> dict:
     if isinstance(sidecar, dict) and "provenance" in sidecar:
         origins.append(sidecar["provenance"])
     if not origins:
-        raise RunError(f"{path} names no run and has no JSON with its provenance beside it; it cannot be traced")
+        raise RunError(f"{path} names no run and has no JSON of the same name with its provenance; it cannot be traced")
     disagreement = disagrees(path)
     if disagreement:
-        raise RunError(f"{path} {disagreement}; make it anew before it is kept")
+        raise RunError(f"{path} {disagreement}; write it again first")
     return {
         "sha256": sha256(path),
         "columns": header,
@@ -55,10 +55,10 @@ def describe(path: Path, command: str, results: Path) -> dict:
 
 
 def add(path: Path, command: str, results: Path) -> dict:
-    """Describe a CSV and keep the entry in `results`/PROVENANCE.json. RunError as `describe`, or it lies elsewhere."""
+    """Describe a CSV and save the entry in `results`/PROVENANCE.json. RunError as `describe`, or it is elsewhere."""
     path, results = Path(path), Path(results)
     if path.resolve().parent != results.resolve() or path.suffix != ".csv" or not path.is_file():
-        raise RunError(f"{path} is no CSV file in {results}; name one, such as {results / 'table1.csv'}")
+        raise RunError(f"{path} is not a CSV file in {results}; name one, such as {results / 'table1.csv'}")
     kept = read_provenance(results)
     entry = describe(path, command, results)
     write_json(results / NAME, {"files": dict(sorted({**kept, path.name: entry}.items()))})
@@ -81,7 +81,7 @@ def read_provenance(results: Path) -> dict[str, dict]:
 
 
 def check(results: Path, names: Iterable[str], has_commit: Callable[[str], bool | None]) -> tuple[list[str], list[str]]:
-    """Problems, and what could not be checked here, as sentences.
+    """Problems, and what could not be checked here, one line each.
 
     names: the CSV files that a release holds. has_commit: whether the repository has a commit; None if it cannot tell.
     """
@@ -90,7 +90,7 @@ def check(results: Path, names: Iterable[str], has_commit: Callable[[str], bool 
     names = sorted(names)
     problems += [f"{name} has no entry in {NAME}: python -m scripts.check_results add={results / name}"
                  for name in names if name not in kept]  # fmt: skip
-    problems += [f"{NAME} describes {name}, which is not there" for name in kept if name not in names]
+    problems += [f"{NAME} describes {name}, which does not exist" for name in kept if name not in names]
     documented = _documented(results / "README.md")
     for name in (name for name in names if name in kept):
         problems += [f"{name} {problem}" for problem in _wrong(results / name, kept[name], documented)]
@@ -99,16 +99,18 @@ def check(results: Path, names: Iterable[str], has_commit: Callable[[str], bool 
             if known is None:
                 unchecked.append(f"{name}: whether the repository has commit {commit[:12]}")
             elif not known:
-                problems.append(f"{name} was made from commit {commit[:12]}, which this repository does not have")
+                problems.append(f"{name} was made from commit {commit[:12]}, which is not in this repository")
         records = kept[name]["records"]
         other = [record for record in records if _here(results, record["run_id"]) != record["sha256"]]
         if other:
-            unchecked.append(f"{name}: {len(other)} of {len(records)} records, which are not here or changed since")
+            unchecked.append(
+                f"{name}: {len(other)} of {len(records)} records, which are not here or have changed since"
+            )
     return problems, unchecked
 
 
 def repository_has(root: Path) -> Callable[[str], bool | None]:
-    """A function that says whether the checkout at `root` has a commit; None where it is shallow or none at all."""
+    """A function that returns whether the checkout at `root` has a commit; None if it is shallow or no checkout."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
@@ -125,7 +127,7 @@ def repository_has(root: Path) -> Callable[[str], bool | None]:
 
 
 def committed(results: Path) -> list[str]:
-    """Names of the CSV files in `results` that git keeps; all of them where it is no checkout."""
+    """Names of the committed CSV files in `results`; all of them outside a checkout."""
     command = ["git", "-C", str(results), "ls-files", "--", "*.csv"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -147,13 +149,13 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def run_ids(header: list[str], rows: list[list[str]]) -> list[str]:
-    """The run ids of every column that holds some, each once, sorted."""
+    """The run ids of every column of run ids, each once, sorted."""
     places = [index for index, name in enumerate(header) if name == "run_id" or name.endswith("_run_id")]
     return sorted({row[place] for row in rows for place in places if row[place]})
 
 
 def disagrees(path: Path) -> str | None:
-    """What is wrong between a timing's CSV and the JSON beside it, from which it was written; None where nothing is."""
+    """How a timing's CSV differs from the JSON that it was written from; None where it agrees."""
     sidecar = path.with_suffix(".json")
     if not path.name.startswith(TIMINGS) or not sidecar.is_file():
         return None
@@ -170,16 +172,16 @@ def sha256(path: Path) -> str:
 
 def _wrong(path: Path, entry: Mapping, documented: list[str]) -> list[str]:
     if not path.is_file():
-        return ["is not there"]
+        return ["does not exist"]
     found = []
     if sha256(path) != entry["sha256"]:
-        found.append(f"is not the file that {NAME} describes: it was edited, or made anew without an entry")
+        found.append(f"is not the file that {NAME} describes: it was edited, or written again without an entry")
     try:
         header, rows = read_csv(path)
     except RunError as error:
         return [*found, f"cannot be read: {error}"]
     if header != entry["columns"] or len(rows) != entry["rows"]:
-        found.append(f"has other columns or rows than {NAME} says")
+        found.append(f"has different columns or rows than {NAME} lists")
     plain = {name: name.replace("_smoke", "") for name in header}
     strange = [name for name in header if not any(fnmatch.fnmatchcase(plain[name], word) for word in documented)]
     if strange:
@@ -187,20 +189,20 @@ def _wrong(path: Path, entry: Mapping, documented: list[str]) -> list[str]:
     place = header.index("status") if "status" in header else None
     odd = set() if place is None else {row[place] for row in rows} - STATUSES
     if odd:
-        found.append(f"has the status {sorted(odd)[0]!r}, which is none of {', '.join(sorted(STATUSES))}")
+        found.append(f"has the status {sorted(odd)[0]!r}, allowed are {', '.join(sorted(STATUSES))}")
     for name, digest in entry["beside"].items():
         other = path.with_name(name)
         if not other.is_file() or sha256(other) != digest:
-            found.append(f"stands beside {name}, which is not the file that {NAME} describes")
+            found.append(f"comes with {name}, which is not the file that {NAME} describes")
     names = [record["run_id"] for record in entry["records"]]
     if run_ids(header, rows) != names:
-        found.append(f"names other runs than {NAME} does")
+        found.append(f"names different runs than {NAME}")
     disagreement = disagrees(path)
     return [*found, disagreement] if disagreement else found
 
 
 def _documented(readme: Path) -> list[str]:
-    """Every word in backticks of results/README.md; `*` in it stands for anything."""
+    """Every word in backticks of results/README.md; `*` in it matches anything."""
     return re.findall(r"`([^`\s]+)`", readme.read_text(encoding="utf-8")) if readme.is_file() else []
 
 
@@ -216,7 +218,7 @@ def _here(results: Path, name: str) -> str | None:
 def _record(results: Path, name: str) -> tuple[dict, dict]:
     path = _record_path(results, name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or not path.is_file():
-        raise RunError(f"{path} is not there; a CSV is described while its runs are still at hand")
+        raise RunError(f"{path} does not exist; describe a CSV while its runs are available")
     record = json.loads(path.read_text(encoding="utf-8"))
     entry = {"run_id": name, "sha256": sha256(path), "protocol_hash": record["protocol_hash"]}
     return entry, record["provenance"]

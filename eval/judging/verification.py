@@ -1,4 +1,4 @@
-"""Whether two sets of a run's metrics say the same: number by number, equal, within float noise, or different."""
+"""Whether two sets of a run's metrics agree: number by number, equal, within float noise, or different."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 EQUAL, WITHIN, DIFFERENT = "equal", "within tolerance", "different"
-# Other hardware moves features by some 1e-6; a picture that differs moves FID by far more.
+# Other hardware moves features by some 1e-6; a different image moves FID by far more.
 RELATIVE = 1e-4
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what, how it came out, and the numbers or names behind that."""
+    """One check: what was compared, its outcome, and the numbers or names behind it."""
 
     what: str
     outcome: str
@@ -31,14 +31,14 @@ def compare_metrics(kept: Mapping[str, Mapping], again: Mapping[str, Mapping]) -
 
 def _compare(name: str, kept: Mapping | None, again: Mapping | None) -> Finding:
     if kept is None or again is None:
-        return Finding(name, DIFFERENT, "it is not in the record" if kept is None else "it was not found again")
+        return Finding(name, DIFFERENT, "it is not in the record" if kept is None else "it was not measured again")
     ours, theirs = dict(_numbers(kept)), dict(_numbers(again))
     # Differences of two large numbers carry the noise of both.
     scale = max((abs(x) for x in (kept["value"], again["value"]) if x is not None), default=0)
     worst, detail = EQUAL, f"value {_shown(kept['value'])}"
     for place in {**ours, **theirs}:
         if place not in ours or place not in theirs:
-            return Finding(name, DIFFERENT, f"{place} is in one of the two alone")
+            return Finding(name, DIFFERENT, f"only one of the two has {place}")
         outcome = _outcome(ours[place], theirs[place], scale)
         if outcome == DIFFERENT:
             return Finding(name, DIFFERENT, f"{place} {_shown(ours[place])} in the record, {_shown(theirs[place])} now")

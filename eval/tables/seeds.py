@@ -1,6 +1,6 @@
 """Rows that were run with several seeds of their prompts: which records belong together, and how far they scatter.
 
-The interval beside a value is about other classes; the scatter between seeds is about other noise for the same ones.
+The interval of a value covers other classes; the scatter between seeds covers other noise for the same classes.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from eval.tables.selection import one_per_run
 def by_row(records: Sequence[dict], seeds: Sequence[int]) -> tuple[list[dict], dict[str, list[dict]]]:
     """The records of the first seed, and by their run ids those of all `seeds` with the same row, in their order.
 
-    Failed records are left out of the latter. RunError: a seed is twice there, or two records of a row differ in more
+    Failed records are left out of the latter. RunError: a seed is listed twice, or two records of a row differ in more
     of their protocol than the prompts' hash.
     """
     if len(set(seeds)) < len(seeds):
@@ -37,7 +37,7 @@ def by_row(records: Sequence[dict], seeds: Sequence[int]) -> tuple[list[dict], d
 
 
 def spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (n - 1) of the values there are; None where there are none, or fewer than two."""
+    """Mean and standard deviation (n - 1) of the values that are not None; None for fewer than one or two."""
     there = [value for value in values if value is not None]
     if not there:
         return None, None
@@ -59,5 +59,5 @@ def _refuse_other_protocols(first: dict, group: Sequence[dict]) -> None:
         if first["status"] != "failed" and rest(record) != rest(first):
             raise RunError(
                 f"{run_id(record)} and {run_id(first)} differ in more of their protocol than the seed; "
-                f"score both in the same way, by running them again with the same choices"
+                f"run both again with the same choices"
             )

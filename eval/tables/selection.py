@@ -1,4 +1,4 @@
-"""Which records may stand in one table, and which of them are the paper's rows."""
+"""Which records may be in one table, and which of them are the paper's rows."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ _BEST_FIRST = ("ok", "invalid", "failed")
 
 @dataclass(frozen=True)
 class Extra:
-    """A record that is no row of the paper, and what sets it apart from its method's shipped options."""
+    """A record that is no row of the paper, and how it differs from its method's shipped options."""
 
     record: dict
     differs: Mapping[str, Any]
 
 
 def choose(records: Sequence[dict], select: Mapping[str, Any] | None) -> list[dict]:
-    """The records that fit `select`: {"protocol": <start of its hash>} and fields of the protocol.
+    """The records that match `select`: {"protocol": <start of its hash>} and fields of the protocol.
 
-    A field is a dotted path ("model.name", "sampler.steps"); a field that is a mapping fits by its name ("model").
-    RunError: a field that no protocol has (the nearest is named), or nothing fits.
+    A field is a dotted path ("model.name", "sampler.steps"); a field that is a mapping matches by its name ("model").
+    RunError: a field that no protocol has (the nearest is named), or nothing matches.
     """
     select = dict(select or {})
     start = str(select.pop("protocol", ""))
@@ -47,14 +47,14 @@ def choose(records: Sequence[dict], select: Mapping[str, Any] | None) -> list[di
         whole = [r for r in chosen if r["protocol_hash"].startswith(start)]
         chosen = whole + [r for r in chosen if r not in whole and any(_unfinished_of(r, other) for other in whole)]
     if records and not chosen:
-        raise RunError(f"select fits none of the {len(records)} records; their protocols are: {_listed(records)}")
+        raise RunError(f"select matches none of the {len(records)} records; their protocols are: {_listed(records)}")
     return chosen
 
 
 def refuse_mixed(records: Sequence[dict], table: str) -> None:
     """RunError if the records are of more than one protocol, listing them and how to choose.
 
-    A failed run may not know its reference yet: it belongs to any protocol that agrees in all that it knows.
+    A failed run may not know its reference yet: it belongs to any protocol that agrees with what it knows.
     """
     groups = _protocols(records)
     if len(groups) < 2:
@@ -100,7 +100,7 @@ def _unfinished_of(record: dict, other: dict) -> bool:
 def assign(spec: TableSpec, records: Sequence[dict]) -> tuple[dict[str, dict], list[Extra]]:
     """The record of each of the paper's rows by method, and the others in the order in which they follow.
 
-    Of several records of the same run (one in two experiments) the finished, then the latest one stands.
+    Of several records of the same run (one in two experiments) the finished, then the latest one counts.
     RunError: a row's shipped options are not known and its records differ.
     """
     rows = {row.method: row for row in spec.rows}
@@ -151,7 +151,7 @@ def _differences(spec: TableSpec, method: str, row: TableRow | None, group: list
 
 
 def _shared(parts: Sequence[Any]) -> Any:
-    """What stands for shipped options where none are known: that in which all records agree."""
+    """What replaces the shipped options where none are known: that in which all records agree."""
     if not all(isinstance(part, Mapping) for part in parts):
         return parts[0] if len({canonical_json(part) for part in parts}) == 1 else None
     return {key: _shared([part.get(key) for part in parts]) for key in parts[0]}

@@ -23,8 +23,8 @@ HIGHER_IS_BETTER = ("clip", "clip_vitl14", "ssim")
 class TableRow:
     """One row of the paper. labels: the words left of the numbers; paper: its values by metric.
 
-    options: the method's shipped options (conf/method/<method>.yaml, resolved), by which a record is told to be this
-    row and not a sweep around it; None where they are not known.
+    options: the method's shipped options (conf/method/<method>.yaml, resolved), which tell a record of this
+    row from a sweep around it; None where they are not known.
     """
 
     method: str
@@ -39,10 +39,10 @@ class TableSpec:
 
     backend: the shipped backend options; a record with another one is an extra row. None: any, if all agree.
     extra_rows: which records beyond the paper's rows follow them: "all", other "options" of its methods, or "none".
-    profile: names the columns while there is no record to tell ("smoke" gives fid_smoke and clip_smoke).
+    profile: names the columns while there is no record ("smoke" gives fid_smoke and clip_smoke).
     kept: the files are written to results/ itself whatever the profile, to be committed.
     names: what methods are called, by method (conf/labels.yaml).
-    ValueError: a name is unknown, twice there, or none that a file can have.
+    ValueError: a name is unknown, listed twice, or not a file name.
     """
 
     name: str

@@ -20,12 +20,11 @@ OPTIONS = ("model", "sampler", "method", "backend", "prompts")
 
 
 def tidy(records: Sequence[Mapping], unfinished: Mapping[str, Mapping] | None = None) -> pandas.DataFrame:
-    """One line for each record and metric, in the order of run ids and of the record's metrics, seconds last.
+    """One line for each record and metric, in the order of run ids and of the record's metrics, time last.
 
-    Between `run_id`, `method`, `status` and the numbers stand the options in which runs differ that have them, by
-    dotted name (`method.ratio`); lists and mappings are JSON. A failed record, and a run of `unfinished` (by run id:
-    its config, or {} where that is not known), has one line without a metric. `quiet`: of seconds, whether the device
-    was.
+    Between `run_id`, `method`, `status` and the numbers are the options in which the runs differ, by dotted name
+    (`method.ratio`); lists and mappings are JSON. A failed record, and a run of `unfinished` (by run id: its config, or
+    {} where that is not known), has one line without a metric. `quiet`: of times, whether the device was idle.
     """
     runs = {run_id(record): (record["status"], record["config"]) for record in records}
     runs = {name: (UNFINISHED, config) for name, config in (unfinished or {}).items()} | runs

@@ -21,7 +21,7 @@ def test_a_slow_row_loses_against_every_quick_one_and_less_so_the_quicker_it_is(
     losses = [objective.loss(record) for record in (quick, slow, slower)]
     assert losses == sorted(losses)
     assert losses[0] < TOO_SLOW < losses[1] < losses[2]
-    assert objective.words(losses[2]) == "2 times the seconds allowed"
+    assert objective.words(losses[2]) == "2 times the time allowed"
 
 
 def test_the_smoke_profiles_own_metrics_are_taken() -> None:
@@ -31,7 +31,7 @@ def test_the_smoke_profiles_own_metrics_are_taken() -> None:
 def test_what_cannot_be_judged_is_said() -> None:
     with pytest.raises(RunError, match=r"objective\.metric clip_vitl14 has no value in this row \(it has fid, "):
         Objective("clip_vitl14").loss(make_record())
-    with pytest.raises(RunError, match=r"objective\.s_per_im needs seconds, and this row was not timed"):
+    with pytest.raises(RunError, match=r"objective\.s_per_im needs the time per image, and this row was not timed"):
         Objective("fid", 2.0).loss(make_record() | {"timing": None})
 
 

@@ -62,14 +62,14 @@ def test_a_csv_edited_by_hand_is_found(results: Path) -> None:
 def test_a_bench_that_no_longer_agrees_with_its_json_is_found_and_not_added(results: Path) -> None:
     edit(results / "bench_cpu.csv", "ok", "failed")
     assert any("does not agree with bench_cpu.json" in problem for problem in problems(results))
-    with pytest.raises(RunError, match=r"does not agree with bench_cpu\.json; make it anew"):
+    with pytest.raises(RunError, match=r"does not agree with bench_cpu\.json; write it again first"):
         add(results / "bench_cpu.csv", "make bench", results)
 
 
 def test_other_files_beside_columns_and_statuses_are_checked(results: Path) -> None:
     edit(results / "table1.md", "35.00", "34.00")
     assert problems(results) == [
-        "table1.csv stands beside table1.md, which is not the file that PROVENANCE.json describes"
+        "table1.csv comes with table1.md, which is not the file that PROVENANCE.json describes"
     ]
     edit(results / "table1.csv", "fid,", "fame,")
     edit(results / "table1.csv", ",ok,", ",fine,")
@@ -83,11 +83,11 @@ def test_a_file_without_an_entry_and_an_entry_without_a_file(results: Path) -> N
     (results / "table1.csv").unlink()
     found = problems(results)
     assert any("new.csv has no entry" in problem for problem in found)
-    assert any("describes table1.csv, which is not there" in problem for problem in found)
+    assert any("describes table1.csv, which does not exist" in problem for problem in found)
 
 
 def test_commits_must_be_the_repositorys(results: Path) -> None:
-    assert sum("does not have" in problem for problem in problems(results, known=False)) == 2
+    assert sum("is not in this repository" in problem for problem in problems(results, known=False)) == 2
     told = check(results, committed(results), lambda commit: None)
     assert (told[0], len(told[1])) == ([], 2)
 
@@ -97,7 +97,7 @@ def test_records_that_are_not_here_are_said_and_are_no_problem(results: Path) ->
     found, unchecked = check(results, committed(results), lambda commit: True)
     assert found == []
     assert "table1.csv: 1 of 2 records" in unchecked[0]
-    with pytest.raises(RunError, match="while its runs are still at hand"):
+    with pytest.raises(RunError, match="while its runs are available"):
         add(results / "table1.csv", "make table1", results)
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_traced_is_not_added(results: Path) -> None:
     (results / "own.csv").write_text("model\na\n")
     with pytest.raises(RunError, match="cannot be traced"):
         add(results / "own.csv", "by hand", results)
-    with pytest.raises(RunError, match="is no CSV file in"):
+    with pytest.raises(RunError, match="is not a CSV file in"):
         add(ROOT / "results" / "bench_cpu.csv", "make bench", results)
     (results / NAME).write_text('{"files": {"table1.csv": {}}}')
     with pytest.raises(RunError, match="restore it from the repository"):

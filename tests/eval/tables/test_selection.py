@@ -47,7 +47,7 @@ def test_a_failed_run_that_contradicts_the_protocol_is_refused() -> None:
 def test_select_names_an_unknown_field_and_a_value_that_fits_nothing() -> None:
     with pytest.raises(RunError, match=r"select has 'modle', which no protocol has; did you mean 'model'\?"):
         build_table(make_spec(), mixed(), select={"modle": "tiny"})
-    with pytest.raises(RunError, match="select fits none of the 3 records; their protocols are: "):
+    with pytest.raises(RunError, match="select matches none of the 3 records; their protocols are: "):
         build_table(make_spec(), mixed(), select={"model": "sdxl"})
 
 

@@ -205,5 +205,5 @@ for number in itertools.count():
 
 
 def test_select_reaches_the_table() -> None:
-    with pytest.raises(RunError, match="select fits none"):
+    with pytest.raises(RunError, match="select matches none"):
         build_table(make_spec(), sample(), select={"model": "sd15"})
