@@ -257,7 +257,7 @@ def test_a_run_is_not_gone_on_with_other_weights(smallest_row, session) -> None:
     hashes = json.loads(kept.read_text(encoding="utf-8"))
     kept.write_text(json.dumps(hashes | {"unet": "0" * 64}), encoding="utf-8")
     next(folder_of(row).images.iterdir()).unlink()
-    with pytest.raises(RunError, match=r"drawn with other weights than the model has now \(unet\)"):
+    with pytest.raises(RunError, match=r"generated with other weights than the model has now \(unet\)"):
         run_job(row, session)
     kept.write_text("[", encoding="utf-8")
     assert run_job(row, session) == "done"
