@@ -152,10 +152,10 @@ tables: $(STAMP) ## rebuild the tables; ARGS="experiment=smoke" for the smoke ru
 	$(BIN)/python -m scripts.tables experiment=table2 $(ARGS) || status=$$?; \
 	exit $$status
 
-report: $(STAMP) ## rebuild report.html and figures/; ARGS="experiment=smoke" for the smoke run
+report: $(STAMP) ## rebuild report.html and figures/; ARGS=experiment=smoke for the smoke run
 	@$(BIN)/python -m scripts.report $(if $(findstring experiment=,$(ARGS)),,experiment=$(REAL)) $(ARGS)
 
-claims: $(STAMP) ## check the paper's claims; ARGS="experiment=smoke" for the smoke run
+claims: $(STAMP) ## check the paper's claims; ARGS=experiment=smoke for the smoke run
 	@$(BIN)/python -m scripts.claims $(if $(findstring experiment=,$(ARGS)),,experiment=$(REAL)) $(ARGS)
 
 verify: $(STAMP) ## score a finished run again and compare: RUN=table1/retom-0123456789ab

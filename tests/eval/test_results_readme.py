@@ -2,6 +2,7 @@ from pathlib import Path
 
 import yaml
 
+import retom
 from eval.provenance import collect
 from eval.tables import build_table
 from tests.eval.sample_records import make_record
@@ -25,6 +26,6 @@ def test_citation_names_version_and_paper() -> None:
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert citation["version"] == project["version"]
+    assert citation["version"] == retom.__version__
     assert citation["license"] == project["license"]
     assert "2507.12771" in citation["preferred-citation"]["url"]
