@@ -86,6 +86,9 @@ def resolve(composed: DictConfig) -> dict:
     for group in (*BUILT, "backend"):
         if not isinstance(config.get(group), dict):
             raise RunError(f"the configuration has no {group}, got {config.get(group)!r}; choose one with {group}=NAME")
+    absent = [key for key in ("runs", "results", "trusted") if key not in config]
+    if absent:
+        raise RunError(f"the configuration has no {absent[0]}, which conf/config.yaml sets; do not remove it")
     config["method"] = with_measured_share(config)
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"], config["trusted"])

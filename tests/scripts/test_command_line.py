@@ -99,8 +99,8 @@ def test_tables_of_other_choices_are_refused(command, capsys) -> None:
         (["methd=retom"], "unknown key 'methd', the nearest is method;"),
         (["method.rtio=0.3"], "unknown key 'method.rtio', the nearest is method.ratio;"),
         (["method=none", "method.ratio=0.3"], "unknown key 'method.ratio'; there are none"),
-        (["--multirun", "method=none,retom", "method.ratio=0.3"], "'method.ratio' is no key of method=none; sweep the"),
-        (["--multirun", "experiment=table1", "method.ratio=0.3"], "'method.ratio' is no key of method=none; sweep the"),
+        (["--multirun", "method=none,retom", "method.ratio=0.3"], "'method.ratio' is not a key of method=none"),
+        (["--multirun", "experiment=table1", "method.ratio=0.3"], "'method.ratio' is not a key of method=none"),
         (
             ["--multirun", "method=none,retom", "method.rtio=0.3"],
             "unknown key 'method.rtio', the nearest is method.ratio",

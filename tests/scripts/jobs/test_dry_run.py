@@ -53,7 +53,7 @@ def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
     for what in ("inception-2015-12-05.pt do not exist", "reference.path is not given", "model sd15: /nowhere is not"):
         assert len([sentence for sentence in missing if what in sentence]) == 1, told
     assert len([sentence for sentence in missing if sentence.endswith("(size not known: offline)")]) == 4
-    assert "GiB of disk, hours of 1 rows that cannot be told" in told
+    assert "GiB of disk, hours of 1 rows that cannot be forecast" in told
     assert "not timed: model sd15: /nowhere is not a diffusers pipeline folder" in told
 
 
