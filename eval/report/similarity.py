@@ -113,8 +113,8 @@ def _grid(
     """A row for each group of steps, a column for each site: the axes that have a panel, with it."""
     width = COLUMN if len(sites) * 0.68 + _LEFT + right <= COLUMN else PAGE
     side = min(_TALLEST, (width - _LEFT - right) / len(sites))
-    figure = Figure(figsize=(width, len(groups) * (side + below) + 0.8), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(width, len(groups) * (side + below) + 0.85), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(groups), len(sites), squeeze=False)
     panels = {(panel.site, panel.step): panel for panel in recording.panels}
     cells, last = [], ()
