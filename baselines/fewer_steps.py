@@ -5,9 +5,12 @@ equal_time.json of the results. It is passed here as a number, since the images 
 the machine. The time per image of the run is in its record, next to that of the method, so the two can be compared.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from baselines.adapter import Adapter
 from retom.checks import check_number
@@ -44,6 +47,14 @@ class FewerSteps(Adapter):
             raise ValueError(f"share must be a number, measured by python -m scripts.equal_time, got {self.share!r}")
         return max(1, int(asked * self.share + 0.5))
 
+    def sigmas(self, asked: Sequence[float]) -> np.ndarray:
+        """The noise levels of a flow for fewer steps, evenly spread between the first one and the final 0.
+
+        Of Flux's n levels 1 - i / n these are the k levels 1 - i / k that the pipeline itself gives for k steps.
+        """
+        levels, steps = [*asked, 0.0], self.steps(len(asked))
+        return np.interp(np.arange(steps) * len(asked) / steps, np.arange(len(levels)), levels)
+
     def apply(self, pipe) -> int:
         """Reduce the steps requested from the scheduler. Returns 0 sites."""
         self.steps(1)
@@ -54,10 +65,16 @@ class FewerSteps(Adapter):
             raise ValueError("the scheduler is patched already; remove that patch first")
         original = scheduler.set_timesteps
 
-        def set_timesteps(num_inference_steps: int | None = None, *args: Any, **kwargs: Any) -> None:
-            if num_inference_steps is None:
-                raise ValueError("fewer steps need a number of inference steps, got timesteps or sigmas")
-            original(self.steps(num_inference_steps), *args, **kwargs)
+        @functools.wraps(original)  # pipelines look for `sigmas` in the signature
+        def set_timesteps(
+            num_inference_steps: int | None = None, *args: Any, sigmas: Any = None, **kwargs: Any
+        ) -> None:
+            if sigmas is not None:
+                kwargs["sigmas"] = self.sigmas(sigmas)
+            elif num_inference_steps is None:
+                raise ValueError("fewer steps need a number of inference steps or sigmas, got timesteps")
+            steps = None if num_inference_steps is None else self.steps(num_inference_steps)
+            original(steps, *args, **kwargs)
 
         scheduler.set_timesteps = set_timesteps
         return 0

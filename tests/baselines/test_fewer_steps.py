@@ -1,5 +1,9 @@
 """Fewer steps: the images of a smaller step count, and a restored scheduler."""
 
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -46,5 +50,22 @@ def test_what_it_cannot_do_is_refused(tiny_pipe):
     FewerSteps().apply(tiny_pipe)
     with pytest.raises(ValueError, match="patched already"):
         FewerSteps().apply(tiny_pipe)
-    with pytest.raises(ValueError, match="got timesteps or sigmas"):
+    with pytest.raises(ValueError, match="got timesteps"):
         tiny_pipe.scheduler.set_timesteps(timesteps=[5, 1])
+
+
+def test_sigmas_of_a_flow_are_those_of_the_smaller_count():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    def flow(steps: int) -> np.ndarray:
+        return np.linspace(1.0, 1 / steps, steps)  # as FluxPipeline gives them
+
+    pipe = SimpleNamespace(scheduler=FlowMatchEulerDiscreteScheduler())
+    pipe.scheduler.set_timesteps(sigmas=flow(3))
+    few = pipe.scheduler.sigmas.clone()
+    FewerSteps(0.5).apply(pipe)
+    assert "sigmas" in inspect.signature(pipe.scheduler.set_timesteps).parameters  # what pipelines ask
+    pipe.scheduler.set_timesteps(sigmas=flow(6))
+    assert torch.allclose(pipe.scheduler.sigmas, few, atol=1e-6)
+    pipe.scheduler.set_timesteps(6)
+    assert len(pipe.scheduler.timesteps) == 3
