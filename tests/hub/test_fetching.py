@@ -131,7 +131,7 @@ def test_a_server_that_says_nothing(tmp_path, monkeypatch):
 def test_a_disk_without_room_is_noticed_before_the_download(weights, tmp_path, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(RunError, match=r"net\.pt: 390\.6 KiB are needed at .*weights and 1000 B are free; make room"):
+    with pytest.raises(RunError, match=r"net\.pt: 390\.6 KiB are needed at .*weights, 1000 B are free; make room"):
         weights.locate()
     assert not partial(tmp_path).exists()
 

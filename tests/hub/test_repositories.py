@@ -107,7 +107,7 @@ runpy.run_module("tests.hub.ask", run_name="__main__")
         ("sd15", {"status": 511}, {}, "a web page instead", "log in to the network"),
         ("sd15", {"status": 503}, {}, "the server answers 503 Service Unavailable", "wait a while"),
         ("sd15", {"where": "/store/", "flip": True}, {}, "the downloaded file has sha256", "start over"),
-        ("sd15", {"where": "/store/", "short": 5}, {}, "announces .* bytes, expected", "start over"),
+        ("sd15", {"where": "/store/", "short": 5}, {}, "reports .* bytes, expected", "start over"),
         ("sd15", {}, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set", "unset it on a machine with a network"),
         ("sd15", {}, {"TRANSFORMERS_OFFLINE": "1"}, "TRANSFORMERS_OFFLINE is set", "unset it"),
         ("sd15", {}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the connection was refused", "resumes the download"),
@@ -225,6 +225,6 @@ runpy.run_module("tests.hub.ask", run_name="__main__")
 """
     told = machine.python("-c", code).stdout
     assert re.search(
-        r"10\.\d MiB are needed at .*models--stable-diffusion-v1-5.* and 1\.9 MiB are free; make room", told
+        r"10\.\d MiB are needed at .*models--stable-diffusion-v1-5.*, 1\.9 MiB are free; make room", told
     )
     assert hub.bytes_sent < 10_000  # the index
