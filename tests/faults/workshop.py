@@ -160,7 +160,7 @@ def _cells(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows
-    return [{key: value for key, value in row.items() if not key.startswith("s_per_im")} for row in rows]
+    return [{key: value for key, value in row.items() if not key.startswith(("s_per_im", "speed_up"))} for row in rows]
 
 
 def temporary(results: Path) -> list[Path]:
