@@ -224,7 +224,5 @@ sys.argv = ["ask", "model", "sd15"]
 runpy.run_module("tests.hub.ask", run_name="__main__")
 """
     told = machine.python("-c", code).stdout
-    assert re.search(
-        r"10\.\d MiB are needed at .*models--stable-diffusion-v1-5.*, 1\.9 MiB are free; make room", told
-    )
+    assert re.search(r"10\.\d MiB are needed at .*models--stable-diffusion-v1-5.*, 1\.9 MiB are free; make room", told)
     assert hub.bytes_sent < 10_000  # the index
