@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,15 @@ def browser() -> Iterator[Any]:
             yield driver
         finally:
             driver.quit()
+
+
+@contextmanager
+def loaded(driver: Any, path: Path) -> Iterator[Any]:
+    """The page of a file, loaded again; afterwards its console must be empty."""
+    driver.get("about:blank")
+    driver.get(path.as_uri())
+    yield driver
+    assert driver.get_log("browser") == []
 
 
 @contextmanager

@@ -4,15 +4,12 @@ from dataclasses import dataclass
 
 from eval.judging.gates import BASELINE
 from eval.tables import Table
-from eval.tables.columns import heading, number
+from eval.tables.columns import HIGHER, LOWER, heading, number
+from eval.tables.columns import arrow as metric_arrow
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT
 from eval.tables.spec import SECONDS, UNPAIRED
 
 OURS, PAPER, CHANGE = "Ours", "Paper", "Difference to baseline"
-LOWER, HIGHER = "↓", "↑"
-ARROWS = {"fid": LOWER, "fid_legacy_pytorch": LOWER, "kid": LOWER, SECONDS: LOWER} | dict.fromkeys(
-    ("clip", "clip_vitl14", "ssim", SPEED_UP), HIGHER
-)
 INFINITE = "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}∞"
 
 
@@ -39,7 +36,7 @@ def interval(column: str, low: float | None, high: float | None, sign: str = "")
 
 def arrow(column: str) -> str:
     """Which way a column's numbers are better: an arrow, or "" where that is not known."""
-    return ARROWS.get(column.removesuffix("_smoke"), "")
+    return HIGHER if column == SPEED_UP else metric_arrow(column)
 
 
 def change(column: str, low: float | None, high: float | None) -> str:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report.gather import Entry, Gathered
-from eval.tables.columns import mark
-from eval.tables.spec import SECONDS, metric_name
+from eval.tables.columns import arrow, mark
+from eval.tables.spec import SECONDS, better, metric_name
 
-LOWER_IS_BETTER = {"fid": True, "clip": False, "ssim": False, SECONDS: True}
 BASELINE, OURS = "none", "retom"  # our keys of the two
 _NAMES = {"fid": "FID", "clip": "CLIP score", "ssim": "SSIM to baseline", SECONDS: "time per image (s)"}
 Interval = tuple[float, float] | None
@@ -44,7 +43,7 @@ def points(gathered: Gathered, metric: str) -> list[Point]:
 
 def front(found: Sequence[Point], metric: str) -> list[Point]:
     """The points that no other is both as fast and as good as (one of the two better), the fastest first."""
-    sign = 1 if LOWER_IS_BETTER[metric] else -1
+    sign = 1 if better(metric) == "lower" else -1
     best: list[Point] = []
     for point in sorted(found, key=lambda point: (point.x, sign * point.y)):
         if not best or sign * point.y < sign * best[-1].y:
@@ -61,4 +60,4 @@ def interval(cells: Mapping[str, Any], name: str) -> Interval:
 def axis_name(metric: str, profile: str) -> str:
     """A metric with its unit, the arrow of the better direction, and "smoke" where the profile's is another metric."""
     smoke = ", smoke" if metric_name(metric, profile) != metric else ""
-    return f"{_NAMES[metric]}{smoke} {'↓' if LOWER_IS_BETTER[metric] else '↑'}"
+    return f"{_NAMES[metric]}{smoke} {arrow(metric)}"

@@ -10,8 +10,9 @@ from eval.bench.speed import COLUMNS, HEADINGS, cells, what
 from eval.bench.stage_file import read_stage
 from eval.bench.table import csv_of, origins
 from eval.errors import RunError
-from eval.report.columns import HIGHER, LOWER, Column
+from eval.report.columns import Column
 from eval.report.tables_view import Cell, Row, View
+from eval.tables.columns import HIGHER, LOWER
 
 PREFIX = "speed_"
 WORDS = 4  # cells of a row that are no numbers

@@ -10,7 +10,6 @@ from typing import Any
 from eval.judging.gates import BASELINE, FAILED, PASSED, Gate
 from eval.records import run_id
 from eval.report.columns import (
-    LOWER,
     OURS,
     Column,
     arrow,
@@ -22,12 +21,13 @@ from eval.report.columns import (
 )
 from eval.tables import Line, Table, csv_text
 from eval.tables.claims import OURS as METHOD
-from eval.tables.columns import MARK, mark, over_seeds
+from eval.tables.columns import LOWER, MARK, mark, over_seeds
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT
 from eval.tables.footnotes import below_zero
+from eval.tables.overview import STAR
+from eval.tables.overview import names as names_of_rows
 from eval.tables.spec import SECONDS
 
-CLEAR = "*"  # at a difference whose interval excludes 0
 ABSENT = "\N{EN DASH}"
 
 
@@ -100,7 +100,7 @@ def view(table: Table) -> View:
     header, *fields = csv.reader(io.StringIO(csv_text(table)))
     names = names_of(table)
     columns = {name: column_of(table, name, group, folded) for name, (group, folded) in names.items()}
-    labels = _labels(table)
+    labels = names_of_rows(table)
     cells = {name: [_cell(table, line, name) for line in table.lines] for name in names}
     cells["model"] = [Cell(label) for label in labels]
     filled = [name for name in names if any(cell.text not in ("", ABSENT) for cell in cells[name])]
@@ -123,7 +123,7 @@ def legend(rows: Iterable[Row]) -> tuple[str, ...]:
     if any(cell.interval for cell in cells):
         found.append("Brackets: 95% interval.")
     if any(cell.change for cell in cells):
-        found.append(f"{CLEAR} The interval of the difference excludes 0.")
+        found.append(f"{STAR} The interval of the difference excludes 0.")
     if any(MARK in cell.text for cell in cells):
         found.append(f"{MARK} Timed while other processes were using the device.")
     return tuple(found)
@@ -196,12 +196,6 @@ def _with_best(table: Table, name: str, cells: Sequence[Cell]) -> list[Cell]:
         dataclasses.replace(cell, best=counts(cell, line) and cell.text == best)
         for cell, line in zip(cells, lines, strict=True)
     ]
-
-
-def _labels(table: Table) -> list[str]:
-    """The name of each line's method, with the options in which it differs from the paper's row."""
-    rows = [table.spec.name_of(row.method) for row in table.spec.rows]
-    return rows + [line.cells["model"] for line in table.lines[len(rows) :]]
 
 
 def _row(table: Table, place: int, line: Line, cells: Sequence[Cell], fields: Iterable[str]) -> Row:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT
-from eval.tables.spec import SECONDS, UNPAIRED
+from eval.tables.spec import SECONDS, UNPAIRED, better
 
 if TYPE_CHECKING:
     from eval.tables import Line, Table
@@ -25,6 +25,7 @@ _HEADINGS = {
 _ENDINGS = {"_minus_none": " - baseline", "_half": " at n/2", "_infinite": " at infinity"}
 _SEEDS = "_over_seeds"  # a column of the page alone: mean and standard deviation
 _NO_NUMBERS = ("failed", "missing")
+LOWER, HIGHER = "↓", "↑"
 MARK = "†"  # at times that were not measured on an idle device
 
 
@@ -38,6 +39,11 @@ def heading(column: str) -> str:
         if column.endswith(ending):
             return heading(column.removesuffix(ending)) + words
     return _HEADINGS.get(column, column)
+
+
+def arrow(metric: str) -> str:
+    """Which values of a metric are better, as an arrow; "" where that is not known."""
+    return {"lower": LOWER, "higher": HIGHER}.get(better(metric) or "", "")
 
 
 def shown(table: "Table") -> list[str]:

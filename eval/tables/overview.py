@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.tables.columns import heading, mark, number
+from eval.tables.columns import arrow, heading, mark, number
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT
 from eval.tables.spec import UNPAIRED, better
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from eval.tables import Line, Table
 
 NAME, LABEL, OURS, PAPER, DIFFERENCE, COST = "method", "labels", "ours", "paper", "minus baseline", "cost"
-ARROWS = {"lower": "↓", "higher": "↑"}
 STAR = "*"  # at a difference whose 95% interval excludes 0
 BASELINE = "none"
 
@@ -43,7 +42,7 @@ class Column:
     @property
     def arrow(self) -> str:
         """Which way is better, for a metric of ours or the paper's; "" where there is no better."""
-        return ARROWS.get(better(self.column.removeprefix("paper_")) or "", "")
+        return arrow(self.column.removeprefix("paper_"))
 
 
 def overview(table: "Table") -> list[Column]:

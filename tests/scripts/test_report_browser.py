@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import browser, every, need_browser, one, seen
+from tests.browser import browser, every, loaded, need_browser, one, seen
 from tests.scripts.conftest import SMALLEST
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -42,11 +42,8 @@ def driver(results: Path) -> Iterator:
 
 @pytest.fixture
 def page(driver, results: Path):
-    """The page, loaded anew; afterwards its console must hold nothing."""
-    driver.get("about:blank")
-    driver.get((results / "report.html").as_uri())
-    yield driver
-    assert driver.get_log("browser") == []
+    with loaded(driver, results / "report.html") as page:
+        yield page
 
 
 def move(page, element, value: str) -> None:

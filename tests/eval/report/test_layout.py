@@ -13,7 +13,7 @@ from eval.records import load_records, run_id
 from eval.report.claims import read_claims
 from eval.report.gather import gather
 from eval.report.page import write_report
-from tests.browser import browser, every, need_browser, one, seen
+from tests.browser import browser, every, loaded, need_browser, one, seen
 from tests.eval.sample_records import make_metric, make_record, make_timing
 from tests.eval.sample_runs import write_run
 from tests.eval.sample_specs import TABLE1, TABLE2, make_spec
@@ -101,10 +101,8 @@ def driver(report: Path) -> Iterator:
 
 @pytest.fixture
 def page(driver, report: Path):
-    driver.get("about:blank")
-    driver.get(report.as_uri())
-    yield driver
-    assert driver.get_log("browser") == []
+    with loaded(driver, report) as page:
+        yield page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
