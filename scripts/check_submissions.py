@@ -86,7 +86,7 @@ def _page(
 def label(record: dict) -> str:
     """The name of a record's method for readers, with the options that differ from the shipped ones."""
     method, options = record["method"], flat_options(record["config"]["method"])
-    name = method_labels().get(method, "No merging" if method == "none" else method)
+    name = method_labels().get(method, method)
     if not (CONF / "method" / f"{method}.yaml").is_file():
         return name
     shipped = flat_options(shipped_options(method, record["config"]["sampler"]))

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_json, write_text
 from eval.errors import RunError
-from eval.judging.gates import BASELINE, FAILED, check_gates, verdict
+from eval.judging.gates import FAILED, check_gates, verdict
 from eval.judging.terminal import print_claims
 from eval.judging.verdicts import CLAIMS, Compare, judge, page
 from eval.metrics import score
-from eval.records import load_records, run_id
+from eval.records import BASELINE, load_records, run_id
 from eval.records.canonical import canonical_json
 from eval.tables.selection import assign, choose, refuse_mixed
 from eval.tables.spec import TableSpec

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_json
 from eval.errors import RunError
-from eval.judging.gates import BASELINE, read_references, reference_entry
-from eval.records import load_records
+from eval.judging.gates import read_references, reference_entry
+from eval.records import BASELINE, load_records
 from scripts.command_line.entry import ROOT, say, work_on_each
 from scripts.jobs.fitting import fitting
 from scripts.jobs.row import resolve

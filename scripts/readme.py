@@ -48,7 +48,7 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     config = OmegaConf.to_container(composed)
     session = Session()
     session.join(device_of(composed))
-    labels = {**method_labels(), "none": "Baseline"}
+    labels = method_labels()
     page, results = Path(config["page"]), Path(config["results"])
     parts = sections(results, labels, removed_tokens(results, session))
     atomic.write_text(page, filled(page.read_text(encoding="utf-8"), parts))

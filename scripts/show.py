@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
 from eval.images import to_uint8
+from eval.records import BASELINE
 from eval.records.canonical import canonical_json
 from eval.report.sheet import Column, write_sheet
 from eval.sampler import call_pipeline
@@ -34,7 +35,6 @@ from scripts.jobs.row import Row, device_of, read_row
 from scripts.jobs.session import Session
 from scripts.tables import method_labels
 
-BASELINE = "none"
 FOLDER = "show"
 FLAGS = {"--ui": "ui=true"}
 
@@ -176,7 +176,7 @@ def column(made: Generated, baseline: Generated) -> Column:
     merging = "no merging" if first else f"{ratio}{made.removed:.0%} of tokens merged"
     pairs = zip(made.images, baseline.images, strict=True)
     notes = ("",) * len(made.images) if first else tuple(_likeness(*pair) for pair in pairs)
-    name = "Baseline" if made.name == BASELINE else method_labels().get(made.name, made.name)
+    name = method_labels().get(made.name, made.name)
     return Column(name, (merging, f"{statistics.median(made.seconds):.2f} s"), made.images, notes)
 
 

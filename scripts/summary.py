@@ -14,8 +14,8 @@ from eval.judging.terminal import print_claims
 from eval.records import load_records
 from eval.tables import Table, build_table
 from eval.tables.claims import OURS
-from eval.tables.columns import number
 from eval.tables.costs import SPEED_UP, largest_site
+from eval.tables.formats import number
 from eval.tables.terminal import print_table, terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep

@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.atomic import write_json, write_text
 from eval.bench.table import PROVENANCE, attention_notes, csv_of, origins, with_facts
+from eval.records import BASELINE
 from eval.stats import median_interval
 
 SECONDS = "s_per_im"
@@ -22,7 +23,6 @@ WAY = ("architecture", "pixels", "steps", "dtype", "batch", "ratio", "attention"
 STATE = ("attention_kernel", "n", "status", "error", "load_average", "other_gpu_processes")
 COLUMNS = (*LABELS, SECONDS, "paper_s_per_im", "speedup", "paper_speedup", "s_per_im_estimate", *INTERVALS,
            *WAY, *STATE, *PROVENANCE)  # fmt: skip
-BASELINE = "none"
 Row = Mapping[str, Any]
 
 HEADINGS = ("Model", "Window size", "Dest. token", "Backend", "s/im", "n", "Speed-up", "s/im (paper)",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from eval.tables.columns import interval, number
+from eval.tables.formats import interval, number
 
 # By metric the sign of a difference that means more damage. `fid_smoke_unmerged` is the distance to the baseline's
 # images, `fid_smoke` that to real images, which merging may even reduce.

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
-from eval.records import run_id
+from eval.records import BASELINE, run_id
 from eval.records.canonical import canonical_json, digest, mapping_or_empty
 
-BASELINE = "none"
 TOLERANCES = {"fid": 0.02, "fid_smoke": 0.02, "clip": 0.002, "clip_smoke": 0.002}
 PASSED, FAILED, UNCHECKED = "passed", "failed", "unchecked"
 

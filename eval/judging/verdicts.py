@@ -12,8 +12,8 @@ from eval.errors import RunError
 from eval.judging.gates import FAILED, Gate
 from eval.records import run_id
 from eval.stats import shift
-from eval.tables.columns import heading, interval, number
 from eval.tables.footnotes import timed
+from eval.tables.formats import heading, interval, number
 from eval.tables.spec import SECONDS, TableSpec, metric_name
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"

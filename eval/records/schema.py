@@ -7,6 +7,7 @@ from typing import Any
 
 from eval.records.canonical import PROTOCOL_KEYS, pixel_hash, protocol_hash
 
+BASELINE = "none"  # the method that all others are compared with
 RECORD_VERSION = 1
 STATUSES = ("ok", "failed", "invalid")
 INVALID_SHARE = 0.01

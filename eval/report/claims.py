@@ -7,9 +7,9 @@ from pathlib import Path
 
 from eval.errors import RunError
 from eval.judging.verdicts import CLAIMS, CONTRADICTED, SUPPORTED, UNDECIDED
-from eval.report.columns import interval, rounded
 from eval.report.gather import Gathered
-from eval.tables.columns import heading
+from eval.report.typography import interval, rounded
+from eval.tables.formats import heading
 from eval.tables.spec import SECONDS
 
 FILE = "claims.json"

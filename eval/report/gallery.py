@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import RunError
+from eval.records import BASELINE
 from eval.records.contents import check_files
 from eval.report.gather import Entry, Gathered
 from eval.report.limits import COLUMNS, PICTURES, few, spread
 from eval.report.thumbnails import data_uri, likeness, thumbnail
 from eval.tables.claims import OURS
 
-BASELINE = "none"
 PROMPTS = 48
 # Images are compared at this side, and at most so many of all runs together (300 prompts of nine rows, well under a
 # minute): a real run has 2,000 of 512 pixels.

@@ -10,6 +10,7 @@ from eval.errors import RunError
 from eval.judging.gates import FAILED, Gate
 from eval.records import run_id
 from eval.tables import Line, Table, build_table
+from eval.tables.grid import row_names
 from eval.tables.spec import SECONDS, TableRow, TableSpec
 
 QUALITY = ("fid", "clip", "ssim")
@@ -155,8 +156,7 @@ def _entries(table: Table) -> tuple[Entry, ...]:
     rows = table.spec.rows
     more = table.lines[len(rows) :]
     keys = [row.method for row in rows] + [line.record["method"] for line in more]
-    labels = [table.spec.name_of(row.method) for row in rows] + [line.cells["model"] for line in more]
-    return tuple(map(Entry, _distinct(keys), _distinct(labels), table.lines))
+    return tuple(map(Entry, _distinct(keys), _distinct(row_names(table)), table.lines))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -8,13 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from eval.records import BASELINE
 from eval.report.drawing import ACCENT, BUSY, MARKERS, MUTED, Drawing, drawing, errors, legend, panels, plain
 from eval.report.gather import QUALITY, Entry, Gathered
 from eval.report.labels import Label, place
 from eval.report.letters import fit_letters
 from eval.report.limits import NAMED, spread
-from eval.report.points import BASELINE, OURS, Point, axis_name, front, points
+from eval.report.points import Point, axis_name, front, points
 from eval.report.sweeps import Curve, longest
+from eval.tables.claims import OURS
 from eval.tables.spec import SECONDS
 
 WRITTEN = 16  # rows whose names are written next to their points; more rows have numbers there and names below

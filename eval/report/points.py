@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report.gather import Entry, Gathered
-from eval.tables.columns import arrow, mark
+from eval.tables.formats import arrow, mark
 from eval.tables.spec import SECONDS, better, metric_name
 
-BASELINE, OURS = "none", "retom"  # our keys of the two
 _NAMES = {"fid": "FID", "clip": "CLIP score", "ssim": "SSIM to baseline", SECONDS: "time per image (s)"}
 Interval = tuple[float, float] | None
 
@@ -26,7 +25,7 @@ class Point:
     @property
     def busy(self) -> bool:
         """Whether other processes used the device while the row was timed, or this is not known."""
-        return bool(mark(self.entry.line, SECONDS))
+        return bool(mark(self.entry.line.record))
 
 
 def points(gathered: Gathered, metric: str) -> list[Point]:

@@ -10,9 +10,9 @@ from eval.bench.speed import COLUMNS, HEADINGS, cells, what
 from eval.bench.stage_file import read_stage
 from eval.bench.table import csv_of, origins
 from eval.errors import RunError
-from eval.report.columns import Column
-from eval.report.tables_view import Cell, Row, View
-from eval.tables.columns import HIGHER, LOWER
+from eval.report.tables_view import Heading, Row, View
+from eval.tables.formats import HIGHER, LOWER
+from eval.tables.grid import Cell
 
 PREFIX = "speed_"
 WORDS = 4  # cells of a row that are no numbers
@@ -51,14 +51,14 @@ def _view(path: Path, attention: str, rows: Sequence[dict[str, Any]]) -> View:
     return View(f"{path.stem}_{attention}", title, columns, shown, tuple(header), notes)
 
 
-def _column(place: int) -> Column:
+def _column(place: int) -> Heading:
     name = HEADINGS[place]
     way = LOWER if name.startswith("s/im") else HIGHER if name.startswith("Speed-up") else ""
-    return Column(f"{name} {way}".strip(), number=WORDS <= place < len(HEADINGS) - 1, folded=name in ("n", "Status"))
+    return Heading(f"{name} {way}".strip(), number=WORDS <= place < len(HEADINGS) - 1, folded=name in ("n", "Status"))
 
 
 def _cells(row: dict[str, Any]) -> list[Cell]:
     values = dict.fromkeys(HEADINGS)
     values |= {"s/im": row.get("s_per_im"), "n": row["n"], "Speed-up": row.get("speedup")}
     values |= {"s/im (paper)": row["paper_s_per_im"], "Speed-up (paper)": row["paper_speedup"]}
-    return [Cell(text, sort=values[name]) for name, text in zip(HEADINGS, cells(row), strict=True)]
+    return [Cell(text, value=values[name]) for name, text in zip(HEADINGS, cells(row), strict=True)]

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eval.judging.gates import BASELINE
+from eval.records import BASELINE
 from eval.report.claims import Claims
-from eval.report.columns import arrow, change, interval, rounded
 from eval.report.gather import Entry, Gathered
-from eval.report.tables_view import busy
+from eval.report.typography import interval, rounded
 from eval.tables.claims import OURS
-from eval.tables.columns import heading
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT
+from eval.tables.formats import arrow, heading
+from eval.tables.grid import change, speed_up_mark
 from eval.tables.spec import SECONDS, UNPAIRED
 
 
@@ -82,7 +82,7 @@ def _facts(gathered: Gathered, ours: Entry) -> tuple[Fact, ...]:
         note = " ".join(filter(None, (rounded(name, cells[column], "+"), interval(name, *ends, "+"))))
         found.append(Fact(title, rounded(name, cells[name]), note, change(name, *ends)))
     if cells.get(SPEED_UP) is not None:
-        factor = rounded(SPEED_UP, cells[SPEED_UP]) + busy(gathered.overview, ours.line)
+        factor = rounded(SPEED_UP, cells[SPEED_UP]) + speed_up_mark(gathered.overview, ours.line)
         found.append(Fact(f"{heading(SPEED_UP)} {arrow(SPEED_UP)}", factor, _seconds(cells)))
     if cells.get(TOKENS_KEPT) is not None:
         found.append(Fact(heading(TOKENS_KEPT), rounded(TOKENS_KEPT, cells[TOKENS_KEPT])))

@@ -13,7 +13,7 @@ from eval.report.drawing import BUSY, CURVE_COLOURS, MARKERS, Drawing, drawing, 
 from eval.report.gather import QUALITY, Entry, Gathered
 from eval.report.limits import CURVES
 from eval.report.points import Interval, axis_name, interval
-from eval.tables.columns import mark
+from eval.tables.formats import mark
 from eval.tables.spec import SECONDS, metric_name
 
 _UNITS = {"ratio": "share of tokens removed", "window": "tokens per side", "period": "steps"}
@@ -123,7 +123,7 @@ def _draw_curve(axis: Axes, curve: Curve, name: str, index: int) -> None:
     style = {"marker": MARKERS[index % len(MARKERS)], "color": CURVE_COLOURS[index % len(CURVE_COLOURS)]}
     axis.errorbar(places, values, yerr=errors(values, intervals), elinewidth=0.7, label=plain(curve.name), **style)
     if name == SECONDS:
-        busy = [entry.line.cells[name] if mark(entry.line, name) else None for entry in curve.entries]
+        busy = [entry.line.cells[name] if mark(entry.line.record) else None for entry in curve.entries]
         hollow = [(x, y) for x, y in zip(curve.values, busy, strict=True) if y is not None]
         if hollow:
             axis.plot(*zip(*hollow, strict=True), linestyle="", markerfacecolor="white", zorder=3, **style)

@@ -8,8 +8,9 @@ from eval.submissions.badges import badges
 from eval.submissions.checks import Accepted
 from eval.submissions.environment import environment
 from eval.submissions.protocols import Published
-from eval.submissions.speed import idle, tokens_kept
-from eval.tables.columns import arrow
+from eval.submissions.speed import idle
+from eval.tables.costs import tokens_kept
+from eval.tables.formats import arrow
 from eval.tables.spec import better
 
 HEAD = """# Submitted results
@@ -25,7 +26,8 @@ row has no speed-up.
 """
 NOTES = {
     "tokens": "Cost is the share of tokens kept: the tensors of the tiny model are too small for merging to save time. "
-    "Methods that change the count over the steps, or save steps instead of tokens, have no cost here (-). "
+    "Methods that change the count over the steps have no such share; these and those that skip layers or steps "
+    "(DeepCache, fewer steps) are in no front (-). "
     "A method that shortens keys and values alone, such as ToDo, is counted by those.",
     "seconds": "Cost is time per image at batch 1. A row timed while the device had other work (†) is in no front.",
 }

@@ -21,19 +21,6 @@ def merges(record: Mapping) -> bool:
     return any(_left(site) < 1 for site in record["merges"])
 
 
-def tokens_kept(record: Mapping) -> float | None:
-    """Share of tokens that attention ran on, over all sites; None where the count changes over the steps.
-
-    A record holds the count of the last call alone, so one ratio among the method's options must say it.
-    """
-    sites = [site for site in record["merges"] if site.get("tokens") and site.get("merged") is not None]
-    if not merges(record):
-        return 1.0
-    if not isinstance(record["config"]["method"].get("ratio"), int | float):
-        return None
-    return sum(site["merged"] for site in sites) / sum(site["tokens"] for site in sites)
-
-
 def bounds(oracle: Mapping, record: Mapping) -> bool:
     """Whether `oracle` leaves as few tokens as `record` everywhere: only then it is a bound on its seconds."""
     free = {site["site"]: _left(site) for site in oracle["merges"] if "site" in site}

@@ -11,7 +11,7 @@ import pandas
 from eval import atomic
 from eval.errors import RunError
 from eval.judging.gates import Gate, check_gates, verdict
-from eval.records import run_id
+from eval.records import BASELINE, run_id
 from eval.stats import median_interval
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT, speed_up, tokens_kept
 from eval.tables.footnotes import below_zero
@@ -20,7 +20,6 @@ from eval.tables.seeds import by_row, spread
 from eval.tables.selection import Extra, assign, choose, refuse_mixed
 from eval.tables.spec import BESIDE, METRICS, SECONDS, UNPAIRED, TableSpec, metric_name
 
-BASELINE = "none"
 QUIET = f"{SECONDS}_quiet"
 _TAIL = ("n", "n_reference", "protocol", "run_id", "status", "gates")
 
@@ -43,6 +42,7 @@ class Table:
     """A built table. `profile` is that of its records: "smoke" tables belong under results/smoke/.
 
     seeds: of several, those that the rows' spread is over; gates: what must hold before the table may be quoted.
+    baseline: the record of the baseline, which need not be a row; None if there is none.
     """
 
     spec: TableSpec
@@ -51,6 +51,7 @@ class Table:
     lines: tuple[Line, ...]
     seeds: tuple[int, ...] = ()
     gates: tuple[Gate, ...] = ()
+    baseline: Mapping | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ def build_table(
         group = [] if record is None else groups.get(run_id(record), [])
         more = _seed_cells(spec, profile, group) if seeds else {}
         lines.append(Line({**line.cells, **more, "gates": verdict(gates)}, record))
-    return Table(spec, profile, columns, tuple(lines), tuple(seeds), gates)
+    return Table(spec, profile, columns, tuple(lines), tuple(seeds), gates, baseline)
 
 
 def _check_metrics(spec: TableSpec, profile: str, records: Sequence[dict]) -> None:

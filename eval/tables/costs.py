@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from eval.records.canonical import mapping_or_empty
+from eval.records.canonical import flat_options, mapping_or_empty
 from eval.tables.spec import SECONDS
 
 SPEED_UP, TOKENS_KEPT = "speed_up", "tokens_kept"
@@ -17,10 +17,11 @@ def speed_up(record: Mapping, baseline: Mapping | None) -> float | None:
 def tokens_kept(record: Mapping) -> float | None:
     """The share of tokens that attention runs on, over the patched sites and the denoiser calls of one image.
 
-    1 where nothing is patched. If the ratio changes over the steps, that of the last plan counts. None for a failed
-    row, and where no site reports its tokens.
+    1 where nothing is patched. A record has the count of the last plan alone, so None where it changes over the steps:
+    for a method whose options have a ratio, but not as one number. None also for a failed row, and where no site
+    reports its tokens.
     """
-    if record["status"] == "failed":
+    if record["status"] == "failed" or _changes(record["config"]["method"]):
         return None
     sites = [site for site in record["merges"] if site.get("tokens") and site.get("merged") is not None]
     if not sites:
@@ -33,6 +34,11 @@ def tokens_kept(record: Mapping) -> float | None:
 def largest_site(record: Mapping) -> int | None:
     """The most tokens that a patched site has; None where none is reported."""
     return max((site["tokens"] for site in record["merges"] if site.get("tokens")), default=None)
+
+
+def _changes(options: Mapping) -> bool:
+    named = [key for key in flat_options(options) if "ratio" in key.split(".")]
+    return bool(named) and not isinstance(options.get("ratio"), int | float)
 
 
 def _planned_calls(site: Mapping) -> int:

@@ -7,7 +7,7 @@ from eval.judging.gates import FAILED, PASSED, UNCHECKED
 from eval.quiet import Disturbance
 from eval.records import run_id
 from eval.records.canonical import mapping_or_empty
-from eval.tables.columns import MARK, mark
+from eval.tables.formats import MARK, mark
 from eval.tables.spec import SECONDS
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def problems(table: "Table") -> list[str]:
             notes.append(f"{name} failed: {escape(record['error']['sentence'])}")
             continue
         notes += [f"{name}{text}" for text in _of_row(table, record)]
-        if SECONDS in table.metrics and mark(line, SECONDS):
+        if SECONDS in table.metrics and mark(record):
             notes.append(f"{name}: {MARK} {_around(record)} while it was timed; timing.again=true times it again.")
     return notes
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.records.schema import check_name
+from eval.records.schema import BASELINE, check_name
 
 EXTRA_ROWS = ("all", "options", "none")
 PROFILES = ("real", "smoke", "none")
@@ -72,8 +72,10 @@ class TableSpec:
             raise ValueError(f"labels of {self.name} must have model among them, got {', '.join(self.labels)}")
 
     def name_of(self, method: str) -> str:
-        """The one name of a method: of `names`, else the row's own `model`, else its key."""
+        """The name of a method: that of `names`, else the row's `model`, else its key. The baseline: `model` first."""
         models = {row.method: row.labels["model"] for row in self.rows}
+        if method == BASELINE and method in models:
+            return models[method]
         return self.names.get(method) or models.get(method) or method
 
     @classmethod

@@ -2,9 +2,8 @@
 
 from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
-from eval.judging.gates import BASELINE
 from eval.prompts import PromptItem
-from eval.records import RunFolder, load_records, run_id
+from eval.records import BASELINE, RunFolder, load_records, run_id
 from eval.records.canonical import pixel_options
 from scripts.jobs.row import Row
 

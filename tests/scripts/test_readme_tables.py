@@ -14,7 +14,7 @@ from scripts.readme import IMAGE, filled, gpu, removed_tokens, sections, studied
 from scripts.tables import method_labels
 
 PAGE = ROOT / "README.md"
-LABELS = {**method_labels(), "none": "Baseline"}
+LABELS = method_labels()
 SPEED = ["model", "window_size", "dest_token", "destination", "method", "status", "s_per_im"]
 SPEED += ["speedup", "speedup_low", "speedup_high", "device_name", "dtype"]
 # A scheduler of diffusers under NumPy 2.

@@ -15,10 +15,10 @@ from eval.report.drawing import ACCENT, COLUMN, PAGE, STYLE, TEXT, panels
 from eval.report.figures import draw_all
 from eval.report.gather import Gathered, gather
 from eval.report.labels import Label, place
-from eval.report.points import OURS
 from eval.report.sheet import Column, sheet
 from eval.report.similarity import SCALE, draw_recording
 from eval.report.staleness import draw_staleness
+from eval.tables.claims import OURS
 from eval.tables.spec import TableSpec
 from tests.eval.sample_records import make_record
 from tests.eval.sample_specs import TABLE1

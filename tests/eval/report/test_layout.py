@@ -180,10 +180,10 @@ def test_latex_holds_the_columns_chosen_under_their_groups(page) -> None:
     assert lines[1] == r"\begin{tabular}{lllrrrrrrrrrr}"
     assert [lines[2], lines[6], lines[-2]] == [r"\toprule", r"\midrule", r"\bottomrule"]
     assert lines[3] == (
-        r"\multicolumn{3}{c}{} & \multicolumn{5}{c}{Ours} & \multicolumn{3}{c}{Paper} & "
+        r"\multicolumn{3}{c}{} & \multicolumn{3}{c}{Ours} & \multicolumn{2}{c}{Cost} & \multicolumn{3}{c}{Paper} & "
         r"\multicolumn{2}{c}{Difference to baseline} \\"
     )
-    assert lines[4] == r"\cmidrule(lr){4-8} \cmidrule(lr){9-11} \cmidrule(lr){12-13}"
+    assert lines[4] == r"\cmidrule(lr){4-6} \cmidrule(lr){7-8} \cmidrule(lr){9-11} \cmidrule(lr){12-13}"
     assert r"FID $\downarrow$ & CLIP $\uparrow$" in lines[5]
     assert {line.count(" & ") for line in lines[5:-2] if line.endswith(r"\\")} == {12}
     assert r"\textbf{35.00} {\scriptsize [34.00, 36.25]}" in text
@@ -194,7 +194,7 @@ def test_latex_holds_the_columns_chosen_under_their_groups(page) -> None:
     one(page, TABLE + "[data-copy=LaTeX]").click()
     lines = one(page, TABLE + "textarea").get_property("value").splitlines()
     assert lines[1] == r"\begin{tabular}{lrrrrrrrrr}"
-    assert lines[4] == r"\cmidrule(lr){2-5} \cmidrule(lr){6-8} \cmidrule(lr){9-10}"
+    assert lines[4] == r"\cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-8} \cmidrule(lr){9-10}"
     assert "scriptsize" not in "".join(lines)
 
 

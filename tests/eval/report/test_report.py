@@ -119,7 +119,7 @@ def test_exports_hold_the_csv_fields(runs: Path) -> None:
     assert ",".join(shown.csv_header) == lines[0]
     assert ",".join(shown.rows[0].csv) == lines[1]
     cell = shown.rows[3].cells[3]
-    assert (cell.text, cell.interval, cell.sort) == ("35.00", "[34.00, 36.25]", 35.0)
+    assert (cell.text, cell.interval, cell.value) == ("35.00", "[34.00, 36.25]", 35.0)
     assert shown.rows[2].cells[3].text == "missing"
 
 

@@ -28,7 +28,7 @@ def test_there_is_a_table_for_each_card_and_attention(tmp_path: Path) -> None:
     assert "random weights" in sdpa.title
     retom = sdpa.rows[1]
     assert [cell.text for cell in retom.cells][3:7] == ["gather", "2.000 [2.000, 2.000]", "6", "2.00 [2.00, 2.00]"]
-    assert [cell.sort for cell in retom.cells][4:9] == [2.0, 6, 2.0, 1.6, 1.25]
+    assert [cell.value for cell in retom.cells][4:9] == [2.0, 6, 2.0, 1.6, 1.25]
     assert (len(retom.csv), len(sdpa.csv_header)) == (len(COLUMNS), len(COLUMNS))
     assert "retom: the time was up" in naive.notes
     assert not studies.problems

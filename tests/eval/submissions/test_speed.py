@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.errors import RunError
-from eval.submissions.speed import best_bound, bounds, check_not_faster_than_free, idle, tokens_kept
+from eval.submissions.speed import best_bound, bounds, check_not_faster_than_free, idle
 
 TREE = Path(__file__).parents[3] / "submissions"
 
@@ -57,10 +57,3 @@ def test_what_merges_nothing_has_no_bound_and_a_busy_device_bounds_nothing() -> 
     busy["timing"]["quiet"] = False
     assert not idle(busy)
     check_not_faster_than_free(busy, none, oracle)
-
-
-def test_tokens_kept_are_of_all_sites_and_of_one_ratio_alone() -> None:
-    assert tokens_kept(record("retom")) == 0.5
-    assert tokens_kept(record("none")) == tokens_kept(record("fewer_steps")) == 1
-    assert tokens_kept(record("tomesd")) == pytest.approx((3 * 128 + 3 * 64 + 16) / (3 * 256 + 3 * 64 + 16))
-    assert tokens_kept(record("dynamic_linear")) is tokens_kept(record("ca_tome")) is None

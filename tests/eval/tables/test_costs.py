@@ -30,6 +30,22 @@ def test_tokens_kept_are_over_sites_and_calls(sites: list[dict], share: float | 
     assert tokens_kept(make_record() | {"merges": sites}) == (share if share is None else pytest.approx(share))
 
 
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"ratio": 0.5}, False),
+        ({"interval": 3}, False),  # DeepCache
+        ({"ratio": None, "threshold": 0.7}, True),  # CA-ToMe: as many as are similar
+        ({"start": {"ratio": 0.75}, "end": {"ratio": 0.25}}, True),
+        ({"ratio": {"down": 0.5}}, True),
+    ],
+)
+def test_a_count_that_changes_over_the_steps_has_no_share(options: dict, changes: bool) -> None:
+    record = make_record() | {"merges": [site(100, 50, 4)]}
+    record["config"]["method"] = options
+    assert (tokens_kept(record) is None) == changes
+
+
 def test_a_failed_row_has_no_share() -> None:
     assert tokens_kept(make_record(status="failed")) is None
 

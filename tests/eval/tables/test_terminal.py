@@ -37,21 +37,21 @@ def test_it_fits_and_no_number_is_broken(width: int, profile: str) -> None:
     assert max(map(len, text.splitlines())) <= width
     numbers = re.findall(r"(?<![\w.])[+-]?\d+\.\d\d\*?(?![\w.])", text)
     assert {"37.50", "35.00"} <= set(numbers)
-    assert ("paper" in text.split("\n\n")[0].split("left out")[0]) == (width >= 100)
+    assert ("paper" in text.split("\n\n")[0].split("Left out")[0]) == (width >= 100)
     assert "…" not in text
 
 
 def test_what_is_left_out_is_named() -> None:
-    assert "left out in this width: paper" in printed(sample(), 80)
-    assert "left out" not in printed(sample(), 100)
+    assert "Left out in this width: paper." in printed(sample(), 80)
+    assert "Left out" not in printed(sample(), 100)
 
 
 def test_the_best_is_bold_on_a_terminal_alone() -> None:
     on, off = printed(sample(), 100, terminal=True), printed(sample(), 100)
-    assert "bold: best of its column" in on
+    assert "Bold: best of its column." in on
     assert re.search(r"\x1b\[1;32m *35\.00\x1b", on)
     assert "\x1b" not in off
-    assert "bold" not in off
+    assert "Bold" not in off
 
 
 def test_a_failed_gate_is_printed() -> None:
