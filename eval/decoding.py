@@ -195,5 +195,5 @@ def hash_of_digests(labels: Iterable[str], digests: Iterable[bytes]) -> str:
 
 
 def image_label(image: ScoredImage | PromptItem) -> str:
-    """What `ImageSet.hash` covers of an image beside its file."""
+    """What `ImageSet.hash` covers of an image besides its file."""
     return f"{image.key}\0{image.class_index}\0{image.prompt}"

@@ -66,8 +66,8 @@ def generate(
     size = (sampler.width, sampler.height)
     kept = {item.file: read_flag(folder / item.file) for item in items if is_intact(folder / item.file, size)}
     flags = {name: flag for name, flag in kept.items() if flag != NAN}
-    whole = set(flags)
-    remade = tuple(item.file for item in items if item.file not in whole and os.path.lexists(folder / item.file))
+    intact = set(flags)
+    remade = tuple(item.file for item in items if item.file not in intact and os.path.lexists(folder / item.file))
     if remade:
         _log.warning("Damaged or NaN images in %s, generated again: %d (first: %s).", folder, len(remade), remade[0])
 
@@ -75,11 +75,11 @@ def generate(
         flags[name] = flag
         stage.update()
 
-    generating = (progress or Progress()).stage("generating", len(items), len(whole))
+    generating = (progress or Progress()).stage("generating", len(items), len(intact))
     with generating as stage, ImageWriter(2 * sampler.batch_size, written) as writer:
 
         def fill(piece: Sequence[PromptItem]) -> None:
-            gaps = {item.file for item in piece} - whole
+            gaps = {item.file for item in piece} - intact
             if not gaps:
                 return
             writer.settle()
@@ -93,7 +93,7 @@ def generate(
 
         for batch in batches(items, sampler.batch_size):
             limit.work_through(batch, fill)
-    return _report(items, whole, remade, flags, time.perf_counter() - started, limit.size)
+    return _report(items, intact, remade, flags, time.perf_counter() - started, limit.size)
 
 
 def shard(items: Sequence[PromptItem], rank: int, world: int, batch_size: int = 1) -> list[PromptItem]:
@@ -132,7 +132,7 @@ def sample(pipe: DiffusionPipeline, batch: Sequence[PromptItem], sampler: Sample
 
 def _report(
     items: Sequence[PromptItem],
-    whole: set[str],
+    intact: set[str],
     remade: tuple[str, ...],
     flags: dict[str, str | None],
     seconds: float,
@@ -140,8 +140,8 @@ def _report(
 ) -> GenerateReport:
     names = [item.file for item in items]
     return GenerateReport(
-        made=tuple(name for name in names if name not in whole),
-        kept=tuple(name for name in names if name in whole),
+        made=tuple(name for name in names if name not in intact),
+        kept=tuple(name for name in names if name in intact),
         remade=remade,
         nan=tuple(name for name in names if flags[name] == NAN),
         constant=tuple(name for name in names if flags[name] not in (None, NAN)),

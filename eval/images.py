@@ -26,10 +26,10 @@ DAMAGED = (OSError, SyntaxError, ValueError, struct.error, zlib.error)
 class ImageCheck:
     """File names by problem. `foreign` are files in the folder that are not part of the run.
 
-    `whole` is the number of the run's files that can be scored, including flagged ones (`nan`, `constant`).
+    `intact` is the number of the run's files that can be scored, including flagged ones (`nan`, `constant`).
     """
 
-    whole: int
+    intact: int
     missing: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     nan: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class ImageCheck:
     @property
     def invalid_share(self) -> float:
         """Share of the intact files that are flagged, 0 if there are none."""
-        return (len(self.nan) + len(self.constant)) / self.whole if self.whole else 0.0
+        return (len(self.nan) + len(self.constant)) / self.intact if self.intact else 0.0
 
 
 def write_png(path: Path, image: np.ndarray, flag: str | None = None) -> None:
@@ -124,7 +124,7 @@ def verify(items: Sequence[PromptItem], folder: Path, size: tuple[int, int] | No
     broken = {name for name in found if not is_intact(folder / name, size)}
     flags = {name: read_flag(folder / name) for name in found if name not in broken}
     return ImageCheck(
-        whole=len(flags),
+        intact=len(flags),
         missing=tuple(name for name in wanted if name not in present),
         broken=tuple(sorted(broken)),
         nan=tuple(name for name, flag in flags.items() if flag == NAN),

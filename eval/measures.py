@@ -168,7 +168,7 @@ class TextAgreement:
 class Likeness:
     """Mean over images of the SSIM to the baseline image of the same key."""
 
-    unmerged: ImageSet
+    baseline: ImageSet
     setting: Setting
     n_reference: int | None = None
 
@@ -179,7 +179,7 @@ class Likeness:
 
     def task(self, images: ImageSet) -> Task:
         """Computes the similarities."""
-        return ssim_task(images, self.unmerged)
+        return ssim_task(images, self.baseline)
 
     def take(self, images: ImageSet) -> Estimate:
         """The mean."""

@@ -36,9 +36,9 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(value)
 
 
-def ssim_task(images: ImageSet, unmerged: ImageSet) -> Task:
-    """SSIM of every image [n] float64 to that of the same key in `unmerged`. RunError naming a key without partner."""
-    by_key = {image.key: image for image in unmerged.images}
+def ssim_task(images: ImageSet, baseline: ImageSet) -> Task:
+    """SSIM of every image [n] float64 to that of the same key in `baseline`. RunError naming a key without partner."""
+    by_key = {image.key: image for image in baseline.images}
     missing = [image.key for image in images.images if image.key not in by_key]
     if missing:
         raise RunError(
@@ -53,7 +53,7 @@ def ssim_task(images: ImageSet, unmerged: ImageSet) -> Task:
         pairs = zip(images.images[start:stop], partners[start:stop], batch, others, strict=True)
         return torch.tensor([_pair(*pair, device) for pair in pairs], dtype=torch.float64)
 
-    key = (PROTOCOL, images.hash, unmerged.hash)
+    key = (PROTOCOL, images.hash, baseline.hash)
     return Task(f"SSIM, {_PACKAGE}", key, _Pixels(), (images.images, partners), work)
 
 
@@ -67,9 +67,9 @@ class _Pixels:
         """Loads nothing."""
 
 
-def ssim_scores(images: ImageSet, unmerged: ImageSet, *, cache: Path, device: str | torch.device = "cpu") -> np.ndarray:
+def ssim_scores(images: ImageSet, baseline: ImageSet, *, cache: Path, device: str | torch.device = "cpu") -> np.ndarray:
     """The array of `ssim_task`, cached under the hashes of both sets."""
-    task = ssim_task(images, unmerged)
+    task = ssim_task(images, baseline)
     return compute([task], cache=cache, device=device)[task.key]
 
 

@@ -20,9 +20,9 @@ from diffusers import DiffusionPipeline
 
 from eval.checks import check_integer
 from eval.errors import RunError
+from eval.idle import Watch, wait_until_idle
 from eval.memory import fits
 from eval.progress import Progress
-from eval.quiet import Watch, wait_until_idle
 from eval.sampler import BeforeBatch, SamplerConfig, call_pipeline
 
 _log = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ def measure(
     if 1 in too_large:
         raise RunError("memory runs out with one image per pipeline call, so nothing can be timed; set timing=off")
     seen = watch.so_far()
-    if not seen.quiet:
-        _log.warning("The timing of this row is marked: %s while it was measured.", seen.sentence)
+    if not seen.idle:
+        _log.warning("The timing of this row is marked: %s while it was measured.", seen.reason)
     best = max(rows, key=lambda row: row["images_per_s"])
     return {
         "s_per_im": rows[0]["median"],
@@ -116,7 +116,7 @@ def measure(
         "warmup": timing.warmup,
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
-        "quiet": seen.quiet,
+        "quiet": seen.idle,
         "others_cpu_share": seen.others_cpu_share,
         "other_gpu_processes": seen.gpu_processes,
         "batches": rows,

@@ -169,13 +169,13 @@ def attention_notes(cell: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _best_batches(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """For pipelines: time per image at batch 1, and images per second at the best batch."""
-    whole = [row for row in rows if row["level"] == "pipeline" and row["status"] == "ok"]
-    if not whole:
+    complete = [row for row in rows if row["level"] == "pipeline" and row["status"] == "ok"]
+    if not complete:
         return []
     lines = ["| Pipeline | Method | s/im at batch 1 | images/s | at batch |", "| --- | --- | ---: | ---: | ---: |"]
     same = [*PLACE, *(name for name in WAY if name != "batch"), "method"]
     groups: dict[tuple, list] = {}
-    for row in whole:
+    for row in complete:
         groups.setdefault(tuple(row[name] for name in same), []).append(row)
     for group in groups.values():
         best = max(group, key=lambda row: row["images_per_s"])

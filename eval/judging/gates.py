@@ -24,7 +24,7 @@ class Gate:
 
     name: str
     status: str
-    sentence: str
+    details: str
 
 
 def check_gates(records: Sequence[Mapping], references: Sequence[Mapping] = ()) -> tuple[Gate, ...]:

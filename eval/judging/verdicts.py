@@ -63,7 +63,7 @@ def judge(
     all of them undecided. Methods are named by the tables' labels.
     """
     paper = {(row.method, metric): value for spec in specs for row in spec.rows for metric, value in row.paper.items()}
-    failed = [gate.sentence for gate in gates if gate.status == FAILED]
+    failed = [gate.details for gate in gates if gate.status == FAILED]
     found = []
     for claim in CLAIMS:
         name = metric_name(claim.metric, profile)

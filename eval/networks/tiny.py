@@ -122,9 +122,9 @@ def _load(kind: type, folder: Path) -> torch.nn.Module:
     try:
         # Initial weights come from the global generator, whose state must not change.
         with torch.random.fork_rng(devices=[]), silent_loading():
-            model, told = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+            model, loaded = kind.from_pretrained(str(folder), output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"network {folder} cannot be loaded ({first_line(error).rstrip('.')}); {RESTORE}") from error
-    if wrong := sorted({*told["missing_keys"], *told["unexpected_keys"]}):
+    if wrong := sorted({*loaded["missing_keys"], *loaded["unexpected_keys"]}):
         raise RunError(f"network {folder}: {len(wrong)} weights do not fit its config (first: {wrong[0]}); {RESTORE}")
     return model.eval()

@@ -9,7 +9,7 @@ from eval.errors import RunError
 from eval.records import BASELINE
 from eval.records.contents import check_files
 from eval.report.gather import Entry, Gathered
-from eval.report.limits import COLUMNS, PICTURES, few, spread
+from eval.report.limits import COLUMNS, IMAGES, few, spread
 from eval.report.thumbnails import data_uri, likeness, thumbnail
 from eval.tables.claims import OURS
 
@@ -17,11 +17,11 @@ PROMPTS = 48
 # Images are compared at this side, and at most so many of all runs together (300 prompts of nine rows, well under a
 # minute): a real run has 2,000 of 512 pixels.
 COMPARED_SIDE = 128
-COMPARED_PICTURES = 2700
+COMPARED_IMAGES = 2700
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryImage:
     """One cell: `uri` is None where there is no image, and `why` gives the reason. ssim: to the baseline's image."""
 
     uri: str | None
@@ -37,7 +37,7 @@ class Shown:
     key: str
     prompt: str
     seed: int
-    pictures: tuple[Picture, ...]
+    images: tuple[GalleryImage, ...]
     lowest: float | None
 
 
@@ -55,7 +55,7 @@ class Gallery:
     problems: tuple[str, ...]
 
 
-def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURES) -> Gallery:
+def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = IMAGES) -> Gallery:
     """Images of at most `prompts` prompts, as many as fit into `budget` characters. An absent image is no error.
 
     Of more than `COLUMNS` rows some are shown: the first of the tables, and of the others a few spread evenly.
@@ -69,13 +69,13 @@ def gallery(gathered: Gathered, *, prompts: int = PROMPTS, budget: int = PICTURE
     columns = tuple(manifests)
     # The same image of two runs has the same key, prompt and seed.
     keys = list(dict.fromkeys(key for items in manifests.values() for key in items))
-    looked = spread(keys, COMPARED_PICTURES // max(len(columns), 1))
+    looked = spread(keys, COMPARED_IMAGES // max(len(columns), 1))
     scores = _scores(gathered.runs, manifests, looked)
     worst = sorted(looked, key=lambda key: _lowest(scores[key]))
     rows, left = [], budget
     for key in worst[:prompts]:
         row = _row(gathered.runs, manifests, key, scores[key])
-        left -= sum(len(picture.uri or "") for picture in row.pictures)
+        left -= sum(len(image.uri or "") for image in row.images)
         if left < 0:
             problems.append(f"The images of {len(rows)} prompts fill the page; the other prompts are left out.")
             break
@@ -143,8 +143,8 @@ def _scores(runs: Path, manifests: Mapping[Entry, Items], keys: Sequence[Key]) -
     for key in keys:
         base_image = _try_open(runs, base, manifests[base].get(key))
         for entry, items in manifests.items():
-            picture = None if entry is base or base_image is None else _try_open(runs, entry, items.get(key))
-            scores[key][entry] = None if picture is None else likeness(picture, base_image)
+            image = None if entry is base or base_image is None else _try_open(runs, entry, items.get(key))
+            scores[key][entry] = None if image is None else likeness(image, base_image)
     return scores
 
 
@@ -161,29 +161,29 @@ def _lowest(scores: Mapping[Entry, float | None]) -> float:
 
 
 def _row(runs: Path, manifests: Mapping[Entry, Items], key: Key, scores: Mapping[Entry, float | None]) -> Shown:
-    pictures = tuple(_picture(runs, entry, items.get(key), scores.get(entry)) for entry, items in manifests.items())
+    images = tuple(_gallery_image(runs, entry, items.get(key), scores.get(entry)) for entry, items in manifests.items())
     lowest = _lowest(scores)
-    return Shown(key[0], key[1], key[2], pictures, lowest if lowest <= 1 else None)
+    return Shown(key[0], key[1], key[2], images, lowest if lowest <= 1 else None)
 
 
-def _picture(runs: Path, entry: Entry, item: Mapping | None, score: float | None) -> Picture:
+def _gallery_image(runs: Path, entry: Entry, item: Mapping | None, score: float | None) -> GalleryImage:
     if item is None:
-        return Picture(None, why="not in this run")
+        return GalleryImage(None, why="not in this run")
     listed = {entry["key"]: entry["why"] for entry in entry.line.record["images"]["invalid"]}
     invalid = listed.get(item["key"])
     try:
         path = _file(runs, entry, item)
         if not path.is_file():
-            return Picture(None, why="no such file", invalid=invalid)
-        return Picture(data_uri(thumbnail(path)), ssim=score, invalid=invalid)
+            return GalleryImage(None, why="no such file", invalid=invalid)
+        return GalleryImage(data_uri(thumbnail(path)), ssim=score, invalid=invalid)
     except RunError:
-        return Picture(None, why="unreadable", invalid=invalid)
+        return GalleryImage(None, why="unreadable", invalid=invalid)
 
 
 def _absent(columns: Sequence[Entry], rows: Sequence[Shown]) -> list[str]:
     found = []
     for index, entry in enumerate(columns):
-        count = sum(row.pictures[index].uri is None for row in rows)
+        count = sum(row.images[index].uri is None for row in rows)
         if count:
             found.append(f"{count} of the {len(rows)} images shown here are absent in {entry.run}.")
     return found

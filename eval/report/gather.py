@@ -121,7 +121,7 @@ def _swept(overview: Table, entries: tuple[Entry, ...], records: Sequence[dict])
 
 
 def _refusal(table: Table, gate: Gate) -> str:
-    return f"{table.spec.name}: gate {gate.name} failed: {gate.sentence}; no row of this table may be quoted"
+    return f"{table.spec.name}: gate {gate.name} failed: {gate.details}; no row of this table may be quoted"
 
 
 def _failed(entry: Entry) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 PAGE = 14_000_000  # bytes of the page with its images, less the text around these
-PICTURES = 11_000_000  # characters of the images' data URIs, at most
+IMAGES = 11_000_000  # characters of the images' data URIs, at most
 LEAST = 500_000  # of them at least, however much the rest takes
 RECORDS = 3_000_000  # characters of whole records
 COLUMNS = 24  # rows with images

@@ -12,7 +12,7 @@ from eval.report.claims import Claims
 from eval.report.figures import draw_all
 from eval.report.gallery import Gallery, gallery
 from eval.report.gather import Gathered
-from eval.report.limits import LEAST, PAGE, PICTURES
+from eval.report.limits import IMAGES, LEAST, PAGE
 from eval.report.provenance import origins, study_origins
 from eval.report.studies import Studies, draw_studies
 from eval.report.summary import summary
@@ -74,7 +74,7 @@ def _filled(parts: Mapping[str, Any], gathered: Gathered) -> str:
     template = _template()
     without = template.render(**parts, gallery=Gallery((), (), 0, 0, ()))
     left = PAGE - len(without.encode())
-    return template.render(**parts, gallery=gallery(gathered, budget=max(LEAST, min(PICTURES, left))))
+    return template.render(**parts, gallery=gallery(gathered, budget=max(LEAST, min(IMAGES, left))))
 
 
 def _template() -> jinja2.Template:

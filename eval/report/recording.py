@@ -1,7 +1,7 @@
 """What happened inside one generation, as Figure 3 shows it: arrays in an .npz file, the rest in a .json next to it.
 
 A recording looks at some sites at some steps: the cosine similarities between the tokens of one window, and what each
-token of the whole grid was: not merged, a destination, or merged into another.
+token of the grid was: not merged, a destination, or merged into another.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import numpy as np
 from eval.report.study_files import reading_study, write_study
 
 PREFIX = "figure3_"
-_IMAGE = "picture"  # its name in the .npz file
+_IMAGE = "image"  # its name in the .npz file
 ALONE, DESTINATION, MERGED = 0, 1, 2  # what a token of `Panel.state` is
 MAX_PANELS, MAX_SIDE = 4096, 1024  # beyond any model of today; a damaged file must not fill the memory
 

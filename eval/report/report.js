@@ -185,7 +185,7 @@
   if (box) {
     const part = (name) => box.querySelector(name);
     const [which, left, right] = [part(".which"), part(".left"), part(".right")];
-    const found = (column) => document.querySelector(`.picture[data-row="${which.value}"][data-column="${column}"] img`);
+    const found = (column) => document.querySelector(`.image[data-row="${which.value}"][data-column="${column}"] img`);
     const put = (image, source) => {
       image.hidden = !source;
       if (source) [image.src, image.alt] = [source.src, source.alt];
@@ -211,13 +211,13 @@
       part(".said").textContent = absent.length
         ? `No image of ${absent.join(" and ")} for this prompt.`
         : `${name(left)} on the left, ${name(right)} on the right; next to them their difference, ${part(".gain").value} times.`;
-      all(".picture").forEach((button) => {
+      all(".image").forEach((button) => {
         const pressed = button.dataset.row === which.value && [left.value, right.value].includes(button.dataset.column);
         button.setAttribute("aria-pressed", String(pressed));
       });
     };
     all("select, input", box).forEach((control) => control.addEventListener("input", show));
-    all(".picture").forEach((button) => button.addEventListener("click", () => {
+    all(".image").forEach((button) => button.addEventListener("click", () => {
       which.value = button.dataset.row;
       if (left.value === button.dataset.column) left.value = "0";
       right.value = button.dataset.column;
@@ -226,7 +226,7 @@
     }));
     right.selectedIndex = Math.min(1, right.options.length - 1);
     box.hidden = false;
-    const small = [...document.querySelectorAll(".picture img")];
+    const small = [...document.querySelectorAll(".image img")];
     const sharpen = (image) => image.classList.toggle("pixels", image.naturalWidth > 0 && image.naturalWidth <= 128);
     small.forEach((image) => (image.complete ? sharpen(image) : image.addEventListener("load", () => sharpen(image))));
     if (document.readyState === "complete") show();

@@ -1,4 +1,4 @@
-"""The two files of a study: numbers in one, words in a .json beside it that holds their sha256."""
+"""The two files of a study: numbers in one, words in a .json next to it that has their sha256."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ VERSION = 1
 
 
 def write_study(data: Path, content: bytes, words: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write `content` to `data` and, when that is whole, `words` beside it; both paths."""
+    """Write `content` to `data` and, when that is complete, `words` next to it; both paths."""
     with atomic.replacing(data) as temporary:
         temporary.write_bytes(content)
     path = data.with_suffix(".json")
@@ -25,7 +25,7 @@ def write_study(data: Path, content: bytes, words: Mapping[str, Any]) -> tuple[P
 
 @contextlib.contextmanager
 def reading_study(path: Path, suffix: str, kind: str, script: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The words at `path` and the content of the file beside it with `suffix`, for a `with` block that checks them.
+    """The words at `path` and the content of the file next to it with `suffix`, for a `with` block that checks them.
 
     RunError, naming `kind` and the `script` that makes it again: a file is absent or damaged, the two are of different
     runs, or the block found them to be something else (ValueError, KeyError, TypeError, AttributeError).
@@ -36,7 +36,7 @@ def reading_study(path: Path, suffix: str, kind: str, script: str) -> Iterator[t
             raise ValueError(f"it is of version {words['version']}, not {VERSION}")
         content = path.with_suffix(suffix).read_bytes()
         if hashlib.sha256(content).hexdigest() != words["data_sha256"]:
-            raise ValueError(f"the {suffix} file beside it is not the one it was written with")
+            raise ValueError(f"the {suffix} file next to it is not the one it was written with")
         yield words, content
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
         why = f"lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())

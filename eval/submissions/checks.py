@@ -124,7 +124,7 @@ def _check_gates(records: Sequence[Mapping], references: Sequence[Mapping]) -> N
     distinct = {canonical_json(dict(record)): record for record in records}
     for gate in check_gates(list(distinct.values()), references):
         if gate.status == FAILED:
-            raise RunError(f"gate {gate.name} failed: {gate.sentence}; run these rows again")
+            raise RunError(f"gate {gate.name} failed: {gate.details}; run these rows again")
 
 
 def _check_source(submission: Submission, rules: Rules) -> list[str]:

@@ -56,7 +56,7 @@ def _measured(table: "Table", name: str, base: str) -> tuple[dict | None, str | 
     return numbers | {"difference": paired.get("value"), "interval": paired.get("interval")}, None
 
 
-def sentence(claim: dict) -> str:
+def in_words(claim: dict) -> str:
     """One claim as a line of Markdown: our percentage with the interval of the paired difference, and the paper's."""
     paper, ours = claim["paper"], claim["ours"]
     start = f"{claim['model']} against {claim['against_model']}:"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from eval.idle import Disturbance
 from eval.judging.gates import FAILED, PASSED, UNCHECKED
-from eval.quiet import Disturbance
 from eval.records import run_id
 from eval.records.canonical import mapping_or_empty
 from eval.tables.formats import MARK, mark
@@ -22,9 +22,7 @@ def gate_lines(table: "Table") -> list[str]:
     for status, tick in TICKS.items():
         before = "not checked: " if status == UNCHECKED else ""
         after = "; no row of this table may be quoted" if status == FAILED else ""
-        lines += [
-            f"{tick} {gate.name}: {before}{gate.sentence}{after}" for gate in table.gates if gate.status == status
-        ]
+        lines += [f"{tick} {gate.name}: {before}{gate.details}{after}" for gate in table.gates if gate.status == status]
     return lines
 
 
@@ -71,7 +69,7 @@ def below_zero(entry: Any) -> bool:
 def _around(record: dict) -> str:
     timing = record["timing"]
     device = record["config"]["sampler"].get("device", "cpu")
-    return Disturbance(device, timing.get("others_cpu_share"), timing.get("other_gpu_processes")).sentence
+    return Disturbance(device, timing.get("others_cpu_share"), timing.get("other_gpu_processes")).reason
 
 
 def footnotes(table: "Table") -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from eval.tables.claims import claims, sentence
+from eval.tables.claims import claims, in_words
 from eval.tables.footnotes import escape, footnotes, gate_lines, problems
 from eval.tables.formats import heading
 from eval.tables.grid import Cell, Column, grid, legend
@@ -20,7 +20,7 @@ def render(table: "Table") -> str:
     parts = [f"# {escape(table.spec.title)}", _markdown(first), notes]
     sections = {
         "Gates": [escape(text) for text in gate_lines(table)],
-        "Claims": [escape(sentence(claim)) for claim in claims(table)],
+        "Claims": [escape(in_words(claim)) for claim in claims(table)],
         "Problems": problems(table),
     }
     parts += [f"## {title}\n\n{_listed(lines)}" for title, lines in sections.items() if lines]

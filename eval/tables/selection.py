@@ -44,8 +44,10 @@ def choose(records: Sequence[dict], select: Mapping[str, Any] | None) -> list[di
         if all(str(fields.get(field, fields.get(f"{field}.name"))) == str(value) for field, value in select.items())
     ]
     if start:
-        whole = [r for r in chosen if r["protocol_hash"].startswith(start)]
-        chosen = whole + [r for r in chosen if r not in whole and any(_unfinished_of(r, other) for other in whole)]
+        complete = [r for r in chosen if r["protocol_hash"].startswith(start)]
+        chosen = complete + [
+            r for r in chosen if r not in complete and any(_unfinished_of(r, other) for other in complete)
+        ]
     if records and not chosen:
         raise RunError(f"select matches none of the {len(records)} records; their protocols are: {_listed(records)}")
     return chosen

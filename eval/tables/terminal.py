@@ -45,7 +45,7 @@ def print_table(table: "Table", console: "Console") -> None:
         console.print(note, style="dim")
     for gate in table.gates:
         if gate.status == FAILED:
-            console.print(f"✗ gate {gate.name} failed: {gate.sentence}; no row may be quoted", style="bold red")
+            console.print(f"✗ gate {gate.name} failed: {gate.details}; no row may be quoted", style="bold red")
 
 
 def _grid(columns: Sequence[Column]) -> "Grid":

@@ -18,8 +18,8 @@ from eval.bench.figures import ratios, spread, time_per_call
 from eval.bench.interleave import Case, Samples, emptied, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
+from eval.idle import other_gpu_processes
 from eval.interrupts import raise_if_pressed
-from eval.quiet import other_gpu_processes
 from eval.sampler import DTYPES
 from scripts.bench_cases.denoiser import denoiser_case, pipeline_case
 from scripts.bench_cases.methods import Contender, contender

@@ -223,7 +223,7 @@ def _timed_images(timing: TimingConfig) -> int:
 def _made_already(row: Row, folder: RunFolder, items: list[PromptItem]) -> int:
     if not folder.images.is_dir():
         return 0
-    return verify(items, folder.images, (row.sampler.width, row.sampler.height)).whole
+    return verify(items, folder.images, (row.sampler.width, row.sampler.height)).intact
 
 
 def _too_large(row: Row) -> str:

@@ -30,7 +30,7 @@ def example(tmp_path, monkeypatch):
 
 
 def configured(folder: Path, *overrides: str):
-    """The method as `scripts.run` builds it, from the page's YAML beside the project's own."""
+    """The method as `scripts.run` builds it, from the page's YAML next to the project's own."""
     search = f"hydra.searchpath=[file://{folder}/conf]"
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", overrides=["method=pairs", "model=tiny_random", search, *overrides])

@@ -23,14 +23,14 @@ def cases() -> list[tuple[type, str]]:
 
 @pytest.mark.parametrize(("method", "name"), cases(), ids=lambda value: getattr(value, "__name__", value))
 def test_an_option_of_the_wrong_kind_is_named(method: type, name: str) -> None:
-    told = []
+    output = []
     for value in WRONG:
         try:
             method(**{name: value})
         except ValueError as error:  # any other error fails the test
-            told.append(str(error))
-    assert len(told) >= 5
-    assert [sentence for sentence in told if name not in sentence] == []
+            output.append(str(error))
+    assert len(output) >= 5
+    assert [sentence for sentence in output if name not in sentence] == []
 
 
 @pytest.mark.parametrize("method", sorted({method for method, _ in cases()}, key=lambda method: method.__name__))
@@ -53,6 +53,6 @@ def test_equal_methods_are_one_key(method: type) -> None:
         ({"period": "20"}, "period must be an integer of at least 1, got '20'"),
     ],
 )
-def test_the_sentence_says_what_is_allowed(changes: dict, message: str) -> None:
+def test_the_message_says_what_is_allowed(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         retom.ReToM(**changes)

@@ -71,7 +71,7 @@ def test_bad_values_are_named():
         Oracle().apply(torch.nn.Linear(1, 1))
 
 
-def test_a_joint_attention_is_refused_in_a_sentence():
+def test_a_joint_attention_is_refused_in_one_line():
     with pytest.raises(ValueError, match="the oracle does not support FluxTransformer2DModel"):
         Oracle().apply(flux())
 

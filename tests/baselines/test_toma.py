@@ -123,7 +123,7 @@ def test_the_first_samples_destinations_serve_all_when_asked_as_released():
     assert (method.batch_limit, ToMA().batch_limit) == (1, None)
 
 
-def test_destinations_and_weights_are_kept_on_periods_of_their_own():
+def test_destinations_and_weights_are_cached_on_separate_periods():
     method, memory = ToMA(side=4, destination_period=4, weight_period=2, scale=3.0), {}
     assert method.period == 2
     plans = {}

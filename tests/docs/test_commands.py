@@ -91,9 +91,9 @@ def test_a_command_runs_at_the_smallest_size(
     if module == "bench":  # composes its methods by itself, from the project's folder alone
         monkeypatch.setattr(entry, "CONF", shown / "conf")
     status = called(module, [*arguments, *([] if module == "bench" else [found])], monkeypatch)
-    told = "".join(capsys.readouterr())
-    assert "Traceback" not in told
-    assert status == 0 or (module in TABLES and any(sentence in told for sentence in NOT_YET)), told
+    output = "".join(capsys.readouterr())
+    assert "Traceback" not in output
+    assert status == 0 or (module in TABLES and any(sentence in output for sentence in NOT_YET)), output
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Trials with a known answer: how often the interval of a paired difference holds it. docs/statistics.md has the table.
+"""Trials with a known answer: how often the interval of a paired difference contains it (docs/statistics.md).
 
-`python -m tests.eval.gaussian_trials 1000` prints it anew. Features are Gaussian, with a spectrum that falls as 1/i, in
-classes that are drawn anew in every trial (an interval is about classes like these), against a fixed reference.
+`python -m tests.eval.gaussian_trials 1000` prints the table again. Features are Gaussian, with a spectrum that falls
+as 1/i, in classes drawn again in every trial (an interval is about classes like these), against a fixed reference.
 Each effect is done to the very features of the base, as a method with the same seeds changes the same images.
 """
 

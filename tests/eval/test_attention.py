@@ -88,7 +88,7 @@ def test_what_a_generation_raises_comes_through_and_leaves_nothing_behind(tiny_p
         ("void (anonymous namespace)::softmax_warp_forward<c10::Half, c10::Half, float, 10>(...)", None),
     ],
 )
-def test_cuda_kernels_are_told_apart_by_name(name, family):
+def test_cuda_kernels_are_distinguished_by_name(name, family):
     assert kernel_families([name]) == ([] if family is None else [family])
 
 

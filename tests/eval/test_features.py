@@ -85,7 +85,7 @@ def test_cached_by_contents_and_network(network, images, tmp_path, monkeypatch):
         extract(network, images.images[::-1], backwards, cache=tmp_path)
 
 
-def test_what_is_not_finite_is_not_kept(network, images, tmp_path, monkeypatch):
+def test_what_is_not_finite_is_not_saved(network, images, tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(CleanFidNetwork, "load", lambda *_: lambda batch: torch.full((len(batch), 4), torch.nan))
         assert np.isnan(extract(network, images.images, images.hash, cache=tmp_path)).all()

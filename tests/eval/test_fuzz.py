@@ -83,7 +83,7 @@ def outside(root: Path, inside: Path) -> dict[str, bytes]:
 
 @BOUNDED
 @given(data=st.data())
-def test_any_record_is_read_or_told(data: st.DataObject, tmp_path_factory) -> None:
+def test_any_record_is_read_or_reported(data: st.DataObject, tmp_path_factory) -> None:
     record = make_record(status=data.draw(st.sampled_from(["ok", "failed"])))
     for _ in range(data.draw(st.integers(1, 2))):
         path = data.draw(st.sampled_from(places(record)))
@@ -93,7 +93,7 @@ def test_any_record_is_read_or_told(data: st.DataObject, tmp_path_factory) -> No
 
 @BOUNDED
 @given(data=st.data())
-def test_any_table_is_built_or_told(data: st.DataObject, tmp_path_factory) -> None:
+def test_any_table_is_built_or_reported(data: st.DataObject, tmp_path_factory) -> None:
     asked = data.draw(
         st.sampled_from([TABLE1, TABLE2 | {"labels": ["model", "destination"], "metrics": ["fid", "ssim"]}])
     )
@@ -116,16 +116,16 @@ def test_any_bytes_are_no_record_or_one(cut: int, inserted: bytes, tmp_path_fact
 
 
 def look_at_everything(root: Path, text: bytes) -> None:
-    """Put `text` where a record lies, beside a good run, and make of it all that the harness makes of records."""
+    """Put `text` in the place of a record, next to a good run, and use it in everything that reads records."""
     runs, good = root / "runs", make_record("none")
     folder = lay(runs, make_record())
     (lay(runs, good) / "record.json").write_text(json.dumps(good))
     (folder / "record.json").write_bytes(text)
-    before, told = outside(root, folder), []
-    records = load_records(runs, warn=told.append)
+    before, output = outside(root, folder), []
+    records = load_records(runs, warn=output.append)
     assert good in records
-    assert (len(records), len(told)) in ((2, 0), (1, 1))
-    assert all("\n" not in sentence for sentence in told)
+    assert (len(records), len(output)) in ((2, 0), (1, 1))
+    assert all("\n" not in sentence for sentence in output)
     tidy(records).to_csv()
     gathered = gather(SPECS, lambda: records, runs)
     for table in gathered.tables:
@@ -147,7 +147,7 @@ LINES = st.lists(
 
 @BOUNDED
 @given(lines=LINES, good=st.booleans(), name=TEXTS | st.sampled_from(["..", ".", "0.png", "link.png", "images/0.png"]))
-def test_any_manifest_is_read_or_told(lines: list[str], good: bool, name: str, tmp_path_factory) -> None:
+def test_any_manifest_is_read_or_reported(lines: list[str], good: bool, name: str, tmp_path_factory) -> None:
     root = tmp_path_factory.mktemp("fuzz")
     (root / "outside.png").write_bytes(b"mine")
     record = make_record()
@@ -162,7 +162,7 @@ def test_any_manifest_is_read_or_told(lines: list[str], good: bool, name: str, t
     (folder / "manifest.jsonl").write_text("\n".join([kept.rstrip("\n"), item, *lines]).lstrip("\n") + "\n")
     before = outside(root, folder)
     found = gallery(gather(SPECS, lambda: load_records(root / "runs"), root / "runs"))
-    assert not any(image.uri for row in found.rows for image in row.pictures if row.key == "k" and name != "0.png")
+    assert not any(image.uri for row in found.rows for image in row.images if row.key == "k" and name != "0.png")
     run = RunFolder(root / "runs", "table1", "retom", folder.name.rpartition("-")[2])
     with contextlib.suppress(RunError):
         for entry in run.read_manifest() or []:

@@ -130,7 +130,7 @@ def test_a_damaged_file_is_made_again(tiny_original, undisturbed, tmp_path, dama
     assert contents(tmp_path) == contents(undisturbed)
 
 
-def test_nan_is_black_flagged_and_made_anew_on_resume(tiny_pipe, tmp_path, caplog):
+def test_nan_is_black_flagged_and_generated_again_on_resume(tiny_pipe, tmp_path, caplog):
     decode = tiny_pipe.vae.decode
 
     def broken_decode(latents, **options):
@@ -145,7 +145,7 @@ def test_nan_is_black_flagged_and_made_anew_on_resume(tiny_pipe, tmp_path, caplo
     assert np.asarray(Image.open(tmp_path / items[0].file)).std() > 1
     assert generate(tiny_pipe, items, tmp_path, sampler()).nan == (items[1].file,)
     check = verify(items, tmp_path)
-    assert (check.nan, check.constant, check.whole, check.invalid_share) == ((items[1].file,), (), 2, 0.5)
+    assert (check.nan, check.constant, check.intact, check.invalid_share) == ((items[1].file,), (), 2, 0.5)
     tiny_pipe.vae.decode = decode
     before = (tmp_path / items[0].file).read_bytes()
     report = generate(tiny_pipe, items, tmp_path, sampler())
@@ -176,7 +176,7 @@ def test_constant_images_are_flagged(tiny_pipe, tmp_path):
     assert report.constant == verify(ITEMS[:2], tmp_path).constant == tuple(item.file for item in ITEMS[:2])
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_what_is_whole(tiny_original, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_line_and_keeps_what_is_complete(tiny_original, tmp_path, monkeypatch):
     write = Path.write_bytes
 
     def full(path, data):
@@ -225,6 +225,6 @@ def test_a_wrong_rank_is_refused(rank, world):
         shard(ITEMS, rank, world)
 
 
-def test_the_bar_is_quiet_when_not_on_a_terminal(tiny_original, tmp_path, capfd):
+def test_the_bar_is_silent_when_not_on_a_terminal(tiny_original, tmp_path, capfd):
     generate(tiny_original, ITEMS[:1], tmp_path, sampler(steps=1))
     assert capfd.readouterr().err == ""

@@ -39,7 +39,7 @@ def test_rounding_is_that_of_diffusers():
 
 
 @pytest.mark.parametrize("flag", [NAN, CONSTANT])
-def test_a_flag_is_kept_in_the_file(tmp_path, flag):
+def test_a_flag_is_saved_in_the_file(tmp_path, flag):
     write_png(tmp_path / "a.png", noise(), flag)
     assert read_flag(tmp_path / "a.png") == flag
     write_png(tmp_path / "a.png", noise())
@@ -65,7 +65,7 @@ def test_verify_sorts_a_folder_and_changes_nothing(tmp_path):
     (tmp_path / f".{ITEMS[3].file}.x.tmp").write_bytes(b"")
     before = sorted(path.name for path in tmp_path.iterdir())
     check = verify(ITEMS, tmp_path, size=(64, 64))
-    assert check.whole == 1
+    assert check.intact == 1
     assert check.missing == (ITEMS[3].file,)
     assert check.broken == (ITEMS[1].file, ITEMS[2].file)
     assert check.foreign == ("holiday.png", "notes")
@@ -75,4 +75,4 @@ def test_verify_sorts_a_folder_and_changes_nothing(tmp_path):
 
 def test_an_absent_folder_misses_everything(tmp_path):
     check = verify(ITEMS, tmp_path / "none")
-    assert (len(check.missing), check.whole, check.invalid_share) == (4, 0, 0.0)
+    assert (len(check.missing), check.intact, check.invalid_share) == (4, 0, 0.0)

@@ -30,7 +30,7 @@ def test_ctrl_c_raises_as_ever_and_is_remembered() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_error_in_place_of_ctrl_c_is_heeded() -> None:
+def test_an_error_in_place_of_ctrl_c_is_obeyed() -> None:
     def closing_badly() -> None:
         try:
             press()
@@ -44,7 +44,7 @@ def test_an_error_in_place_of_ctrl_c_is_heeded() -> None:
             raise_if_pressed()
 
 
-def test_a_dropped_ctrl_c_is_heeded() -> None:
+def test_a_dropped_ctrl_c_is_obeyed() -> None:
     with remembering():
         with contextlib.suppress(KeyboardInterrupt):
             press()

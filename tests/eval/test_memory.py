@@ -44,7 +44,7 @@ def test_batches_are_halved_until_they_fit_and_stay_so(error, caplog) -> None:
     assert "memory runs out with 8 images per pipeline call; continuing with 4" in caplog.text
 
 
-def test_one_image_that_does_not_fit_is_a_sentence() -> None:
+def test_one_image_that_does_not_fit_is_one_line() -> None:
     def work(_: list[int]) -> None:
         raise MemoryError
 

@@ -76,7 +76,7 @@ def test_a_second_time_is_the_same_from_the_cache(scored, reference, monkeypatch
     assert score(images, reference, SmokeMetrics(), **options) == found
 
 
-def test_the_unmerged_row_against_itself(tmp_path, reference):
+def test_the_baseline_against_itself(tmp_path, reference):
     images = _images(tmp_path / "a", 0)
     found = score(
         images, reference, SmokeMetrics(), cache=tmp_path / "c", bootstrap=BOOTSTRAP, against={"none": images}
@@ -95,7 +95,7 @@ def test_order_and_batches_do_not_matter(scored, reference, tmp_path):
         assert other[name]["interval"] == pytest.approx(entry["interval"], rel=1e-3), name
 
 
-def test_without_unmerged_images_there_is_no_ssim(tmp_path, reference):
+def test_without_baseline_images_there_is_no_ssim(tmp_path, reference):
     found = score(_images(tmp_path / "a", 0), reference, SmokeMetrics(), cache=tmp_path / "c", bootstrap=BOOTSTRAP)
     assert list(found) == ["fid_smoke", "kid_smoke", "clip_smoke"]
 

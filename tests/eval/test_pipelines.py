@@ -69,7 +69,7 @@ def test_a_snapshot_folder_tells_its_revision(tiny_original, tmp_path):
     assert pipe_identity(pipe)["revision"] == "0123abc"
 
 
-def test_no_network_and_no_copy_is_one_sentence(monkeypatch, tmp_path):
+def test_no_network_and_no_copy_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("diffusers.pipelines.pipeline_utils.DIFFUSERS_CACHE", str(tmp_path), raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -81,7 +81,7 @@ def test_no_network_and_no_copy_is_one_sentence(monkeypatch, tmp_path):
     assert "\n" not in message
 
 
-def test_a_folder_without_a_pipeline_is_one_sentence(tmp_path):
+def test_a_folder_without_a_pipeline_is_one_line(tmp_path):
     with pytest.raises(RunError, match=r"is not a diffusers pipeline folder \(no model_index.json in it\)"):
         load_pipeline(ModelConfig("mine", path=str(tmp_path)), tiny_sampler())
 
@@ -111,7 +111,7 @@ def test_a_shipped_folder_is_found_from_anywhere_without_a_word(shipped, saved, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_not_as_shipped_is_one_sentence(shipped, saved):
+def test_what_is_not_as_shipped_is_one_line(shipped, saved):
     gone = dataclasses.replace(shipped, path="gone")
     with pytest.raises(RunError, match=r"gone is not what this version ships \(it does not exist\); .*git checkout"):
         load_pipeline(gone, tiny_sampler())

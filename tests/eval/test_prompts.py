@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eval.prompts import ImageClass, PromptSet, image_seed, imagenet_classes
 
 
-def test_the_whole_of_imagenet_by_default():
+def test_all_of_imagenet_by_default():
     items = PromptSet().items()
     assert len(items) == 2000
     assert len({item.key for item in items}) == len({item.file for item in items}) == 2000

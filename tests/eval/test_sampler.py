@@ -46,7 +46,7 @@ def test_the_defaults_are_the_papers():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
-def test_an_absent_device_is_one_sentence():
+def test_an_absent_device_is_one_line():
     with pytest.raises(RunError, match=r"device=cuda was requested but torch .* finds no CUDA device; use device=cpu"):
         check_device("cuda")
     check_device("cpu")

@@ -40,7 +40,7 @@ def test_a_part_that_cannot_be_is_refused(count: object, index: object) -> None:
         Shard(count, index)
 
 
-def test_what_is_missing_is_told_by_the_part_that_must_be_rerun() -> None:
+def test_what_is_missing_is_reported_by_the_part_that_must_be_rerun() -> None:
     gone = {item.file for item in (*Shard(4, 1).items(ITEMS, 2), Shard(4, 3).items(ITEMS, 2)[-1])}
     with pytest.raises(RunError) as caught:
         Shard(4, "close").require(ITEMS, gone, 2, "a/b-c")

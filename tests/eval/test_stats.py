@@ -75,7 +75,7 @@ def test_no_difference_has_no_width():
     assert interval(2.0, np.zeros(10), Bootstrap()) == [2.0, 2.0]
 
 
-def test_what_cannot_be_told_has_no_interval():
+def test_what_cannot_be_reported_has_no_interval():
     assert interval(2.0, np.arange(4.0), Bootstrap()) is None
     one_class = np.where(np.arange(30) == 3, 1.0, 0.0)  # a third of the draws miss the one class that differs
     assert interval(2.0, one_class, Bootstrap()) is None

@@ -14,7 +14,7 @@ from eval.timing import TimingConfig, measure, summarise
 SAMPLER = SamplerConfig(steps=1, height=64, width=64)
 
 
-def test_every_shape_is_warmed_up_and_its_raw_values_kept(tiny_original):
+def test_every_shape_is_warmed_up_and_its_raw_values_saved(tiny_original):
     calls = []
     timing = TimingConfig(warmup=1, images=3, batch_sizes=(2,))
     result = measure(tiny_original, SAMPLER, timing, prompts=["a dog", "a cat"], before_batch=calls.append)
@@ -29,7 +29,7 @@ def test_every_shape_is_warmed_up_and_its_raw_values_kept(tiny_original):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_a_batch_that_does_not_fit_is_left_out_and_told(tiny_original):
+def test_a_batch_that_does_not_fit_is_left_out_and_reported(tiny_original):
     def at_most_one(seeds: list[int]) -> None:
         if len(seeds) > 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -40,7 +40,7 @@ def test_a_batch_that_does_not_fit_is_left_out_and_told(tiny_original):
     assert [row["batch_size"] for row in result["batches"]] == [1]
 
 
-def test_not_even_one_image_is_a_sentence(tiny_original):
+def test_not_even_one_image_is_one_line(tiny_original):
     def never(_: list[int]) -> None:
         raise MemoryError
 

@@ -33,7 +33,7 @@ class Broken:
 @pytest.mark.parametrize(
     "error", [RuntimeError("no server"), ModuleNotFoundError("no", name="wandb"), OSError(28, "x")]
 )
-def test_a_tracker_that_fails_is_told_and_goes_no_further(error: Exception, caplog) -> None:
+def test_a_tracker_that_fails_is_reported_and_goes_no_further(error: Exception, caplog) -> None:
     assert not send(Broken(error), tracked)
     assert "tracker Broken did not receive this run" in caplog.text
 

@@ -34,11 +34,11 @@ class Trial:
     def recover(self, folder: Path, *, says: str | None = None) -> Done:
         """Give the same commands again: they finish, say what happened, and all is as in the undisturbed run."""
         done = self.server.run("scripts.run", *RUN, folder=folder)
-        assert done.status == 0, done.told
+        assert done.status == 0, done.printed
         built = self.server.run("scripts.tables", *TABLES, folder=folder)
-        assert built.status == 0, built.told
-        assert says is None or says in done.told + built.told, done.told + built.told
-        assert "Traceback" not in done.told + built.told
+        assert built.status == 0, built.printed
+        assert says is None or says in done.printed + built.printed, done.printed + built.printed
+        assert "Traceback" not in done.printed + built.printed
         self.same(folder / "results")
         self.seconds = done.seconds + built.seconds
         return done
@@ -68,7 +68,7 @@ def whole(server: Server, tmp_path_factory) -> Whole:
         for module, arguments in (("scripts.run", RUN), ("scripts.tables", TABLES)):
             names = folder / f"{module}.json"
             done = server.run(module, *arguments, folder=folder, learn=str(names))
-            assert done.status == 0, done.told
+            assert done.status == 0, done.printed
             server.preload(names)
             seconds[module] = done.seconds
     first, second = ((images(f / "results"), records(f / "results"), tables(f / "results")) for f in (learnt, folder))

@@ -116,8 +116,8 @@ def test_a_corrupt_record_is_an_unfinished_row_to_the_tables(trial, server, whol
         cut(path)
         built = server.run("scripts.tables", *TABLES, folder=folder)
         assert built.status == 1
-        assert f"{path.relative_to(folder)} is not a record" in built.told
-        assert "small: ReToM is missing" in built.told
+        assert f"{path.relative_to(folder)} is not a record" in built.printed
+        assert "small: ReToM is missing" in built.printed
         one.recover(folder, says="set aside as record.json.corrupt-1")
 
 
@@ -142,7 +142,7 @@ def test_stray_files(trial, whole, tmp_path: Path) -> None:
         (folder / "results" / "cache" / "features" / "x.npz").write_text("not features")
         done = one.server.run("scripts.run", *RUN, folder=folder)
         assert done.status == 0
-        assert "not of the run, not touched: 2 (first: folder)" in done.told
+        assert "not of the run, not touched: 2 (first: folder)" in done.printed
         assert (run / "images" / "holiday.png").exists()
         (run / "images" / "holiday.png").unlink()
         (run / "images" / "folder").rmdir()

@@ -24,8 +24,8 @@ def test_too_small_from_the_start(trial, server, tmp_path: Path) -> None:
     with trial("full disk", "from the start") as one, small_disk(tmp_path / "disk", "40k") as disk:
         done = server.run("scripts.run", *RUN, folder=disk)
         assert done.status == 1
-        assert any(advice in done.told for advice in ADVICE), done.told
-        assert "Traceback" not in done.told
+        assert any(advice in done.printed for advice in ADVICE), done.printed
+        assert "Traceback" not in done.printed
         remount(disk, "size=50m")
         one.recover(disk)
 
@@ -37,9 +37,9 @@ def test_full_in_the_middle_of_a_run(name: str, trial, server, tmp_path: Path) -
         done = server.run(
             "scripts.run", *RUN, folder=disk, sabotage={"fill_at": {"name": name, "ballast": str(ballast)}}
         )
-        assert done.status == 1, done.told
-        assert any(advice in done.told for advice in ADVICE), done.told
-        assert "Traceback" not in done.told
+        assert done.status == 1, done.printed
+        assert any(advice in done.printed for advice in ADVICE), done.printed
+        assert "Traceback" not in done.printed
         ballast.unlink()
         one.recover(disk)
 
@@ -50,9 +50,9 @@ def test_full_while_a_table_is_written(name: str, trial, server, whole, tmp_path
         folder, ballast = copy(whole.folder, disk / "copy"), disk / "ballast"
         sabotage = {"fill_at": {"name": name, "ballast": str(ballast)}}
         done = server.run("scripts.tables", *TABLES, folder=folder, sabotage=sabotage)
-        assert done.status == 1, done.told
-        assert any(advice in done.told for advice in ADVICE), done.told
-        assert "Traceback" not in done.told
+        assert done.status == 1, done.printed
+        assert any(advice in done.printed for advice in ADVICE), done.printed
+        assert "Traceback" not in done.printed
         ballast.unlink()
         one.recover(folder)
 
@@ -71,8 +71,8 @@ def test_read_only_results(state: str, trial, server, whole, tmp_path: Path) -> 
         remount(disk, "ro")
         for module, arguments in (("scripts.run", RUN), ("scripts.tables", TABLES)):
             done = server.run(module, *arguments, folder=folder)
-            assert done.status == 1, done.told
-            assert "Traceback" not in done.told, done.told
-            assert "Read-only file system" in done.told or "there is no record in" in done.told, done.told
+            assert done.status == 1, done.printed
+            assert "Traceback" not in done.printed, done.printed
+            assert "Read-only file system" in done.printed or "there is no record in" in done.printed, done.printed
         remount(disk, "rw")
         one.recover(folder)

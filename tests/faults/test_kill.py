@@ -84,7 +84,7 @@ def test_kill_at_a_random_moment_of_a_table(moment: float, trial, server, whole,
 def test_kill_in_the_write_of_a_file(name: str, moment: str, trial, server, tmp_path: Path) -> None:
     with trial("kill -9 within a write", f"{name} {moment}") as one:
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage={"die_at": {"name": name, "moment": moment}})
-        assert done.status == -9, done.told
+        assert done.status == -9, done.printed
         one.recover(tmp_path, says=told_of(tmp_path))
 
 
@@ -109,9 +109,9 @@ def test_ctrl_c(moment: float, trial, server, whole, tmp_path: Path) -> None:
         status = process.wait()
         one.detail = phase(tmp_path / "results") if status == 130 else "ended before"
         if status != 0:
-            assert status == 130, process.told
-            assert "interrupted: finished work is saved; run the same command again to resume" in process.told
-            assert "Traceback" not in process.told
+            assert status == 130, process.printed
+            assert "interrupted: finished work is saved; run the same command again to resume" in process.printed
+            assert "Traceback" not in process.printed
         one.recover(tmp_path, says=told_of(tmp_path))
 
 
@@ -121,9 +121,9 @@ def test_ctrl_c(moment: float, trial, server, whole, tmp_path: Path) -> None:
 def test_ctrl_c_for_which_a_library_raises_an_error_of_its_own(sabotage: dict, trial, server, tmp_path: Path) -> None:
     with trial("Ctrl-C", " ".join(sabotage)) as one:
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage=sabotage)
-        assert done.status == 130, done.told
-        assert "interrupted: finished work is saved; run the same command again to resume" in done.told
-        assert "Traceback" not in done.told
+        assert done.status == 130, done.printed
+        assert "interrupted: finished work is saved; run the same command again to resume" in done.printed
+        assert "Traceback" not in done.printed
         assert not list(tmp_path.glob("results/runs/*/*/record.json"))
         one.recover(tmp_path, says=told_of(tmp_path))
 
@@ -131,14 +131,14 @@ def test_ctrl_c_for_which_a_library_raises_an_error_of_its_own(sabotage: dict, t
 def test_ctrl_c_that_a_library_drops(trial, server, tmp_path: Path) -> None:
     with trial("Ctrl-C", "dropped") as one:
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage={"ctrl_c_is_dropped": {"call": 1}})
-        assert done.status == 130, done.told
+        assert done.status == 130, done.printed
         assert [path.parent.name.split("-")[0] for path in tmp_path.glob("results/runs/*/*/record.json")] == ["none"]
         one.recover(tmp_path)
 
 
 def test_ctrl_c_in_an_interpreter_of_its_own(trial, tmp_path: Path) -> None:
     with trial("Ctrl-C", "a fresh interpreter") as one:
-        output = (tmp_path / "told").open("w+")
+        output = (tmp_path / "printed").open("w+")
         command = [sys.executable, "-m", "scripts.run", *RUN]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         # A background job of a shell ignores SIGINT, and would hand that down.
@@ -150,5 +150,5 @@ def test_ctrl_c_in_an_interpreter_of_its_own(trial, tmp_path: Path) -> None:
         output.seek(0)
         assert "interrupted: finished work is saved; run the same command again to resume" in output.read()
         output.close()
-        (tmp_path / "told").unlink()
+        (tmp_path / "printed").unlink()
         one.recover(tmp_path)

@@ -16,11 +16,11 @@ TIMED = 8
 def test_nan_latents(call: int, trial, server, whole, tmp_path: Path) -> None:
     with trial("NaN latents", f"call {call}") as one:
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage={"nan_latents": {"call": call}})
-        assert len(images(tmp_path / "results")) == len(whole.images), done.told
+        assert len(images(tmp_path / "results")) == len(whole.images), done.printed
         assert sum(whole.images[name] != value for name, value in images(tmp_path / "results").items()) == 1
         built = server.run("scripts.tables", *TABLES, folder=tmp_path)
         assert built.status == 1
-        assert "is invalid" in built.told, built.told
+        assert "is invalid" in built.printed, built.printed
         one.recover(tmp_path, says="misses 1 of its 2 images")
 
 
@@ -29,10 +29,10 @@ def test_the_denoiser_raises(call: int, trial, server, tmp_path: Path) -> None:
     with trial("a denoiser that raises", f"call {call}") as one:
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage={"denoiser_raises": {"call": call}})
         assert done.status == 1
-        assert f"RuntimeError: injected at call {call}" in done.told
+        assert f"RuntimeError: injected at call {call}" in done.printed
         built = server.run("scripts.tables", *TABLES, folder=tmp_path)
         assert built.status == 1
-        assert f"is failed: RuntimeError: injected at call {call}" in built.told, built.told
+        assert f"is failed: RuntimeError: injected at call {call}" in built.printed, built.printed
         one.recover(tmp_path, says="done")
 
 
@@ -41,5 +41,5 @@ def test_a_clock_going_backwards(seconds: float, trial, server, tmp_path: Path) 
     with trial("clock going backwards", f"{seconds:g} s at every look") as one:
         sabotage = {"clock_goes_back": {"seconds_per_call": seconds}}
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage=sabotage)
-        assert done.status == 0, done.told
+        assert done.status == 0, done.printed
         one.recover(tmp_path, says="already finished")

@@ -45,9 +45,9 @@ def test_ctrl_c_while_images_are_half_written(count: int, trial, server, whole, 
     with trial("Ctrl-C", f"{count} images half-written") as one:
         process = started(server, tmp_path, count)
         process.signal(signal.SIGINT)
-        assert process.wait() == 130, process.told
-        assert INTERRUPTED in process.told
-        assert "Traceback" not in process.told
+        assert process.wait() == 130, process.printed
+        assert INTERRUPTED in process.printed
+        assert "Traceback" not in process.printed
         assert temporary(tmp_path / "results") == []
         saved = images(tmp_path / "results")
         assert len(saved) >= count  # what was being written is saved
@@ -61,9 +61,9 @@ def test_a_second_ctrl_c_while_the_first_waits_for_the_files(trial, server, whol
         for _ in range(2):
             process.signal(signal.SIGINT)
             time.sleep(0.3)
-        assert process.wait() == 130, process.told
-        assert INTERRUPTED in process.told
-        assert "Traceback" not in process.told
+        assert process.wait() == 130, process.printed
+        assert INTERRUPTED in process.printed
+        assert "Traceback" not in process.printed
         assert temporary(tmp_path / "results") == []
         assert images(tmp_path / "results").items() <= whole.images.items()
         one.recover(tmp_path, says="has no record yet")
@@ -75,10 +75,10 @@ def test_full_disk_in_the_middle_of_an_image(trial, server, tmp_path: Path) -> N
         ballast = disk / "ballast"
         sabotage = {"slow_images": {"seconds": 0.3, "ballast": str(ballast)}}
         done = server.run("scripts.run", *RUN, folder=disk, sabotage=sabotage)
-        assert done.status == 1, done.told
-        assert any(advice in done.told for advice in ADVICE), done.told
-        assert "Traceback" not in done.told
-        assert re.search(r"no space left to write \S+\.png; free some", done.told), done.told
+        assert done.status == 1, done.printed
+        assert any(advice in done.printed for advice in ADVICE), done.printed
+        assert "Traceback" not in done.printed
+        assert re.search(r"no space left to write \S+\.png; free some", done.printed), done.printed
         assert half_written(disk) == 0
         ballast.unlink()
         one.recover(disk)
@@ -89,10 +89,10 @@ def test_the_denoiser_raises_while_an_image_is_half_written(trial, server, whole
         sabotage = {"slow_images": {"seconds": 0.3}, "denoiser_raises": {"call": 4}}
         done = server.run("scripts.run", *RUN, folder=tmp_path, sabotage=sabotage)
         assert done.status == 1
-        assert "RuntimeError: injected at call 4" in done.told
+        assert "RuntimeError: injected at call 4" in done.printed
         saved = images(tmp_path / "results")
         assert len(saved) == len(whole.images) - 1  # the first row's first image, and the second row
         assert saved.items() <= whole.images.items()
         built = server.run("scripts.tables", *TABLES, folder=tmp_path)
-        assert "is failed: RuntimeError: injected at call 4" in built.told, built.told
+        assert "is failed: RuntimeError: injected at call 4" in built.printed, built.printed
         one.recover(tmp_path, says="done")

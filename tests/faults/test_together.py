@@ -65,9 +65,9 @@ def test_one_run(trial, server, tmp_path: Path) -> None:
         finally:
             first.signal(signal.SIGCONT)
         assert second.status == 1
-        assert f"is being written by process {first.pid} on host" in second.told, second.told
-        assert "wait for it to end, or stop it, then run again" in second.told
-        assert first.wait() == 0, first.told
+        assert f"is being written by process {first.pid} on host" in second.printed, second.printed
+        assert "wait for it to end, or stop it, then run again" in second.printed
+        assert first.wait() == 0, first.printed
         one.recover(tmp_path, says="already finished")
 
 
@@ -77,7 +77,7 @@ def test_one_table(trial, server, whole, tmp_path: Path) -> None:
         for path in folder.glob("results/smoke/*"):
             path.unlink()
         both = [server.start("scripts.tables", *TABLES, folder=folder) for _ in range(2)]
-        assert [process.wait() for process in both] == [0, 0], both[0].told + both[1].told
+        assert [process.wait() for process in both] == [0, 0], both[0].printed + both[1].printed
         one.same(folder / "results")
         one.recover(folder, says="written: ")
 
@@ -101,11 +101,11 @@ def test_one_first_download(trial, server, source, tmp_path: Path) -> None:
         first = fetch(server, source, tmp_path)
         hold_until(lambda: bool(partial(tmp_path)), first)
         second = fetch(server, source, tmp_path)
-        hold_until(lambda: "another process is downloading it: waiting" in second.told, second)
+        hold_until(lambda: "another process is downloading it: waiting" in second.printed, second)
         source.rest.set()
-        assert [first.wait(), second.wait()] == [0, 0], first.told + second.told
+        assert [first.wait(), second.wait()] == [0, 0], first.printed + second.printed
         assert source.requests == 1
-        assert "another process is downloading it: waiting" in second.told
+        assert "another process is downloading it: waiting" in second.printed
         assert (tmp_path / "weights" / "net.pt").read_bytes() == WEIGHTS
         one.seconds = time.monotonic() - began
 
@@ -115,15 +115,15 @@ def test_a_first_download_whose_process_is_killed(trial, server, source, tmp_pat
         first = fetch(server, source, tmp_path)
         hold_until(lambda: any(path.stat().st_size for path in partial(tmp_path)), first)
         second = fetch(server, source, tmp_path)
-        hold_until(lambda: "another process is downloading it: waiting" in second.told, second)
+        hold_until(lambda: "another process is downloading it: waiting" in second.printed, second)
         first.signal(signal.SIGKILL)
         assert first.wait() == -9
         source.rest.set()
         began = time.monotonic()
-        assert second.wait() == 0, second.told
+        assert second.wait() == 0, second.printed
         one.seconds = time.monotonic() - began
         assert source.requests == 2
-        assert "net.pt: downloading" in second.told
+        assert "net.pt: downloading" in second.printed
         assert (tmp_path / "weights" / "net.pt").read_bytes() == WEIGHTS
         assert partial(tmp_path) == []
 
@@ -142,7 +142,7 @@ def ended(pid: int) -> bool:
 def test_a_worker_is_lost(rank: int, noticed: str, trial, tmp_path: Path) -> None:
     with trial("a lost worker of two", f"rank {rank}, noticed {noticed}") as one:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        output = (tmp_path / "told").open("w+")
+        output = (tmp_path / "printed").open("w+")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         parent = subprocess.Popen(
             [*command, "-m", "scripts.run", *RUN], stdout=output, stderr=output, cwd=tmp_path, env=environment
@@ -156,17 +156,17 @@ def test_a_worker_is_lost(rank: int, noticed: str, trial, tmp_path: Path) -> Non
         if noticed == "by the other":
             limit = time.monotonic() + LONG
             while not ended(workers[1 - rank]):
-                assert time.monotonic() < limit, (tmp_path / "told").read_text()
+                assert time.monotonic() < limit, (tmp_path / "printed").read_text()
                 time.sleep(0.01)
             parent.send_signal(signal.SIGCONT)
         assert parent.wait(300) != 0
         output.seek(0)
-        told = output.read()
+        printed = output.read()
         output.close()
-        (tmp_path / "told").unlink()
-        assert f"Signal {signal.SIGKILL.value} (SIGKILL)" in told, told
-        assert "scripts/run.py" not in told, told  # no traceback of ours
+        (tmp_path / "printed").unlink()
+        assert f"Signal {signal.SIGKILL.value} (SIGKILL)" in printed, printed
+        assert "scripts/run.py" not in printed, printed  # no traceback of ours
         if noticed == "by the other" and rank == 1:  # the main process is left to tell
-            assert "error: another process of this launch is gone" in told, told
-            assert "start the same command again" in told, told
+            assert "error: another process of this launch is gone" in printed, printed
+            assert "start the same command again" in printed, printed
         one.recover(tmp_path, says="has no record yet")

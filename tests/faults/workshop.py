@@ -43,7 +43,7 @@ class Process:
     """A child of the server. `pid` is a real process id."""
 
     pid: int
-    output: Path
+    log: Path
     began: float
     _answers: object
 
@@ -60,9 +60,9 @@ class Process:
             os.kill(self.pid, number)
 
     @property
-    def told(self) -> str:
+    def printed(self) -> str:
         """What it has printed so far."""
-        return self.output.read_text(errors="replace") if self.output.exists() else ""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Done:
     """How a command ended."""
 
     status: int
-    told: str
+    printed: str
     seconds: float
 
 
@@ -99,17 +99,17 @@ class Server:
     def start(self, module: str, *arguments: str, folder: Path, sabotage: dict | None = None, **options) -> Process:
         """Start `python -m module arguments` in `folder`. environment: what is added to it."""
         self._count += 1
-        output = self.folder / f"{self._count}.out"
-        request = {"module": module, "arguments": arguments, "folder": str(folder), "output": str(output)}
+        log = self.folder / f"{self._count}.out"
+        request = {"module": module, "arguments": arguments, "folder": str(folder), "output": str(log)}
         request |= {"sabotage": sabotage or {}, "environment": {}, "learn": None, **options}
         answers = self._ask(request)
-        return Process(int(answers.readline()), output, time.monotonic(), answers)
+        return Process(int(answers.readline()), log, time.monotonic(), answers)
 
     def run(self, module: str, *arguments: str, folder: Path, **options) -> Done:
         """Start a command and wait for its end."""
         process = self.start(module, *arguments, folder=folder, **options)
         status = process.wait()
-        return Done(status, process.told, time.monotonic() - process.began)
+        return Done(status, process.printed, time.monotonic() - process.began)
 
     def preload(self, names: Path) -> None:
         """Import what the modules of a JSON list name, for the children to come."""
@@ -127,7 +127,7 @@ def hold_until(met: Callable[[], bool], process: Process) -> None:
     """Wait until `met`, or until the process ends."""
     limit = time.monotonic() + LONG
     while not met() and Path(f"/proc/{process.pid}").exists():
-        assert time.monotonic() < limit, process.told
+        assert time.monotonic() < limit, process.printed
         time.sleep(0.002)
 
 

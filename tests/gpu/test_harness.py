@@ -18,11 +18,11 @@ from eval.bench.interleave import Case, interleave
 from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
 from eval.generate import generate
+from eval.idle import Watch, other_gpu_processes
 from eval.memory import BatchLimit, is_out_of_memory
 from eval.networks.smoke import SmokeClip, SmokeFeatures
 from eval.prompts import PromptItem
 from eval.provenance import collect
-from eval.quiet import Watch, other_gpu_processes
 from eval.sampler import SamplerConfig, configure
 from eval.timing import TimingConfig, measure
 from tests.gpu.devices import HERE, everywhere
@@ -46,7 +46,7 @@ def too_large(device: str) -> torch.Tensor:
 
 
 @everywhere
-def test_seconds_memory_and_neighbours_are_told(device, tiny_pipe):
+def test_seconds_memory_and_neighbours_are_reported(device, tiny_pipe):
     result = measure(tiny_pipe.to(device), sampler(device), TimingConfig(warmup=1, images=2), prompts=["a dog"])
     assert result["s_per_im"] > 0
     memory = result["peak_memory"]
@@ -185,8 +185,8 @@ def test_neighbours_are_counted_or_it_is_said_that_they_cannot_be(device):
         assert (count, seen.gpu_processes) == (None, None)
     else:
         assert count is None or count >= 0
-        assert seen.quiet in (None, True, False)
-        assert seen.sentence
+        assert seen.idle in (None, True, False)
+        assert seen.reason
 
 
 @everywhere
@@ -194,7 +194,7 @@ def test_networks_give_what_they_give_on_the_cpu(device):
     batch = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     features, (embed_images, texts) = SmokeFeatures(), SmokeClip().load(device)
     here_images, here_texts = SmokeClip().load(HERE)
-    # cuDNN takes TF32 for convolutions unless told otherwise, and the record says so
+    # cuDNN takes TF32 for convolutions unless set otherwise, and the record says so
     loose = {"atol": 5e-3, "rtol": 5e-3}
     torch.testing.assert_close(features.load(device)(batch.to(device)).cpu(), features.load(HERE)(batch), **loose)
     torch.testing.assert_close(embed_images(batch.to(device)).cpu(), here_images(batch), **loose)

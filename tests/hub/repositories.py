@@ -1,4 +1,4 @@
-"""Repositories as the hub publishes them, from the real classes at tiny sizes: safetensors beside what is not wanted.
+"""Repositories as the hub publishes them, from the real classes at tiny sizes: safetensors next to what is not wanted.
 
 Each function writes one below a root that `tests.hub.server` serves, at the revision that conf/ or eval/ pins.
 """
@@ -48,7 +48,7 @@ def published(root: Path, name: str, pipe: object, *, shards: str = "10GB", gate
 
 
 def sd15(root: Path) -> Path:
-    """Stable Diffusion 1.5 with all that its repository has beside: halves, .bin, non_ema, checkpoints, the checker."""
+    """Stable Diffusion 1.5 with everything in its repository: halves, .bin, non_ema, checkpoints, the checker."""
     files = published(root, "sd15", tiny_pipeline())
     for weights in sorted(files.glob("*/*.safetensors")):
         state = load_file(weights)
@@ -70,7 +70,7 @@ def sd15(root: Path) -> Path:
 
 
 def sdxl(root: Path) -> Path:
-    """SDXL base with a second VAE and ONNX files beside its components."""
+    """SDXL base with a second VAE and ONNX files next to its components."""
     first, second = clip_tokenizer(TINY_MERGES), clip_tokenizer(TINY_MERGES, pad_token="!")
     text = TINY_TEXT | {"projection_dim": 32}
     width = 2 * TINY_TEXT["hidden_size"]

@@ -91,9 +91,9 @@ class Hub(ThreadingHTTPServer):
         if not (folder / "files").is_dir():
             return None
         known = folder / "about.json"
-        told = json.loads(known.read_text()) if known.is_file() else {}
+        output = json.loads(known.read_text()) if known.is_file() else {}
         commit = hashlib.sha1(name.encode()).hexdigest()
-        return {"commit": commit, "gated": False, "pipeline": None, "files": folder / "files"} | told
+        return {"commit": commit, "gated": False, "pipeline": None, "files": folder / "files"} | output
 
     def strike(self, path: str) -> Fault:
         """The fault that this request meets."""
@@ -248,8 +248,8 @@ class Answer(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def refuse(self, status: int, code: str | None, message: str, **heads: str) -> None:
-        told = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        self.send(status, json.dumps({"error": message}).encode(), **told, **heads)
+        output = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        self.send(status, json.dumps({"error": message}).encode(), **output, **heads)
 
     def send_json(self, value: object) -> None:
         self.send(200, json.dumps(value).encode(), Content_Type="application/json")

@@ -62,7 +62,7 @@ def test_the_cause_is_found_in_the_chain(error, what, transient):
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("x"), ZeroDivisionError(), AttributeError("no such name"), RunError("told")]
+    "error", [KeyError("x"), ZeroDivisionError(), AttributeError("no such name"), RunError("output")]
 )
 def test_what_is_no_failure_of_a_download_passes(error):
     assert cause_of(error) is None

@@ -80,7 +80,7 @@ def test_another_process_goes_on_where_the_first_was_killed(weights, hub, tmp_pa
 
 
 @pytest.mark.parametrize("left", [b"of another file" * 1000, CONTENT + b"longer"], ids=["other", "longer"])
-def test_what_is_left_of_another_file_is_not_kept(weights, tmp_path, left):
+def test_what_is_left_of_another_file_is_not_saved(weights, tmp_path, left):
     partial(tmp_path).parent.mkdir(parents=True)
     partial(tmp_path).write_bytes(left)
     assert weights.locate().read_bytes() == CONTENT

@@ -67,33 +67,33 @@ class TestRealRun:
     """In this order: a dry run, what stops a run at once, the run itself, the same offline, and damage."""
 
     def test_a_dry_run_names_every_download_with_its_size_and_fetches_nothing(self, rehearsal: Rehearsal) -> None:
-        told = rehearsal.run("model=sd15", *REAL, "--dry-run", status=1, HF_TOKEN=TOKEN)
-        missing = [line for line in told.splitlines() if line.startswith("missing: ")]
+        output = rehearsal.run("model=sd15", *REAL, "--dry-run", status=1, HF_TOKEN=TOKEN)
+        missing = [line for line in output.splitlines() if line.startswith("missing: ")]
         assert len(missing) == 6
         assert all(re.search(r"\(\d+(\.\d+)? (KiB|MiB)\)$", line) for line in missing), missing
-        assert "timed with random weights, as the model's are not on this machine: 1 rows" in told
+        assert "timed with random weights, as the model's are not on this machine: 1 rows" in output
         assert rehearsal.hub.bytes_sent == 0
         assert not list(rehearsal.machine.home.glob("hf/hub/*/snapshots"))
 
-    def test_a_mistake_is_told_before_anything_is_asked(self, rehearsal: Rehearsal) -> None:
+    def test_a_mistake_is_reported_before_anything_is_asked(self, rehearsal: Rehearsal) -> None:
         choices = ("model=sd15", "reference=imagenet_folder", "reference.path=/mistyped", "sampler.device=cuda")
-        told = rehearsal.run(*choices, status=1)
-        assert "2 things are missing: (1) device=cuda" in told
-        assert "(2) reference folder /mistyped does not exist" in told
+        output = rehearsal.run(*choices, status=1)
+        assert "2 things are missing: (1) device=cuda" in output
+        assert "(2) reference folder /mistyped does not exist" in output
         assert not rehearsal.hub.requests
 
     def test_all_that_cannot_be_had_is_named_at_once(self, rehearsal: Rehearsal) -> None:
-        told = rehearsal.run("model=sd3", *REAL, status=1)
-        assert "2 things are missing: (1) reference ILSVRC/imagenet-1k cannot be downloaded" in told
-        assert "(2) model sd3: cannot get stabilityai/" in told
+        output = rehearsal.run("model=sd3", *REAL, status=1)
+        assert "2 things are missing: (1) reference ILSVRC/imagenet-1k cannot be downloaded" in output
+        assert "(2) model sd3: cannot get stabilityai/" in output
         assert rehearsal.hub.bytes_sent == 0
 
     def test_a_run_whose_downloads_are_cut_and_slow(self, rehearsal: Rehearsal) -> None:
         rehearsal.hub.fault = Fault(where="/store/models/timm/vit_large", cut=500_000_000, times=3, wait=0.5)
         before = rehearsal.hub.bytes_sent
-        told = rehearsal.run("model=sd15", *REAL, HF_TOKEN=TOKEN)
-        assert "the connection was lost" in told
-        assert "open_clip_model.safetensors: resuming at 476.8 MiB of" in told
+        output = rehearsal.run("model=sd15", *REAL, HF_TOKEN=TOKEN)
+        assert "the connection was lost" in output
+        assert "open_clip_model.safetensors: resuming at 476.8 MiB of" in output
         (record,) = rehearsal.records()
         assert record["status"] == "ok"
         assert isinstance(record["metrics"]["clip_vitl14"]["value"], float)
@@ -118,9 +118,9 @@ class TestRealRun:
         ]
         blob = link.resolve()
         flip_last(blob)
-        told = rehearsal.run("model=sd15", *REAL, "method=retom_random", status=1, HF_HUB_OFFLINE="1")
+        output = rehearsal.run("model=sd15", *REAL, "method=retom_random", status=1, HF_HUB_OFFLINE="1")
         flip_last(blob)
-        assert f"delete {blob} and run again" in told
+        assert f"delete {blob} and run again" in output
 
 
 def flip_last(path: Path) -> None:
@@ -135,8 +135,8 @@ def flip_last(path: Path) -> None:
 @pytest.mark.parametrize("name", ["sdxl", "pixart", "sd3"])
 def test_a_model_from_the_hub_runs_and_runs_again_offline(models: Rehearsal, name: str) -> None:
     if name == "sd3":
-        told = models.run(f"model={name}", *MODEL, status=1)
-        assert "the repository is gated and there is no access token" in told
+        output = models.run(f"model={name}", *MODEL, status=1)
+        assert "the repository is gated and there is no access token" in output
     models.hub.fault = Fault(where="/store/", cut=200_000, times=3, reset=name == "sdxl", wait=0.2)
     models.run(f"model={name}", *MODEL, HF_TOKEN=TOKEN)
     models.hub.requests.clear()
@@ -150,10 +150,10 @@ def test_a_dry_run_leaves_what_an_interrupted_download_left(models: Rehearsal) -
     models.machine.python("-c", GIVEN_UP)
     (left,) = models.machine.partial()
     models.hub.fault, models.hub.bytes_sent = Fault(times=0), 0
-    told = models.run("model=sd15", *MODEL, "--dry-run", "sampler.device=cuda", status=1)
-    assert re.search(r"missing: the weights of model sd15 are not on this machine; .* \(10\.\d MiB\)", told)
-    told = models.run("model=sd15", *MODEL, "--dry-run", "sampler.device=cuda", status=1, HF_HUB_OFFLINE="1")
-    assert "(size not known: offline)" in told
+    output = models.run("model=sd15", *MODEL, "--dry-run", "sampler.device=cuda", status=1)
+    assert re.search(r"missing: the weights of model sd15 are not on this machine; .* \(10\.\d MiB\)", output)
+    output = models.run("model=sd15", *MODEL, "--dry-run", "sampler.device=cuda", status=1, HF_HUB_OFFLINE="1")
+    assert "(size not known: offline)" in output
     assert models.hub.bytes_sent == 0
     assert left.stat().st_size == 300_000
 

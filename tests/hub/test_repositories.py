@@ -143,7 +143,7 @@ def test_a_revision_and_a_file_that_do_not_exist(machine: Machine):
     )
 
 
-def test_the_size_is_told_and_nothing_is_fetched(machine: Machine, hub: Hub):
+def test_the_size_is_reported_and_nothing_is_fetched(machine: Machine, hub: Hub):
     size = int(ask(machine, "model", "sd15", "size"))
     assert hub.bytes_sent == 0
     folder = ask(machine, "model", "sd15")
@@ -223,6 +223,8 @@ shutil.disk_usage = lambda _: usage._replace(free=2_000_000)
 sys.argv = ["ask", "model", "sd15"]
 runpy.run_module("tests.hub.ask", run_name="__main__")
 """
-    told = machine.python("-c", code).stdout
-    assert re.search(r"10\.\d MiB are needed at .*models--stable-diffusion-v1-5.*, 1\.9 MiB are free; make room", told)
+    printed = machine.python("-c", code).stdout
+    assert re.search(
+        r"10\.\d MiB are needed at .*models--stable-diffusion-v1-5.*, 1\.9 MiB are free; make room", printed
+    )
     assert hub.bytes_sent < 10_000  # the index

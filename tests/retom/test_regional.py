@@ -95,9 +95,9 @@ def test_torchs_limit_of_graphs_is_reported_once(unet):
         retom.patched(unet, ratio=0.5, window=2, period=3),
     ):
         unet.compile_repeated_blocks(backend=Counter())
-        with pytest.warns(UserWarning, match=r"reached torch's limit of 3 graphs, .*recompile_limit = 12") as told:
+        with pytest.warns(UserWarning, match=r"reached torch's limit of 3 graphs, .*recompile_limit = 12") as output:
             denoise(unet)
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             denoise(unet, 1)
-    assert len([warning for warning in told if "limit of 3" in str(warning.message)]) == 1
+    assert len([warning for warning in output if "limit of 3" in str(warning.message)]) == 1

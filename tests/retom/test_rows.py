@@ -59,11 +59,11 @@ def test_the_frames_of_a_video_share_its_seed_in_every_branch(name):
     with retom.patched(unet, spy):
         retom.set_seeds(unet, [11, 22])
         call(unet, torch.randn(4, 4, 3, 16, 16), repeats)
-    told = spy.seen[0]
-    assert told.seeds.tolist() == 2 * ([11] * 3 + [22] * 3)
-    assert (told.rows.frames, told.rows.images, told.rows.branches) == (3, 2, 2)
-    assert told.rows.image().tolist() == 2 * ([0] * 3 + [1] * 3)
-    assert told.rows.branch().tolist() == [0] * 6 + [1] * 6
+    output = spy.seen[0]
+    assert output.seeds.tolist() == 2 * ([11] * 3 + [22] * 3)
+    assert (output.rows.frames, output.rows.images, output.rows.branches) == (3, 2, 2)
+    assert output.rows.image().tolist() == 2 * ([0] * 3 + [1] * 3)
+    assert output.rows.branch().tolist() == [0] * 6 + [1] * 6
 
 
 @pytest.mark.parametrize("name", VIDEO)

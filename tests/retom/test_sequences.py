@@ -47,7 +47,7 @@ def test_two_texts_in_turn_have_a_plan_each_also_where_one_is_left_out(unet):
         assert torch.equal(side_by_side(unet, tiles[1:], texts[1:])[0], last)
 
 
-def test_more_calls_than_are_kept_always_plan(unet):
+def test_more_calls_than_are_cached_always_plan(unet):
     count, embeddings = MOST_SEQUENCES + 2, text()
     tiles = [latents(seed) for seed in range(count)]
     with retom.patched(unet, ratio=0.5, period=20):

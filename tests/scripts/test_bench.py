@@ -103,7 +103,7 @@ def test_the_clock_changes_no_attribute_of_a_method(hydra):
     assert vars(on_clock) == vars(method)
 
 
-def test_what_fails_is_a_row_with_its_sentence(hydra):
+def test_what_fails_is_a_row_with_its_message(hydra):
     specs = hydra()["bench"]["methods"] | {"idle": {"method": "retom", "window": 1, "period": 1}}
     cell = site("none", "tomesd", "retom_w2_p20", "idle", "nobody", ratio=0.9)
     rows = {row["method"]: row for row in measure_cell(cell, specs)}
@@ -162,7 +162,7 @@ TINY_MODEL = {"models": ["tiny"], "pixels": [64], "rounds": 2, "warmup": 1}
 
 
 @pytest.mark.slow
-def test_the_whole_command_writes_its_tables(hydra, tmp_path):
+def test_the_complete_command_writes_its_tables(hydra, tmp_path):
     config = configured(
         hydra,
         tmp_path,
@@ -238,7 +238,7 @@ def test_no_two_grids_write_the_same_files(hydra):
     assert len({(grid["device"], grid["name"]) for grid in grids}) == len(GRIDS)
 
 
-def test_time_covers_whole_cycles_of_planning(hydra):
+def test_time_covers_complete_cycles_of_planning(hydra):
     specs = hydra()["bench"]["methods"]
     periods = {name: contender(name, specs, 0.5).period for name in ("none", "oracle", "tomesd", "retom_p5", "toma")}
     assert periods == {"none": 1, "oracle": 1, "tomesd": 1, "retom_p5": 5, "toma": 10}  # toma picks at every tenth
@@ -270,7 +270,7 @@ def test_some_of_the_cells_can_be_chosen(hydra, tmp_path):
         ({"cells": {"a": {**TINY_SITE, "methods": ["retom_w2"]}}}, RunError, "the nearest is retom_w2_p"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_measured(hydra, tmp_path, changes, kind, message):
+def test_what_is_wrong_is_reported_before_anything_is_measured(hydra, tmp_path, changes, kind, message):
     config = configured(hydra, tmp_path, a={**TINY_SITE, "methods": ["none"]})
     config["bench"] |= changes
     threads = torch.get_num_threads()

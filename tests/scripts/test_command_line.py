@@ -46,12 +46,12 @@ def test_one_failing_row_stops_no_other(command, capsys) -> None:
     choices = ["experiment=table2", *SMALLEST, "timing=off"]
     # Windows of one token merge nothing.
     assert command(scripts.run, "--multirun", *choices, "method=retom_least,retom", "method.window=1,4") == 1
-    told = capsys.readouterr().err
-    assert told.count("error: method retom") == 2  # the summary names each reason again
-    assert [told.count(f"\n{status} ") for status in ("failed", "done")] == [2, 2]
+    output = capsys.readouterr().err
+    assert output.count("error: method retom") == 2  # the summary names each reason again
+    assert [output.count(f"\n{status} ") for status in ("failed", "done")] == [2, 2]
 
 
-def test_ctrl_c_while_the_jobs_are_summed_up_is_told_like_any_other(command, capsys, monkeypatch) -> None:
+def test_ctrl_c_while_the_jobs_are_summed_up_is_reported_like_any_other(command, capsys, monkeypatch) -> None:
     def pressed(*_) -> None:
         raise KeyboardInterrupt
 
@@ -73,8 +73,8 @@ def test_runs_of_a_sweep_that_are_not_there_fail_the_command(command, capsys) ->
     assert command(scripts.run, *choices, "method=none") == 0
     assert command(scripts.run, "--multirun", *choices, "method.ratio=0.1,0.5") == 0
     assert command(scripts.tables, *choices) == 1
-    told = capsys.readouterr().err
-    assert "3 of 5 runs of this sweep have no record (first: method=retom method.ratio=0.25)" in told
+    output = capsys.readouterr().err
+    assert "3 of 5 runs of this sweep have no record (first: method=retom method.ratio=0.25)" in output
     assert command(scripts.run, "--multirun", *choices) == 0
     assert command(scripts.tables, *choices) == 0
 
@@ -118,12 +118,12 @@ def test_tables_of_other_choices_are_refused(command, capsys) -> None:
         (["model=tiny_random", "metrics=none", "objective=fast"], "objective has no _target_; set it to the class"),
     ],
 )
-def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None:
+def test_a_mistake_is_one_line(arguments, sentence, command, capsys) -> None:
     assert command(scripts.run, *arguments) == 1
-    told = capsys.readouterr().err
-    assert f"error: {sentence}" in told or f": {sentence}" in told
-    assert "Traceback" not in told
-    assert len([line for line in told.splitlines() if line.startswith("error: ")]) == 1
+    output = capsys.readouterr().err
+    assert f"error: {sentence}" in output or f": {sentence}" in output
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if line.startswith("error: ")]) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,17 +136,17 @@ def test_a_mistake_is_one_sentence(arguments, sentence, command, capsys) -> None
         (["gates=null"], "gates must be a text, got None"),
     ],
 )
-def test_what_is_no_choice_of_tables_is_told(arguments, sentence, command, capsys) -> None:
+def test_what_is_no_choice_of_tables_is_reported(arguments, sentence, command, capsys) -> None:
     choices = ("experiment=table2", "model=tiny_random", *SMALLEST[1:], "timing=off")
     assert command(scripts.run, *choices, "method=none") == 0
     assert command(scripts.tables, *choices, *arguments) == 1
-    told = capsys.readouterr().err
-    assert f"error: {sentence}" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert f"error: {sentence}" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("value", ["5", "", "null", "[a]"])
-def test_results_that_are_no_folder_are_told(value: str, command, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_results_that_are_no_folder_are_reported(value: str, command, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     for module in (scripts.run, scripts.tables):
         assert command(module, "model=tiny_random", results=value) == 1
@@ -172,8 +172,8 @@ def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_full_or_read_only_disk_is_told_in_a_sentence(capsys, code: int) -> None:
+def test_a_full_or_read_only_disk_is_reported_in_one_line(capsys, code: int) -> None:
     print_error(OSError(code, os.strerror(code), "results/cache/features/a.npz"))
-    told = capsys.readouterr().err
-    assert told.startswith("error: the disk cannot be written at results/cache/features/a.npz")
-    assert len(told.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: the disk cannot be written at results/cache/features/a.npz")
+    assert len(output.splitlines()) == 1

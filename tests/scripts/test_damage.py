@@ -12,7 +12,7 @@ SIZE = ("experiment=damage", "prompts.classes=6", "prompts.images_per_class=2", 
 
 
 @pytest.mark.slow
-def test_the_pairs_of_finished_runs_are_told(smallest_row, session, tmp_path, capsys):
+def test_the_pairs_of_finished_runs_are_reported(smallest_row, session, tmp_path, capsys):
     rows = [smallest_row(*SIZE, f"method={name}", *more) for name, more in ROWS]
     with pytest.raises(RunError, match="there is no record"):
         Comparison(rows[0])

@@ -11,7 +11,7 @@ from scripts import equal_time
 from scripts.jobs.measured import keep_finding
 
 
-def test_the_count_lies_on_the_line_through_what_was_measured():
+def test_the_count_is_on_the_line_through_what_was_measured():
     line = {"asked": 50, "long": 5.5, "half": 25, "short": 3.0}  # 0.5 s and 0.1 s a step
     assert equal_time.matching_steps(**line, wanted=4.0) == 35
     assert equal_time.matching_steps(**line, wanted=3.96) == 35

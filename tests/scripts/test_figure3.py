@@ -81,7 +81,7 @@ def test_the_similarity_is_the_cosine_of_the_windows_tokens(smallest_row, sessio
     assert np.allclose(panel.similarity, expected.numpy(), atol=1e-5)
 
 
-def test_methods_that_have_no_windows_are_looked_at_where_told(smallest_row, session) -> None:
+def test_methods_that_have_no_windows_are_looked_at_where_given(smallest_row, session) -> None:
     row = smallest_row("method=atc", "method.max_downsample=null")
     with pytest.raises(RunError, match=r"has no windows: say which to look into, as figure3\.window=8"):
         record(row, session, Look(), prompt=PROMPT, seed=SEED)
@@ -105,7 +105,7 @@ def test_methods_that_have_no_windows_are_looked_at_where_told(smallest_row, ses
         ({"window": "8"}, "figure3.window must be null or an integer"),
     ],
 )
-def test_a_bad_option_is_told_with_its_name(wrong, sentence) -> None:
+def test_a_bad_option_is_reported_with_its_name(wrong, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
         Look(**wrong)
 

@@ -33,7 +33,7 @@ def base(choice: str) -> tuple[dict, dict]:
 
 @BOUNDED
 @given(data=st.data())
-def test_any_configuration_is_a_row_or_a_sentence(data: st.DataObject, tmp_path_factory) -> None:
+def test_any_configuration_is_a_row_or_one_line(data: st.DataObject, tmp_path_factory) -> None:
     config, choices = base(data.draw(st.sampled_from(CHOICES)))
     for _ in range(data.draw(st.integers(1, 2))):
         path = data.draw(st.sampled_from([place for place in places(config) if place[0] != "results"]))
@@ -73,21 +73,21 @@ WORDS = st.text(st.sampled_from("abz019-+.,:=[]{}()'\"$!~*@/ \\\n"), max_size=10
 @pytest.mark.parametrize("multirun", [False, True])
 @given(key=st.sampled_from(KEYS) | WORDS, value=WORDS)
 @settings(BOUNDED, max_examples=25)  # each is composed by Hydra, a tenth of a second
-def test_any_command_line_is_a_row_or_a_sentence(multirun: bool, key: str, value: str, tmp_path_factory) -> None:
+def test_any_command_line_is_a_row_or_one_line(multirun: bool, key: str, value: str, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     argument = f"{key}={value}".lstrip("-")
     argv = ["run", *(["--multirun"] if multirun else []), *SMALLEST, f"results={folder}", argument]
-    with pytest.MonkeyPatch.context() as patch, (folder / "told").open("w+") as told:
+    with pytest.MonkeyPatch.context() as patch, (folder / "output").open("w+") as output:
         patch.setattr(scripts.run, "run_job", lambda *_: "done")
         patch.setattr(sys, "argv", argv)
-        patch.setattr(sys, "stderr", told)
+        patch.setattr(sys, "stderr", output)
         GlobalHydra.instance().clear()
         try:
             status = scripts.run.main()
         finally:
             GlobalHydra.instance().clear()
-        told.seek(0)
-        text = told.read()
+        output.seek(0)
+        text = output.read()
     assert status in (0, 1)
     assert "Traceback" not in text, text
     assert status == 0 or "error: " in text

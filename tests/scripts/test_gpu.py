@@ -86,12 +86,12 @@ def test_an_unknown_table_is_named() -> None:
         ("cuda.shares.sites=0", r"cuda\.shares\.sites must be in \(0, inf\), got 0"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_runs(override: str, message: str) -> None:
+def test_what_is_wrong_is_reported_before_anything_runs(override: str, message: str) -> None:
     with pytest.raises((ValueError, RunError), match=message):
         gpu.check(composed(override))
 
 
-def test_a_machine_without_a_driver_is_told_at_once(monkeypatch, command, capsys) -> None:
+def test_a_machine_without_a_driver_is_reported_at_once(monkeypatch, command, capsys) -> None:
     monkeypatch.setattr(machine, "DRIVERS", ("libno_such_driver.so.1",))
     assert command(gpu) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -112,7 +112,7 @@ def test_names_of_cards_are_names_of_files() -> None:
     assert len({stage_path(Path("r"), stage, "h100") for stage in STAGES}) == len(STAGES)
 
 
-def test_what_was_measured_is_kept_and_the_rest_is_made(tmp_path: Path, monkeypatch) -> None:
+def test_what_was_measured_is_reused_and_the_rest_is_made(tmp_path: Path, monkeypatch) -> None:
     first = order(tmp_path)
     stage_cells.bench(first)
     assert statuses(first) == ["ok"] * 2

@@ -1,4 +1,4 @@
-"""How much the harness costs beside the work: lines of the project, measured in processor seconds of this process.
+"""How much the harness costs next to the work: lines of the project, measured in processor seconds of this process.
 
 Wall clock would measure what else the machine does. The figures are printed (-s) and stand in docs/sweeps.md.
 """
@@ -46,7 +46,7 @@ def counted(monkeypatch, module: object, name: str) -> Counted:
     return watch
 
 
-def test_twenty_jobs_cost_less_than_six_seconds_each_beside_their_work(command, monkeypatch) -> None:
+def test_twenty_jobs_cost_less_than_six_seconds_each_besides_their_work(command, monkeypatch) -> None:
     loads = counted(monkeypatch, scripts.jobs.session, "load_pipeline")
     reads = [counted(monkeypatch, module, "load_reference") for module in (scripts.jobs.needs, scripts.jobs.job)]
     draws, scores = (

@@ -22,31 +22,31 @@ def test_what_every_row_lacks_is_said_once_and_again_in_the_summary(command, cap
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     choices = ["experiment=table1", *SMALLEST, "timing=off", "sampler.device=cuda"]
     assert command(scripts.run, "--multirun", *choices) == 1
-    told = capsys.readouterr().err
-    assert told.count(SENTENCE) == 2
-    assert told.count("the same error as table1/none-") == 14
-    assert [line.startswith("failed ") for line in told.splitlines()].count(True) == 8
+    output = capsys.readouterr().err
+    assert output.count(SENTENCE) == 2
+    assert output.count("the same error as table1/none-") == 14
+    assert [line.startswith("failed ") for line in output.splitlines()].count(True) == 8
 
 
 def test_a_single_row_says_it_once(command, capsys, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert command(scripts.run, *SMALLEST, "timing=off", "sampler.device=cuda") == 1
-    told = capsys.readouterr().err
-    assert told.count(SENTENCE) == 1
-    assert "failed " in told
+    output = capsys.readouterr().err
+    assert output.count(SENTENCE) == 1
+    assert "failed " in output
 
 
 def test_the_dry_run_says_it_once(command, capsys) -> None:
     assert command(scripts.run, "--dry-run", "--multirun", *SMALLEST, "method=none,retom", "sampler.steps=0") == 1
-    told = "".join(capsys.readouterr())
-    assert told.count("steps must be an integer of at least 1, got 0") == 1
-    assert "error: retom: the same error as none" in told
+    output = "".join(capsys.readouterr())
+    assert output.count("steps must be an integer of at least 1, got 0") == 1
+    assert "error: retom: the same error as none" in output
 
 
 def test_other_errors_and_bugs_are_said_in_full(capsys) -> None:
-    told = ErrorsOnce()
+    output = ErrorsOnce()
     for name in ("a", "b"):
-        told.print_error(KeyError("a bug"), name)
+        output.print_error(KeyError("a bug"), name)
     assert capsys.readouterr().err.count("KeyError: 'a bug'") == 2
 
 
@@ -65,8 +65,8 @@ def test_the_profiler_is_silent_about_what_was_there_before(capfd) -> None:
 
     assert peak_bytes(call, "cpu") == 0
     assert peak_bytes(call, "cpu") == 0
-    told = capfd.readouterr().err
-    assert "CPUAllocator" not in told
+    output = capfd.readouterr().err
+    assert "CPUAllocator" not in output
 
 
 def test_other_lines_come_through_also_after_an_error(capfd) -> None:

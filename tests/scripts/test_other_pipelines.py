@@ -23,13 +23,13 @@ def choices(tiny_original, tmp_path: Path) -> list[str]:
 def test_a_run_is_refused_in_one_line(flag: list[str], choices: list[str], command, tmp_path: Path, capsys) -> None:
     asked = [*choices, "metrics=none", "timing=off", "reference=synthetic"]
     assert command(scripts.run, *flag, *asked, results=tmp_path / "results") == 1
-    told = "".join(capsys.readouterr())
-    assert SENTENCE in told
-    assert "Traceback" not in told
+    output = "".join(capsys.readouterr())
+    assert SENTENCE in output
+    assert "Traceback" not in output
 
 
 def test_so_is_a_sheet(choices: list[str], command, tmp_path: Path, capsys) -> None:
     assert command(scripts.show, *choices, "reference=synthetic", results=tmp_path / "results") == 1
-    told = capsys.readouterr().err
-    assert SENTENCE in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert SENTENCE in output
+    assert "Traceback" not in output

@@ -134,10 +134,10 @@ def test_the_baseline_and_retom_come_first_and_are_compared_first(page) -> None:
 
 
 def test_an_image_is_compared_with_the_baseline_and_subtracted(page) -> None:
-    every(page, ".picture[data-row='1']")[2].click()
+    every(page, ".image[data-row='1']")[2].click()
     assert one(page, ".which").get_property("value") == "1"
     assert one(page, ".compare .said").text.startswith("Stable Diffusion on the left, ToMeSD on the right")
-    images = [image.get_property("src") for image in every(page, ".picture[data-row='1'] img")]
+    images = [image.get_property("src") for image in every(page, ".image[data-row='1'] img")]
     for stage in (".wipe", ".subtract"):
         sources = [one(page, f"{stage} .{name}").get_property("src") for name in ("over", "under")]
         assert sources == [images[0], images[2]]

@@ -1,4 +1,4 @@
-"""A search by Optuna's sweeper: rows like any others, judged by the objective, and taken up again."""
+"""A search by Optuna's sweeper: rows like any others, judged by the objective, and resumed again."""
 
 from pathlib import Path
 

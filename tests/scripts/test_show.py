@@ -50,7 +50,7 @@ def test_the_baseline_comes_first_and_once() -> None:
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], "1", [1.5], [-1], [2**32], [True]])
-def test_bad_seeds_are_told(seeds) -> None:
+def test_bad_seeds_are_reported(seeds) -> None:
     with pytest.raises(ValueError, match="seeds must be"):
         check_seeds(seeds)
 
@@ -93,12 +93,12 @@ def test_the_command_writes_a_sheet(monkeypatch, tmp_path: Path, capsys) -> None
     status = run(
         monkeypatch, *SMALL, "prompt=A dog, it's $5", "method=[retom,tomesd]", "seeds=[7]", f"results={tmp_path}"
     )
-    told = capsys.readouterr()
-    assert status == 0, told.err
+    output = capsys.readouterr()
+    assert status == 0, output.err
     (path,) = (tmp_path / "show").iterdir()
     assert path.name.startswith("a-dog-it-s-5-")
-    assert str(path) in told.err
-    assert [line.split("  ")[0] for line in told.out.splitlines()] == ["Baseline", "ReToM (Ours)", "ToMeSD"]
+    assert str(path) in output.err
+    assert [line.split("  ")[0] for line in output.out.splitlines()] == ["Baseline", "ReToM (Ours)", "ToMeSD"]
     with Image.open(path) as opened:
         assert opened.size[0] > 1000
 
@@ -113,22 +113,22 @@ def test_the_command_writes_a_sheet(monkeypatch, tmp_path: Path, capsys) -> None
         ("prompt=", "prompt must be a text, got ''"),
     ],
 )
-def test_a_mistake_is_one_sentence(argument, sentence, monkeypatch, capsys) -> None:
+def test_a_mistake_is_one_line(argument, sentence, monkeypatch, capsys) -> None:
     assert run(monkeypatch, *SMALL, argument) == 1
-    told = capsys.readouterr().err
-    assert sentence in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert sentence in output
+    assert "Traceback" not in output
 
 
-def test_without_gradio_one_sentence_says_how_to_install_it(monkeypatch, capsys) -> None:
+def test_without_gradio_one_line_says_how_to_install_it(monkeypatch, capsys) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "gradio" else found(name, *more)
     )
     assert run(monkeypatch, *SMALL, "--ui") == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: the page needs gradio, which is not installed: python -m pip install -e '.[ui]'")
-    assert len(told.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: the page needs gradio, which is not installed: python -m pip install -e '.[ui]'")
+    assert len(output.splitlines()) == 1
 
 
 def test_the_page_shows_an_image_and_a_caption_of_every_method(composing, session) -> None:

@@ -49,7 +49,7 @@ def test_the_last_methods_are_left_out_and_the_others_have_their_rounds(monkeypa
     assert (samples["a"].error, clock.now) == (None, 55.0)  # a tenth round would have ended at 60
 
 
-def test_rounds_are_whole_where_there_is_time():
+def test_rounds_are_complete_where_there_is_time():
     samples = interleave(
         [Case("a", lambda: None)], rounds=4, warmup=1, device="cpu", limit=Limit(time.monotonic() + 60)
     )

@@ -42,7 +42,7 @@ def test_the_tables_are_one_row_for_each_method():
     assert FIRST[1]["paper"] == {"fid": 34.0, "s_per_im": 1.6}
 
 
-def test_a_row_has_seconds_and_speed_up_beside_the_papers():
+def test_a_row_has_seconds_and_speed_up_next_to_the_papers():
     rows = [measured("retom", *[2.0] * 5, 4.0), measured("none", *[4.0] * 6)]
     none, retom = speed_rows(merged_tables([FIRST, SECOND]), rows, METHODS)
     assert (none["method"], none["s_per_im"], none["paper_s_per_im"], none["speedup"]) == ("none", 4.0, 2.0, 1.0)
@@ -53,7 +53,7 @@ def test_a_row_has_seconds_and_speed_up_beside_the_papers():
     assert (retom["model"], retom["architecture"]) == ("ReToM (Ours)", "sd15")
 
 
-def test_speed_up_is_to_the_unmerged_row_of_the_same_attention():
+def test_speed_up_is_to_the_baseline_of_the_same_attention():
     rows = [
         measured("none", 4.0, 4.0),
         measured("none", 9.0, attention="naive"),

@@ -21,7 +21,7 @@ def row(method: str, status: str = "ok", title: str = "a") -> dict:
     return {"title": title, "method": method, "status": status}
 
 
-def test_good_rows_of_the_same_card_and_code_are_kept(tmp_path: Path) -> None:
+def test_good_rows_of_the_same_card_and_code_are_reused(tmp_path: Path) -> None:
     found = written(tmp_path / "a.json", [row("none"), row("atc", "failed"), row("none", title="b")], running="b")
     kept = found.of(SAME)
     assert kept.measured("a", ("atc", "none")) == [row("none")]

@@ -33,7 +33,7 @@ def test_a_failed_call_leaves_nothing_in_memory():
     found = interleave([Case("bad", call)], rounds=1, warmup=1, device="cpu")["bad"]
     assert str(found.error) == "out of memory"
     assert held[0]() is None
-    assert traceback.extract_tb(found.error.__traceback__)[-1].name == "call"  # it can still be told where
+    assert traceback.extract_tb(found.error.__traceback__)[-1].name == "call"  # it can still be reported where
 
 
 def test_all_axes_are_combined():

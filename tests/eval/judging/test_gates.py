@@ -22,7 +22,7 @@ def status(records: list[dict], references: list[dict], name: str) -> str:
     return next(gate.status for gate in check_gates(records, references) if gate.name == name)
 
 
-def test_all_gates_pass_beside_the_reference_run() -> None:
+def test_all_gates_pass_next_to_the_reference_run() -> None:
     reference = reference_entry(rows()[0])
     assert [gate.status for gate in check_gates(rows(), [reference])] == ["passed"] * 8
     assert verdict(check_gates(rows(), [reference])) == "passed"
@@ -120,16 +120,16 @@ def test_rows_of_other_attention_kernels_fail_together(where: str) -> None:
         run["shards"] = [part]
     gate = next(gate for gate in check_gates(records) if gate.name == "attention")
     assert gate.status == "failed"
-    assert gate.sentence.startswith("rows ran different attention kernels: table1/none-")
-    assert gate.sentence.endswith(f"; table1/retom-{records[2]['pixel_hash']} ran flash3 d=8")
+    assert gate.details.startswith("rows ran different attention kernels: table1/none-")
+    assert gate.details.endswith(f"; table1/retom-{records[2]['pixel_hash']} ran flash3 d=8")
     assert "flash3 d=8" in render(build_table(make_spec(), records))
 
 
-def test_records_from_before_attention_kernels_were_kept_are_read() -> None:
+def test_records_from_before_attention_kernels_were_saved_are_read() -> None:
     records = rows()
     del records[0]["provenance"]["run"]["attention_kernel"]
     gate = next(gate for gate in check_gates(records) if gate.name == "attention")
-    assert (gate.status, gate.sentence) == (
+    assert (gate.status, gate.details) == (
         "passed", "attention ran as flash d=8, flash d=16, 1 of 3 do not report theirs"
     )  # fmt: skip
     for record in records:
@@ -137,7 +137,7 @@ def test_records_from_before_attention_kernels_were_kept_are_read() -> None:
     assert status(records, [], "attention") == "unchecked"
 
 
-def test_a_comparison_with_pictures_that_are_others_by_now_fails() -> None:
+def test_a_comparison_with_images_that_are_others_by_now_fails() -> None:
     records = rows()
     records[0]["images"]["sha256"] = "1" * 64
     records[2]["against"] = {"none": run_id(records[0])}

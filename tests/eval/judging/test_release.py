@@ -66,7 +66,7 @@ def test_a_bench_that_no_longer_agrees_with_its_json_is_found_and_not_added(resu
         add(results / "bench_cpu.csv", "make bench", results)
 
 
-def test_other_files_beside_columns_and_statuses_are_checked(results: Path) -> None:
+def test_other_files_besides_columns_and_statuses_are_checked(results: Path) -> None:
     edit(results / "table1.md", "35.00", "34.00")
     assert problems(results) == [
         "table1.csv comes with table1.md, which is not the file that PROVENANCE.json describes"
@@ -88,8 +88,8 @@ def test_a_file_without_an_entry_and_an_entry_without_a_file(results: Path) -> N
 
 def test_commits_must_be_the_repositorys(results: Path) -> None:
     assert sum("is not in this repository" in problem for problem in problems(results, known=False)) == 2
-    told = check(results, committed(results), lambda commit: None)
-    assert (told[0], len(told[1])) == ([], 2)
+    output = check(results, committed(results), lambda commit: None)
+    assert (output[0], len(output[1])) == ([], 2)
 
 
 def test_records_that_are_not_here_are_said_and_are_no_problem(results: Path) -> None:

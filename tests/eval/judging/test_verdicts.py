@@ -66,7 +66,7 @@ def test_no_slower(seconds: float, verdict: str) -> None:
     assert verdicts(rows(seconds=seconds))["retom", "tomesd", "s_per_im"]["verdict"] == verdict
 
 
-def test_seconds_beside_other_work_or_too_few_decide_nothing() -> None:
+def test_seconds_during_other_work_or_too_few_decide_nothing() -> None:
     records = rows(seconds=1.0)
     records["tomesd"]["timing"]["quiet"] = False
     assert "while the device had other work" in verdicts(records)["retom", "tomesd", "s_per_im"]["why"]

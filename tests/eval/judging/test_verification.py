@@ -18,7 +18,7 @@ def test_the_same_is_equal() -> None:
     assert set(outcome(lambda again: None).values()) == {EQUAL}
 
 
-def test_float_noise_is_told_from_another_number() -> None:
+def test_float_noise_is_distinguished_from_another_number() -> None:
     def noise(again: dict) -> None:
         again["fid"]["value"] *= 1 + 1e-6
         again["clip"]["interval"][0] += 0.1

@@ -96,7 +96,7 @@ def test_the_identity_names_the_file(shipped, clip):
         (b"\x08\0\0\0\0\0\0\0{}      ....", r"is damaged \(.*\); check the path; restore a shipped file"),
     ],
 )
-def test_a_file_that_is_not_whole_is_one_sentence(tmp_path, content, message):
+def test_a_file_that_is_incomplete_is_one_line(tmp_path, content, message):
     (tmp_path / "classifier").mkdir()
     if content is not None:
         (tmp_path / "classifier" / "model.safetensors").write_bytes(content)

@@ -100,7 +100,7 @@ def test_bad_values():
         HubFile("a/b", "model.bin")
 
 
-def test_the_hub_without_network_is_one_sentence(monkeypatch, tmp_path):
+def test_the_hub_without_network_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(RunError, match=r"model\.safetensors of a/b .* not cached and cannot be downloaded"):

@@ -8,7 +8,7 @@ from tests.eval.sample_records import make_config, make_record
 
 
 def test_hash_is_pinned() -> None:
-    """The hash names folders of finished runs: a change here makes every kept run anew."""
+    """The hash names folders of finished runs: a change here makes every kept run again."""
     assert pixel_hash(make_config(ratio=0.5)) == "f79c4b951065"
 
 

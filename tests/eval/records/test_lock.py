@@ -75,7 +75,7 @@ def test_a_place_that_cannot_hold_a_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_shared_lock_stands_beside_others_and_against_who_wants_it_all(tmp_path: Path) -> None:
+def test_a_shared_lock_shares_with_others_and_against_who_wants_it_all(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with shared(path, "It"), shared(path, "It"):
         with pytest.raises(RunError, match=r"^It is being written by"), exclusive(path, "It"):

@@ -28,21 +28,21 @@ def test_all_records_are_found_in_one_order(tmp_path: Path) -> None:
     assert load_records(tmp_path / "absent") == []
 
 
-def test_an_unreadable_record_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
     record, other = make_record(), make_record("none")
     keep(tmp_path, record)
     path = next(tmp_path.glob("*/*/record.json"))
     keep(tmp_path, other)
     moved = tmp_path / "table1" / "tomesd-000000000000"
     path.parent.rename(moved)
-    told: list[str] = []
-    assert load_records(tmp_path, warn=told.append) == [other]
+    output: list[str] = []
+    assert load_records(tmp_path, warn=output.append) == [other]
     (moved / "record.json").write_text("{")
-    assert load_records(tmp_path, warn=told.append) == [other]
-    assert len(told) == 2
-    assert f"is the record of {run_id(record)};" in told[0]
-    assert "record.json is not a record of version 1" in told[1]
-    assert "it counts as unfinished: run this row again" in told[1]
+    assert load_records(tmp_path, warn=output.append) == [other]
+    assert len(output) == 2
+    assert f"is the record of {run_id(record)};" in output[0]
+    assert "record.json is not a record of version 1" in output[1]
+    assert "it counts as unfinished: run this row again" in output[1]
 
 
 def test_without_a_listener_the_log_tells(tmp_path: Path, caplog) -> None:

@@ -85,7 +85,7 @@ def test_a_corrupt_config_is_set_aside_and_said(tmp_path: Path, text: str, caplo
     assert yaml.safe_load((folder.path / "config.yaml").read_text()) == make_config()
 
 
-def test_manifest_is_kept_and_compared(tmp_path: Path) -> None:
+def test_manifest_is_saved_and_compared(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     folder.open(make_config())
     assert folder.read_manifest() is None
@@ -99,7 +99,7 @@ def test_manifest_is_kept_and_compared(tmp_path: Path) -> None:
         folder.write_manifest(reversed(make_items()))
 
 
-def test_a_cut_manifest_is_set_aside_and_written_anew(tmp_path: Path) -> None:
+def test_a_cut_manifest_is_set_aside_and_written_again(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     folder.open(make_config())
     folder.write_manifest(make_items())
@@ -160,13 +160,13 @@ def test_space_is_asked_for_before_the_folder_exists(tmp_path: Path) -> None:
     assert not (tmp_path / "not").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "table1").write_text("a file where the folder should be")
     with pytest.raises(RunError, match=r"Run folder .* cannot be written"):
         make_folder(tmp_path).open(make_config())
 
 
-def test_kill_in_the_middle_of_writing_leaves_a_whole_record(tmp_path: Path) -> None:
+def test_kill_in_the_middle_of_writing_leaves_a_complete_record(tmp_path: Path) -> None:
     import json
 
     record = make_record()
@@ -211,7 +211,7 @@ def test_an_image_is_no_link(tmp_path: Path) -> None:
         folder.image_path({"file": "a.png"})
 
 
-def test_a_run_without_a_record_is_taken_up_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_without_a_record_is_resumed_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_folder(tmp_path)
     with caplog.at_level(logging.INFO):
         folder.open(make_config())

@@ -1,4 +1,4 @@
-"""What a reference folder holds beside its images is counted in one line, and whatever Pillow decodes is read."""
+"""What a reference folder holds next to its images is counted in one line, and whatever Pillow decodes is read."""
 
 import logging
 from pathlib import Path

@@ -73,7 +73,7 @@ def test_a_wnid_outside_of_imagenet_is_a_class_nobody_asks_for(tmp_path: Path) -
         (["cat", "dog"], "'cat', which is not an ImageNet-1k class"),
     ],
 )
-def test_names_that_cannot_be_told_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
+def test_names_that_cannot_be_represented_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
     config = write(tmp_path, [0, 1], datasets.ClassLabel(names=names))
     with pytest.raises(RunError, match=message):
         load_reference(config, [TENCH], tmp_path)
@@ -121,7 +121,7 @@ def test_numbers_are_an_index_where_they_can_only_be_that(tmp_path: Path) -> Non
         ([True, False], "bool", "got bool"),
     ],
 )
-def test_numbers_that_cannot_be_told_are_refused(tmp_path: Path, labels: list, feature: str, message: str) -> None:
+def test_inexact_numbers_are_refused(tmp_path: Path, labels: list, feature: str, message: str) -> None:
     with pytest.raises(RunError, match=message):
         load_reference(write(tmp_path, labels, datasets.Value(feature)), [TENCH], tmp_path)
 

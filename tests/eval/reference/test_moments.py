@@ -43,8 +43,8 @@ def write(tmp_path, reference):
     def write(metadata=(), drop=(), **tensors):
         whole = {"mean": found.mean, "covariance": found.covariance, "features": torch.from_numpy(features)} | tensors
         path = tmp_path / "statistics.safetensors"
-        told = {"n": str(len(features)), "classifier_sha256": DIGEST} | dict(metadata)
-        save_file({name: tensor for name, tensor in whole.items() if name not in drop}, path, metadata=told)
+        output = {"n": str(len(features)), "classifier_sha256": DIGEST} | dict(metadata)
+        save_file({name: tensor for name, tensor in whole.items() if name not in drop}, path, metadata=output)
         return ReferenceConfig(kind="moments", path=str(path))
 
     return write
@@ -77,7 +77,7 @@ def test_statistics_give_the_distances_of_their_images(tmp_path, reference, writ
     assert f"reference {statistics.hash[:12]}" in by_statistics["fid_smoke"]["protocol"]
 
 
-def test_another_network_is_refused_before_anything_is_drawn(tmp_path, write, images):
+def test_another_network_is_refused_before_anything_is_generated(tmp_path, write, images):
     reference = load_reference(write(), CLASSES, tmp_path)
     check_reference(reference, METRICS)
     with pytest.raises(
@@ -103,13 +103,13 @@ def test_images_go_with_any_network(reference):
         ({"mean": torch.full((64,), float("nan"))}, "statistics must be finite and of 10 images or more"),
     ],
 )
-def test_a_file_that_does_not_fit_is_one_sentence(tmp_path, write, change, message):
+def test_a_file_that_does_not_fit_is_one_line(tmp_path, write, change, message):
     with pytest.raises(RunError, match=message) as caught:
         load_reference(write(**change), CLASSES, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_without_metadata_and_no_file_are_one_sentence(tmp_path):
+def test_a_file_without_metadata_and_no_file_are_one_line(tmp_path):
     save_file({"mean": torch.zeros(2)}, tmp_path / "other.safetensors")
     for name, message in (("other", "has no n, classifier_sha256, covariance, features"), ("gone", "does not exist")):
         with pytest.raises(RunError, match=message):
@@ -118,7 +118,7 @@ def test_a_file_without_metadata_and_no_file_are_one_sentence(tmp_path):
             )
 
 
-def test_a_folder_of_images_is_told_from_a_file_that_is_not_there(tmp_path):
+def test_a_folder_of_images_is_distinguished_from_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RunError, match=r"is a folder, .* for images add reference=imagenet_folder"):
         load_reference(ReferenceConfig(kind="moments", path=str(tmp_path)), CLASSES, tmp_path)
 

@@ -132,14 +132,14 @@ def test_parquet_that_is_none(tmp_path):
         load_reference(_config(tmp_path / "gone.parquet", kind="parquet"), [TENCH], tmp_path)
 
 
-def test_the_hub_without_network_is_one_sentence(tmp_path, monkeypatch):
+def test_the_hub_without_network_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(RunError, match="reference ILSVRC/imagenet-1k cannot be downloaded from the model hub"):
         load_reference(ReferenceConfig(kind="hub"), [TENCH], tmp_path)
 
 
-def test_drawn_images_are_files_in_imagenets_shape(tmp_path):
+def test_generated_images_are_files_in_imagenets_shape(tmp_path):
     config = ReferenceConfig(kind="synthetic", per_class=2, size=32)
     found = load_reference(config, [TENCH, SHARK], tmp_path)
     assert found.n == 4
@@ -187,7 +187,7 @@ def test_real_images(tmp_path):
     assert read_rgb(found.images[0]).size == (64, 64)
 
 
-def test_a_parquet_file_exchanged_with_its_time_kept_is_read_anew(tmp_path):
+def test_a_parquet_file_exchanged_with_its_time_unchanged_is_read_again(tmp_path):
     path = tmp_path / "images.parquet"
     features = {"image": datasets.Image(), "label": datasets.Value("int32")}
     hashes = []

@@ -127,7 +127,7 @@ def test_the_head_has_the_result_its_interval_and_the_next_command(runs: Path) -
     assert head.command == "python -m scripts.run --multirun experiment=mine"  # ATC is missing
 
 
-def test_whole_rows_with_claims_are_to_be_verified(runs: Path) -> None:
+def test_complete_rows_with_claims_are_to_be_verified(runs: Path) -> None:
     write_run(runs, make_record("atc"))
     retom = next(record for record in load_records(runs) if record["method"] == "retom")
     claims = read_claims(saved(runs), gathered(runs))

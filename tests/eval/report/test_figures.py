@@ -190,7 +190,7 @@ def test_the_similarity_has_one_scale_its_mean_and_no_diagonal(saved, tmp_path: 
         assert round(panel.mean, 2) == float(axis.texts[-1].get_text().replace("\N{MINUS SIGN}", "-"))
 
 
-def test_steps_with_equal_maps_are_drawn_once_and_named(saved, tmp_path: Path) -> None:
+def test_steps_with_equal_maps_are_plotted_once_and_named(saved, tmp_path: Path) -> None:
     recording = make_recording()
     similarity, maps = draw_recording(recording, tmp_path)
     for figure, drawing in zip(saved, (similarity, maps), strict=True):
@@ -203,7 +203,7 @@ def test_steps_with_equal_maps_are_drawn_once_and_named(saved, tmp_path: Path) -
     assert "shown once" in maps.alt
 
 
-def test_staleness_over_age_and_over_steps_is_drawn_once_where_they_are_equal(saved, tmp_path: Path) -> None:
+def test_staleness_over_age_and_over_steps_is_plotted_once_where_they_are_equal(saved, tmp_path: Path) -> None:
     alt = draw_staleness(make_staleness(), tmp_path).alt
     assert [axis.get_xlabel() for axis in saved[0].axes] == ["age of the plan (steps)", "step"]
     assert "the plan's age and over the step" in alt

@@ -153,7 +153,7 @@ def test_the_standard_columns_fit_a_screen_and_scroll_in_their_box_on_a_phone(pa
 def test_fingers_find_every_control_of_a_phone(page) -> None:
     with seen(page, 390):
         page.execute_script("document.querySelectorAll('.choose').forEach((details) => (details.open = true))")
-        controls = "nav a, summary, select, .switch, .choose button, .choose fieldset label, .slide, .picture"
+        controls = "nav a, summary, select, .switch, .choose button, .choose fieldset label, .slide, .image"
         heights = [each.rect["height"] for each in every(page, controls) if each.is_displayed()]
         assert len(heights) > 30
         assert min(heights) >= 44
@@ -217,7 +217,7 @@ def test_the_keyboard_reaches_and_works_everything(page) -> None:
     page.execute_script("window.scrollTo(0, 0)")
     one(page, "body").send_keys(Keys.TAB)
     assert focused().get_attribute("class") == "skip"
-    wanted = {"every": Keys.SPACE, "picture": Keys.ENTER, "gain": Keys.ARROW_RIGHT, "boundary": Keys.ARROW_LEFT}
+    wanted = {"every": Keys.SPACE, "image": Keys.ENTER, "gain": Keys.ARROW_RIGHT, "boundary": Keys.ARROW_LEFT}
     reached = set()
     for _ in range(400):
         focused().send_keys(Keys.TAB)

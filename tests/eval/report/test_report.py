@@ -1,4 +1,4 @@
-"""The report from records and pictures: what is shown, in which order, and that bad input becomes words on the page."""
+"""The report from records and images: what is shown, in which order, and that bad input becomes words on the page."""
 
 import json
 import re
@@ -77,7 +77,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_the_page_needs_nothing_beside_it(runs: Path) -> None:
+def test_the_page_needs_no_other_file(runs: Path) -> None:
     text = written(runs)
     page = Page(text)
     assert page.addresses
@@ -88,7 +88,7 @@ def test_the_page_needs_nothing_beside_it(runs: Path) -> None:
     assert None not in page.alts
 
 
-def test_figures_lie_beside_the_page(runs: Path) -> None:
+def test_figures_are_next_to_the_page(runs: Path) -> None:
     written(runs)
     names = {path.name for path in (runs.parent / "figures").iterdir()}
     assert names == {f"{name}.{kind}" for name in ("quality_speed", "sweep_ratio") for kind in ("png", "pdf")}
@@ -140,23 +140,23 @@ def test_the_worst_pair_comes_first(runs: Path) -> None:
         "ReToM (Ours), ratio=0.75",
     ]
     worst = found.rows[0]
-    assert worst.pictures[0].ssim is None
-    assert worst.lowest == worst.pictures[2].ssim < worst.pictures[3].ssim < worst.pictures[1].ssim < 1
+    assert worst.images[0].ssim is None
+    assert worst.lowest == worst.images[2].ssim < worst.images[3].ssim < worst.images[1].ssim < 1
 
 
-def test_the_budget_limits_the_pictures_and_says_so(runs: Path) -> None:
+def test_the_budget_limits_the_images_and_says_so(runs: Path) -> None:
     whole = gallery(gathered(runs))
-    size = sum(len(picture.uri) for picture in whole.rows[0].pictures)
+    size = sum(len(picture.uri) for picture in whole.rows[0].images)
     less = gallery(gathered(runs), budget=size + 1)
     assert len(less.rows) == 1
     assert "1 prompts" in less.problems[0]
     assert len(gallery(gathered(runs), prompts=2).rows) == 2
 
 
-def test_pictures_are_reduced(tmp_path: Path) -> None:
+def test_images_are_reduced(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", make_record("none"), side=600)
     found = gallery(gathered(tmp_path / "runs"))
-    assert all(len(row.pictures[0].uri) < 100_000 for row in found.rows)
+    assert all(len(row.images[0].uri) < 100_000 for row in found.rows)
 
 
 def test_prompts_are_spread_evenly() -> None:
@@ -164,7 +164,7 @@ def test_prompts_are_spread_evenly() -> None:
     assert spread(range(3), 4) == [0, 1, 2]
 
 
-def test_absent_damaged_and_invalid_pictures_are_shown_as_such(runs: Path) -> None:
+def test_absent_damaged_and_invalid_images_are_shown_as_such(runs: Path) -> None:
     record = make_record("retom_least", invalid=2)
     folder = write_run(runs, record, noise=0.1)
     (folder / "images" / "2.png").unlink()
@@ -230,7 +230,7 @@ def test_no_runs_unreadable_records_and_mixed_protocols_become_pages(runs: Path,
 @pytest.mark.parametrize(
     "manifest", ["{not json\n", '{"key": 1}\n', "[1]\n", '{"key":"a","prompt":"b","seed":1,"file":"../a.png"}\n', None]
 )
-def test_a_bad_manifest_costs_the_pictures_of_its_run_alone(manifest: str | None, runs: Path) -> None:
+def test_a_bad_manifest_costs_the_images_of_its_run_alone(manifest: str | None, runs: Path) -> None:
     path = runs / run_id(make_record("tomesd")) / "manifest.jsonl"
     if manifest is None:
         path.unlink()

@@ -60,7 +60,7 @@ def test_a_thousand_runs_are_under_15_megabytes(sweep: Gathered, tmp_path: Path)
     assert all(f'id="run-{entry.run}"' in page for entry in sweep.entries if entry.run)
 
 
-def test_few_runs_are_shown_whole(tmp_path: Path) -> None:
+def test_few_runs_are_shown_completely(tmp_path: Path) -> None:
     records = many(NAMED)
     for record in records[:2]:
         write_run(tmp_path / "runs", record)
@@ -69,7 +69,7 @@ def test_few_runs_are_shown_whole(tmp_path: Path) -> None:
     assert not any("grey dots" in drawing.alt for drawing in draw_all(found, tmp_path / "figures"))
 
 
-def test_the_unmerged_run_is_among_the_pictures(sweep: Gathered) -> None:
+def test_the_baseline_run_is_among_the_images(sweep: Gathered) -> None:
     shown = gallery(sweep, prompts=1, budget=10**9)
     assert any(entry.line.record["method"] == "none" for entry in shown.columns)
     backwards = [entry for entry in sweep.entries if entry.run][::-1]

@@ -60,7 +60,7 @@ def test_staleness_is_read_back_and_weighted_by_windows(tmp_path: Path) -> None:
     assert found.table.equals(make_staleness().table)
     curve = over(found.table, "age", "down")
     assert list(curve.index) == [0, 1, 2]
-    assert curve["share"].tolist() == pytest.approx([0.05, 0.15, 0.25])  # 30 windows at 0, 10 at 0.2 beside them
+    assert curve["share"].tolist() == pytest.approx([0.05, 0.15, 0.25])  # 30 windows at 0, 10 at 0.2 next to them
     assert curve["low"].tolist() == pytest.approx([0.0, 0.1, 0.2])
     assert curve["high"].tolist() == pytest.approx([0.2, 0.3, 0.4])
 
@@ -158,7 +158,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("write", [write_recording, write_staleness])
-def test_damaged_files_become_a_sentence_on_the_page(damage, write, tmp_path: Path) -> None:
+def test_damaged_files_become_a_line_on_the_page(damage, write, tmp_path: Path) -> None:
     made = make_recording() if write is write_recording else make_staleness()
     damage(write(made, tmp_path)[1])
     found = find_studies(tmp_path, make_config())
@@ -203,7 +203,7 @@ def test_curves_hold_the_runs_of_other_experiments_under_the_same_protocol(tmp_p
     assert (tmp_path / "figures" / "sweep_ratio.png").is_file()
 
 
-def test_equal_measurements_are_drawn_once_and_named(tmp_path: Path) -> None:
+def test_equal_measurements_are_plotted_once_and_named(tmp_path: Path) -> None:
     same, other = make_recording("same", method="retom_least"), make_recording("other", seed=4)
     studies = Studies((make_recording("first"), same, other), (make_staleness("a"), make_staleness("b")))
     found = draw_studies(studies, tmp_path, {"retom": "ReToM (Ours)", "retom_least": "ReToM, least rep. token"})

@@ -1,7 +1,7 @@
 import pytest
 
 from eval.tables import build_table
-from eval.tables.claims import claims, sentence
+from eval.tables.claims import claims, in_words
 from tests.eval.sample_records import make_record
 from tests.eval.sample_specs import TABLE2, make_spec
 
@@ -21,7 +21,7 @@ def test_the_papers_percentages_follow_from_its_table() -> None:
     assert [claim["against"] for claim in found] == ["tomesd", "none"]
     assert [f"{claim['paper']['percent']:.1f}" for claim in found] == ["6.2", "5.8"]
     assert [claim["ours"] for claim in found] == [None, None]
-    assert sentence(found[0]) == (
+    assert in_words(found[0]) == (
         "ReToM (Ours) against ToMeSD: not measured, because the row of ReToM (Ours) is missing; "
         "in the paper FID is 6.2% lower (37.20 to 34.89)."
     )
@@ -38,7 +38,7 @@ def test_ours_comes_with_the_paired_interval(profile: str, name: str) -> None:
         "interval": [-3.5, -2.5],
     }
     assert none["ours"]["difference"] == -2.5
-    assert sentence(tomesd).startswith(
+    assert in_words(tomesd).startswith(
         f"ReToM (Ours) against ToMeSD: here {name} is 7.9% lower "
         "(38.00 to 35.00, paired difference -3.00 [-3.50, -2.50]); in the paper"
     )
@@ -46,7 +46,7 @@ def test_ours_comes_with_the_paired_interval(profile: str, name: str) -> None:
 
 def test_a_worse_result_is_said_as_such() -> None:
     records = [*all_records()[:2], make_record("retom", fid=39.9, **SHIPPED)]
-    assert "here FID is 5.0% higher" in sentence(claims(build_table(make_spec(), records))[0])
+    assert "here FID is 5.0% higher" in in_words(claims(build_table(make_spec(), records))[0])
 
 
 def test_no_figure_says_why() -> None:
@@ -59,9 +59,9 @@ def test_no_figure_says_why() -> None:
     assert claims(build_table(make_spec(), records))[1]["why"] == "the row of ReToM (Ours) has no fid"
     records = all_records()
     records[2]["metrics"]["fid"]["differences"] = {}
-    assert "paired" not in sentence(claims(build_table(make_spec(), records))[0])
+    assert "paired" not in in_words(claims(build_table(make_spec(), records))[0])
     records[0]["metrics"]["fid"]["value"] = 0.0
-    assert "here FID is without a percentage" in sentence(claims(build_table(make_spec(), records))[1])
+    assert "here FID is without a percentage" in in_words(claims(build_table(make_spec(), records))[1])
 
 
 def test_a_table_without_the_rows_claims_nothing() -> None:

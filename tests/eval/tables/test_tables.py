@@ -182,7 +182,7 @@ def test_words_of_a_record_break_no_cell(tmp_path: Path) -> None:
     assert pandas.read_csv(path).model.iloc[-1] == "ReToM (Ours), ratio=<b>|`x`\n| y"
 
 
-def test_kill_in_the_middle_of_writing_leaves_whole_tables(tmp_path: Path) -> None:
+def test_kill_in_the_middle_of_writing_leaves_complete_tables(tmp_path: Path) -> None:
     write = """
 import itertools, pathlib, sys
 from eval.tables import build_table, write_table

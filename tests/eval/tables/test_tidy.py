@@ -48,10 +48,10 @@ def test_failed_and_unfinished_runs_have_a_line_of_their_own(tmp_path: Path) -> 
     damaged.mkdir()
     (damaged / "config.yaml").write_text("{: not yaml")
     (damaged / "record.json").write_text("{")
-    told: list[str] = []
-    records = load_records(tmp_path, "table1", warn=told.append)
+    output: list[str] = []
+    records = load_records(tmp_path, "table1", warn=output.append)
     lines = lines_of(tidy(records, unfinished_runs(tmp_path, "table1", records)))
-    assert len(told) == 1
+    assert len(output) == 1
     found = {line["run_id"]: (line["status"], line["method.ratio"]) for line in lines}
     assert found == {
         run_id(done): ("ok", "0.25"),

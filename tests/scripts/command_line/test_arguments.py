@@ -21,7 +21,7 @@ from scripts.command_line.nearest import top_level
 from tests.scripts.conftest import SMALLEST
 
 
-def told(capsys) -> str:
+def output(capsys) -> str:
     text = "".join(capsys.readouterr())
     assert "Traceback" not in text
     lines = [line for line in text.splitlines() if line.startswith("error: ")]
@@ -35,7 +35,7 @@ def told(capsys) -> str:
 @pytest.mark.parametrize("flag", [[], ["--dry-run"], ["--multirun"]])
 def test_a_group_taken_away_is_one_line(group: str, flag: list[str], command, capsys) -> None:
     assert command(scripts.run, *flag, *SMALLEST, f"~{group}") == 1
-    line = told(capsys)
+    line = output(capsys)
     assert line.startswith(f"~{group} deletes {group}, which a configuration must have; set {group}=NAME of ")
     assert {path.stem for path in (CONF / group).glob("*.yaml")} <= {*line.partition("NAME of ")[2].split(", ")}
 
@@ -47,7 +47,7 @@ def test_a_group_taken_away_is_one_line(group: str, flag: list[str], command, ca
 @pytest.mark.parametrize("module", [scripts.run, scripts.tables, scripts.report], ids=lambda module: module.__name__)
 def test_a_key_taken_away_is_one_line(key: str, module, command, capsys) -> None:
     assert command(module, *SMALLEST, "experiment=table1", f"~{key}") == 1
-    assert told(capsys) == f"~{key} deletes {key}, which a configuration must have; set {key}=VALUE"
+    assert output(capsys) == f"~{key} deletes {key}, which a configuration must have; set {key}=VALUE"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_key_taken_away_is_one_line(key: str, module, command, capsys) -> None
 )
 def test_what_chooses_nothing_is_one_line(arguments: list[str], sentence: str, command, capsys) -> None:
     assert command(scripts.run, *SMALLEST, "timing=off", *arguments) == 1
-    assert told(capsys).startswith(sentence)
+    assert output(capsys).startswith(sentence)
 
 
 def test_ordinary_overrides_pass() -> None:
@@ -114,7 +114,7 @@ NO_EXPERIMENTS = [scripts.verify, scripts.bench, scripts.gpu, scripts.check_resu
 @pytest.mark.parametrize("module", NO_EXPERIMENTS, ids=lambda module: module.__name__)
 def test_a_command_without_experiments_names_its_own_keys(module, command, capsys) -> None:
     assert command(module, "experiment=smoke") == 1
-    line = told(capsys)
+    line = output(capsys)
     assert line.startswith("unknown key 'experiment'")
     assert "experiment" not in line.partition("there are ")[2]
 
@@ -136,10 +136,11 @@ def test_a_command_without_experiments_names_its_own_keys(module, command, capsy
 )
 def test_a_typo_in_any_command_is_answered_with_the_nearest(module, typo: str, meant: str, command, capsys) -> None:
     assert command(module, typo) == 1
-    assert told(capsys).startswith(f"unknown key {typo.partition('=')[0]!r}, the nearest is {meant}; there are")
+    assert output(capsys).startswith(f"unknown key {typo.partition('=')[0]!r}, the nearest is {meant}; there are")
 
 
 @pytest.mark.parametrize("arguments", [[], ["run="], ["run=null"]])
 def test_verify_without_a_run_says_what_to_give(arguments: list[str], command, capsys) -> None:
     assert command(scripts.verify, *arguments) == 1
-    assert told(capsys).startswith("run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab")
+    printed = output(capsys)
+    assert printed.startswith("run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab")

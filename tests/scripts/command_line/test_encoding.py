@@ -80,9 +80,9 @@ def test_a_configuration_that_is_not_utf8_is_named(command, monkeypatch, tmp_pat
     (conf / "experiment" / "mine.yaml").write_bytes("# @package _global_\nruns: single # für\n".encode("latin-1"))
     monkeypatch.setattr(scripts.command_line.entry, "CONF", conf)
     assert command(scripts.run, *SMALLEST, "experiment=mine", results=tmp_path / "results") == 1
-    told = capsys.readouterr().err
-    assert f"error: {conf / 'experiment' / 'mine.yaml'} is not UTF-8 (byte 36: 0xfc); save it as UTF-8" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert f"error: {conf / 'experiment' / 'mine.yaml'} is not UTF-8 (byte 36: 0xfc); save it as UTF-8" in output
+    assert "Traceback" not in output
     (conf / "experiment" / "mine.yaml").unlink()
     with pytest.raises(UnicodeDecodeError) as caught:
         b"\xfc".decode()

@@ -79,8 +79,8 @@ def test_the_arguments_of_a_run_make_its_tables_and_report(command, tmp_path: Pa
     assert command(scripts.run, "--multirun", *chosen) == 0
     capsys.readouterr()
     assert command(scripts.tables, *chosen) == 0
-    told = capsys.readouterr().err
-    assert told.count("table1: a partial table; method=none,retom leaves out 6 rows (tomesd, atc, ") == 1
+    output = capsys.readouterr().err
+    assert output.count("table1: a partial table; method=none,retom leaves out 6 rows (tomesd, atc, ") == 1
     assert command(scripts.report, *chosen) == 0
     assert (tmp_path / "smoke" / "report.html").is_file()
     assert "Ambiguous" not in capsys.readouterr().err
@@ -115,6 +115,6 @@ def test_each_protocol_of_a_sweep_has_a_folder(command, tmp_path: Path) -> None:
 def test_a_mistake_in_a_sweep_is_still_one_line(command, capsys) -> None:
     for module in (scripts.tables, scripts.report, scripts.claims, scripts.figure3):
         assert command(module, *CHOICES, "method=none,retmo") == 1
-        told = capsys.readouterr().err
-        assert "Traceback" not in told
-        assert len([line for line in told.splitlines() if line.startswith("error: ")]) == 1, (module, told)
+        output = capsys.readouterr().err
+        assert "Traceback" not in output
+        assert len([line for line in output.splitlines() if line.startswith("error: ")]) == 1, (module, output)

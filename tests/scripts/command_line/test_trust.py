@@ -77,7 +77,7 @@ def stranger(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch, capsys):
-    """A function from arguments to exit status and what was told; the stranger's files stand beside the project's."""
+    """A function from arguments to exit status and output; the stranger's files are next to the project's."""
 
     def call(*arguments: str) -> tuple[int, str]:
         search = f"hydra.searchpath=[file://{tmp_path}/conf]"
@@ -100,10 +100,10 @@ def test_a_strangers_file_runs_nothing(name: str, stranger: Path, run, tmp_path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     multirun = ["--multirun"] if path.stem == "sweeping" else []
-    status, told = run(f"{path.parent.name}={path.stem}", *multirun)
+    status, output = run(f"{path.parent.name}={path.stem}", *multirun)
     assert status == 1
-    assert sentence in told
-    assert "Traceback" not in told
+    assert sentence in output
+    assert "Traceback" not in output
     assert [entry.name for entry in stranger.iterdir()] == ["__init__.py"]
     assert not list((tmp_path / "results").rglob("*.png"))
 
@@ -111,11 +111,11 @@ def test_a_strangers_file_runs_nothing(name: str, stranger: Path, run, tmp_path:
 def test_a_package_is_trusted_by_name(stranger: Path, run, tmp_path: Path) -> None:
     (tmp_path / "conf" / "method").mkdir(parents=True, exist_ok=True)
     (tmp_path / "conf" / "method" / "mine.yaml").write_text("_target_: stranger.Mine\nratio: 0.5")
-    status, told = run("method=mine", "trusted=[strange]")
+    status, output = run("method=mine", "trusted=[strange]")
     assert status == 1
-    assert "trusted=[stranger]" in told
-    status, told = run("method=mine", "trusted=[stranger]")
-    assert status == 0, told
+    assert "trusted=[stranger]" in output
+    status, output = run("method=mine", "trusted=[stranger]")
+    assert status == 0, output
     assert (stranger / "was_imported").exists()
 
 
@@ -150,9 +150,9 @@ def test_a_class_that_a_module_only_borrows_is_not_its_own(monkeypatch) -> None:
     "value", ["${oc.env:HOME} {class}", "${${runs}.env:HOME} {class}", "${oc.decode:'${oc.env:HOME}'} {class}"]
 )
 def test_no_value_reads_the_environment(run, value: str, tmp_path: Path) -> None:
-    status, told = run(f"prompts.template='{value}'", "runs=oc")
+    status, output = run(f"prompts.template='{value}'", "runs=oc")
     assert status == 1
-    assert "not call a resolver" in told or "cannot read the override" in told
+    assert "not call a resolver" in output or "cannot read the override" in output
     assert not (tmp_path / "results").exists()
 
 

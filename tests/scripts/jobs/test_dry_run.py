@@ -1,4 +1,4 @@
-"""The dry run: what a command line would take and lacks, told without drawing or fetching anything."""
+"""The dry run: what a command line would take and lacks, output without drawing or fetching anything."""
 
 import re
 import shutil
@@ -14,12 +14,12 @@ from tests.scripts.conftest import SMALLEST, SmallMemory
 FOUR = ("prompts.classes=2", "prompts.images_per_class=2", "sampler.batch_size=4")
 
 
-def test_rows_images_disk_and_hours_are_told_and_nothing_is_written(command, tmp_path: Path, capsys) -> None:
+def test_rows_images_disk_and_hours_are_reported_and_nothing_is_written(command, tmp_path: Path, capsys) -> None:
     choices = ["--multirun", "experiment=table2", *SMALLEST, "timing=smoke", "method=none,retom"]
     assert command(scripts.run, *choices, "--dry-run") == 0
-    told = capsys.readouterr().out
-    assert re.search(r"2 rows, 4 images to make, at most 0\.00 GiB of disk, \d+\.\d\d hours, without scoring", told)
-    runs = [line.split("  ")[-1].rpartition("-")[0] for line in told.splitlines()[1:3]]
+    output = capsys.readouterr().out
+    assert re.search(r"2 rows, 4 images to make, at most 0\.00 GiB of disk, \d+\.\d\d hours, without scoring", output)
+    runs = [line.split("  ")[-1].rpartition("-")[0] for line in output.splitlines()[1:3]]
     assert runs == ["table1/none", "table1/retom"]
     assert list(tmp_path.iterdir()) == []
 
@@ -40,7 +40,7 @@ def test_what_is_made_already_is_not_made_again(smallest_row, session, tmp_path:
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before  # not even set aside
 
 
-def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
+def test_everything_that_is_missing_is_reported_at_once_and_nothing_is_fetched(
     command, monkeypatch, tmp_path: Path, capsys
 ) -> None:
     monkeypatch.setenv("RETOM_CACHE", str(tmp_path / "empty"))
@@ -48,13 +48,13 @@ def test_everything_that_is_missing_is_told_at_once_and_nothing_is_fetched(
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("it fetched something"))
     arguments = ["--dry-run", "method=none", "model.path=/nowhere", "sampler=cpu", "prompts.classes=2"]
     assert command(scripts.run, *arguments) == 1
-    told = capsys.readouterr().out
-    missing = [line.removeprefix("missing: ") for line in told.splitlines() if line.startswith("missing: ")]
+    output = capsys.readouterr().out
+    missing = [line.removeprefix("missing: ") for line in output.splitlines() if line.startswith("missing: ")]
     for what in ("inception-2015-12-05.pt do not exist", "reference.path is not given", "model sd15: /nowhere is not"):
-        assert len([sentence for sentence in missing if what in sentence]) == 1, told
+        assert len([sentence for sentence in missing if what in sentence]) == 1, output
     assert len([sentence for sentence in missing if sentence.endswith("(size not known: offline)")]) == 4
-    assert "GiB of disk, hours of 1 rows that cannot be forecast" in told
-    assert "not timed: model sd15: /nowhere is not a diffusers pipeline folder" in told
+    assert "GiB of disk, hours of 1 rows that cannot be forecast" in output
+    assert "not timed: model sd15: /nowhere is not a diffusers pipeline folder" in output
 
 
 # The scheduler hands torch tensors to numpy the old way.

@@ -1,4 +1,4 @@
-"""One row from checks to record: skipped when finished, taken up when not, scored again, failed with a sentence."""
+"""One row from checks to record: skipped when finished, resumed when not, scored again, failed with a sentence."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_finished_row_needs_no_room(smallest_row, session, monkeypatch) -> Non
     assert asked == [0, 64 * 64 * 3]
 
 
-def test_an_unfinished_row_is_taken_up_and_ends_the_same(smallest_row, session) -> None:
+def test_an_unfinished_row_is_resumed_and_ends_the_same(smallest_row, session) -> None:
     row = smallest_row("method=retom_random", "timing=smoke", "timing.images=1")
     run_job(row, session)
     whole = saved_images(row)
@@ -90,7 +90,7 @@ def test_another_protocol_scores_the_same_images_again(smallest_row, session) ->
     assert folder_of(row).read_record()["protocol"]["n_reference"] == 6
 
 
-def test_a_row_is_compared_with_the_unmerged_one_as_soon_as_that_is_there(smallest_row, session) -> None:
+def test_a_row_is_compared_with_the_baseline_as_soon_as_that_is_there(smallest_row, session) -> None:
     row = smallest_row("method=retom")
     run_job(row, session)
     assert "ssim" not in folder_of(row).read_record()["metrics"]
@@ -162,7 +162,7 @@ def test_a_finished_record_survives_a_failure(smallest_row, session, tmp_path: P
     assert folder_of(row).read_record()["status"] == "ok"
 
 
-def test_images_of_a_finished_run_are_mended(smallest_row, session, caplog) -> None:
+def test_images_of_a_finished_run_are_repaired(smallest_row, session, caplog) -> None:
     row = smallest_row("method=retom", "timing=smoke", "timing.images=1")
     run_job(row, session)
     whole, record = saved_images(row), folder_of(row).read_record()
@@ -204,7 +204,7 @@ def test_classes_on_disk_are_those_with_enough_images(smallest_row, tmp_path: Pa
     assert row.config["prompts"]["classes"] == ["n01440764", "n02119789"]
 
 
-def test_images_exchanged_for_whole_others_are_scored_again(smallest_row, session, caplog) -> None:
+def test_images_exchanged_for_intact_others_are_scored_again(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none")
     run_job(row, session)
     first, second = sorted(folder_of(row).images.iterdir())[:2]
@@ -214,7 +214,7 @@ def test_images_exchanged_for_whole_others_are_scored_again(smallest_row, sessio
     assert run_job(row, session) == "already finished"
 
 
-def test_a_row_is_compared_anew_when_the_unmerged_one_was_drawn_anew(smallest_row, session) -> None:
+def test_a_row_is_compared_again_when_the_baseline_was_generated_again(smallest_row, session) -> None:
     none, row = smallest_row("method=none"), smallest_row("method=retom")
     run_job(none, session)
     run_job(row, session)
@@ -264,7 +264,7 @@ def test_a_run_is_not_gone_on_with_other_weights(smallest_row, session) -> None:
     assert json.loads(kept.read_text(encoding="utf-8")) == hashes
 
 
-def test_a_row_is_compared_anew_when_images_of_the_unmerged_one_are_mended(smallest_row, session) -> None:
+def test_a_row_is_compared_again_when_images_of_the_baseline_are_repaired(smallest_row, session) -> None:
     unmerged, row = smallest_row("method=none"), smallest_row("method=retom")
     for one in (unmerged, row):
         run_job(one, session)

@@ -25,8 +25,8 @@ def test_two_processes_make_the_images_of_one_and_fail_together(smallest_row, se
     batch = "sampler.batch_size=1"
     done = launch(tmp_path / "two", "method=retom_random", "method.window=1,4", batch)
     assert done.returncode != 0
-    told = "error: method retom_random merged nothing at any of its 16 sites"
-    assert done.stderr.count(told) == 1, done.stderr  # by one of the processes
+    output = "error: method retom_random merged nothing at any of its 16 sites"
+    assert done.stderr.count(output) == 1, done.stderr  # by one of the processes
     assert "done              single/retom_random" in done.stderr
     row = smallest_row("method=retom_random", "method.window=4", batch)
     threads = torch.get_num_threads()

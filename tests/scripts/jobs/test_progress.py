@@ -25,11 +25,11 @@ def heads(monkeypatch) -> list[str]:
 def test_a_sweep_counts_its_rows_and_names_its_stages(command, heads: list[str]) -> None:
     timing = ["timing=smoke", "timing.warmup=0", "timing.images=1"]
     assert command(scripts.run, "--multirun", *SMALLEST, *timing, "sampler.steps=1", "method=none,retom") == 0
-    told = [head.replace("single/", "").partition("-")[0] + ": " + head.rpartition("-")[2][14:] for head in heads]
+    output = [head.replace("single/", "").partition("-")[0] + ": " + head.rpartition("-")[2][14:] for head in heads]
     for row in ("row 1 of 2, none", "row 2 of 2, retom"):
         stages = [head for head in heads if head.startswith(row.replace(", ", ", single/"))]
         words = [head.partition(", ")[2].partition(", ")[2] for head in stages]
-        assert words[:3] == ["generating", "timing", "scoring"], told
+        assert words[:3] == ["generating", "timing", "scoring"], output
         assert any(word.startswith("scoring features, random convolutions") for word in words)
         assert any(word.startswith("scoring CLIP score") for word in words)
 

@@ -1,4 +1,4 @@
-"""A run cut into shards: the same images and record as in one piece, whoever draws what; what is missing is told."""
+"""A run split into shards: the same images and record as in one piece, whichever job generates them."""
 
 import json
 
@@ -87,7 +87,7 @@ def test_damaged_facts_of_the_shards_are_set_aside(smallest_row, session, caplog
     assert [shard["shard"] for shard in shards] == ["1-of-2"]
 
 
-def test_a_missing_shard_is_told_by_the_closing_job_and_mended_by_that_shard(smallest_row, session) -> None:
+def test_a_missing_shard_is_reported_by_the_closing_job_and_repaired_by_that_shard(smallest_row, session) -> None:
     part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
     run_job(part, session)
     with pytest.raises(
@@ -111,7 +111,7 @@ def test_what_a_shard_failed_of_stands_in_the_record_and_is_not_written_over(sma
     assert "merged nothing" in folder_of(close).read_record()["error"]["sentence"]
 
 
-def test_shards_keep_each_other_and_the_whole_run_out(smallest_row, session) -> None:
+def test_shards_keep_each_other_and_the_complete_run_out(smallest_row, session) -> None:
     part, close = smallest_row(*CUT, "shard.index=0"), smallest_row(*CUT, "shard.index=close")
     with folder_of(part).lock_shard("0-of-2"):
         with pytest.raises(RunError, match=r"Shard 0-of-2 of run folder .* is being written by process"):

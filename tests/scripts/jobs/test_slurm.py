@@ -112,27 +112,27 @@ def tables_of(results: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted((results / "smoke").glob("*.csv"))}
 
 
-def test_a_disturbed_sweep_taken_up_again_is_the_undisturbed_one(cluster, in_process, tmp_path: Path) -> None:
+def test_a_disturbed_sweep_resumed_is_the_undisturbed_one(cluster, in_process, tmp_path: Path) -> None:
     results, undisturbed = tmp_path / "slurm", tmp_path / "undisturbed"
     with submit(cluster, results) as first:
         array, closing = submitted(first, jobs=4)
         disturb(cluster, results, array)
-        told = first.stderr.read()
-    assert first.returncode == 1, told
-    assert f"Slurm job {array}_1 ended without a result (FAILED)" in told
-    assert f"Slurm job {array}_2 ended without a result (CANCELLED)" in told
-    assert f"Slurm job {closing} " not in told
-    assert re.search(r"^done +smoke/none-", told, re.M), told
+        output = first.stderr.read()
+    assert first.returncode == 1, output
+    assert f"Slurm job {array}_1 ended without a result (FAILED)" in output
+    assert f"Slurm job {array}_2 ended without a result (CANCELLED)" in output
+    assert f"Slurm job {closing} " not in output
+    assert re.search(r"^done +smoke/none-", output, re.M), output
     for method in ("tomesd", "retom"):
         gap = rf"^failed +smoke/{method}-.* cannot be closed, \d+ of its 16 images are missing"
-        assert re.search(gap, told, re.M), told
+        assert re.search(gap, output, re.M), output
     assert len(images(results, "none")) == IMAGES
 
     with submit(cluster, results) as second:
-        told = second.stderr.read()
-    assert second.returncode == 0, told
-    assert re.search(r"^already finished +smoke/none-", told, re.M), told
-    assert len(re.findall(r"^done +smoke/(?:tomesd|retom)-", told, re.M)) == 2, told
+        output = second.stderr.read()
+    assert second.returncode == 0, output
+    assert re.search(r"^already finished +smoke/none-", output, re.M), output
+    assert len(re.findall(r"^done +smoke/(?:tomesd|retom)-", output, re.M)) == 2, output
 
     assert in_process(scripts.run, "--multirun", *SWEEP, f"results={undisturbed}") == 0
     for method in METHODS:
@@ -150,9 +150,9 @@ def test_shards_of_a_run_at_its_time_limit_go_on_and_are_closed(cluster, tmp_pat
         array, _ = submitted(process, jobs=3)
         drawing(tmp_path, "retom")
         subprocess.run(["scancel", "--signal=USR2", f"{array}_0"], env=cluster, check=True)
-        told = process.stderr.read()
+        output = process.stderr.read()
     log = (tmp_path / "runs" / ".slurm" / f"{array}_0" / f"{array}_0_0_log.err").read_text()
     assert "Caught signal SIGUSR2" in log, log
-    assert process.returncode == 0, f"{told}\n{log}"
-    assert re.search(r"^done +smoke/retom-", told, re.M), told
+    assert process.returncode == 0, f"{output}\n{log}"
+    assert re.search(r"^done +smoke/retom-", output, re.M), output
     assert len(images(tmp_path, "retom")) == IMAGES

@@ -15,7 +15,7 @@ LAUNCHER = ("hydra/launcher=slurm", *SMALLEST, "timing=off")
 
 
 @pytest.fixture
-def told(monkeypatch, tmp_path: Path, capsys):
+def output(monkeypatch, tmp_path: Path, capsys):
     """A function that gives the command with arguments, in a place without Slurm: its exit status and its errors."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
@@ -44,8 +44,8 @@ def told(monkeypatch, tmp_path: Path, capsys):
         (["--multirun", "method=none", "hydra.launcher.shard=2"], "unknown key 'hydra.launcher.shard', the nearest is"),
     ],
 )
-def test_a_mistake_is_one_sentence(told, arguments, sentence) -> None:
-    status, errors = told(*arguments)
+def test_a_mistake_is_one_line(output, arguments, sentence) -> None:
+    status, errors = output(*arguments)
     assert status == 1
     assert len(errors) == 1
     assert sentence in errors[0]

@@ -1,4 +1,4 @@
-"""Whether a device has other work: what counts, what is told, and that a busy processor is noticed."""
+"""Whether a device has other work: what counts, what is reported, and that a busy processor is noticed."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from eval.quiet import CPU_SHARE, Disturbance, Watch, others_of, wait_until_idle
+from eval.idle import CPU_SHARE, Disturbance, Watch, others_of, wait_until_idle
 
 
 def cpu(share: float | None) -> Disturbance:
@@ -19,7 +19,7 @@ def gpu(processes: int | None) -> Disturbance:
 
 
 @pytest.mark.parametrize(
-    ("seen", "quiet", "sentence"),
+    ("seen", "idle", "reason"),
     [
         (cpu(0.0), True, "other processes used 0%"),
         (cpu(CPU_SHARE), True, "other processes used 5%"),
@@ -30,9 +30,9 @@ def gpu(processes: int | None) -> Disturbance:
         (gpu(None), None, r"it is unknown what else ran on the device (no NVML)"),
     ],
 )
-def test_what_counts_as_quiet(seen: Disturbance, quiet: bool | None, sentence: str) -> None:
-    assert seen.quiet is quiet
-    assert seen.sentence.startswith(sentence)
+def test_what_counts_as_idle(seen: Disturbance, idle: bool | None, reason: str) -> None:
+    assert seen.idle is idle
+    assert seen.reason.startswith(reason)
 
 
 def test_this_process_is_not_another_one_even_under_a_hosts_id() -> None:
@@ -63,7 +63,7 @@ def test_another_process_at_work_is_noticed() -> None:
     assert seen.gpu_processes is None
 
 
-def test_waiting_ends_when_it_is_quiet_and_at_the_deadline() -> None:
+def test_waiting_ends_when_it_is_idle_and_at_the_deadline() -> None:
     looks = iter([cpu(0.5), cpu(0.4), cpu(0.0), cpu(0.9)])
     assert wait_until_idle("cpu", 60, lambda: next(looks)) == cpu(0.0)
     assert wait_until_idle("cpu", 0, lambda: cpu(0.7)) == cpu(0.7)

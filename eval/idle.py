@@ -28,16 +28,16 @@ class Disturbance:
     gpu_processes: int | None
 
     @property
-    def quiet(self) -> bool | None:
+    def idle(self) -> bool | None:
         """Whether timings of that period are valid: no other process on the GPU; on the CPU at most `CPU_SHARE`."""
         if self.device != "cpu":
             return None if self.gpu_processes is None else self.gpu_processes == 0
         return None if self.others_cpu_share is None else self.others_cpu_share <= CPU_SHARE
 
     @property
-    def sentence(self) -> str:
+    def reason(self) -> str:
         """Why the device was not idle, for people."""
-        if self.quiet is None:
+        if self.idle is None:
             return "it is unknown what else ran on the device" + ("" if self.device == "cpu" else " (no NVML)")
         if self.device != "cpu":
             return f"{self.gpu_processes} other processes were on the GPU"
@@ -64,7 +64,7 @@ def wait_until_idle(device: str, seconds: float, look: Callable[[], Disturbance]
     look = look or (lambda: look_once(device))
     deadline = time.monotonic() + seconds
     seen = look()
-    while seen.quiet is False and time.monotonic() < deadline:
+    while seen.idle is False and time.monotonic() < deadline:
         seen = look()
     return seen
 
