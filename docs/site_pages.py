@@ -11,7 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from mkdocs.structure.files import File, Files
 
+from docs.site_figures import with_fronts
+
 ROOT = Path(__file__).parents[1]
+BOARD = "docs/leaderboard.md"
 MODEL_CARD = "eval/assets/tiny/README.md"
 NAMES = {"CHANGELOG.md": "changelog.md", "examples/look_inside.ipynb": "look_inside.md"}  # other names on the site
 NOTEBOOK = ROOT / "examples" / "look_inside.ipynb"
@@ -43,6 +46,7 @@ def on_files(files: Files, config) -> Files:
         "configuration.md": configuration(ROOT / "conf"),
     }
     text, images = notebook(json.loads(_read(NOTEBOOK)))
+    images |= with_fronts(_read(ROOT / BOARD))[1]
     pages |= {"look_inside.md": text, "eval/assets/tiny/sheet.png": (ROOT / "eval/assets/tiny/sheet.png").read_bytes()}
     for name, content in (pages | images).items():
         files.append(File.generated(config, name, content=content))
@@ -51,6 +55,9 @@ def on_files(files: Files, config) -> Files:
 
 def on_page_markdown(markdown: str, page, config, files: Files) -> str:
     """Turn links between files of the repository into links between pages; fill in measured results."""
+    if page.file.src_uri == Path(BOARD).name:
+        page.meta["hide"] = ["toc", "navigation"]  # its tables are wide
+        markdown, _ = with_fronts(markdown)
     markdown = MEASURED.sub(lambda match: measured(match[1]), markdown)
     markdown = LIST.sub(r"\1\n", markdown)
     return LINK.sub(lambda match: match[1] + _target(match[2], page.file, files) + match[3], markdown)

@@ -73,7 +73,7 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     columns = generate_columns(chosen, session, prompt, seeds)
     path = write_sheet(columns, seeds, prompt, chosen[0].results / FOLDER / _file_name(chosen, prompt, seeds))
     for column in columns:
-        print(f"{column.name:<24}{'  '.join([*column.captions, *column.notes])}", flush=True)
+        print(f"{column.name:<24}{'  '.join(filter(None, [*column.captions, *column.notes]))}", flush=True)
     say(f"written: {path}")
 
 

@@ -111,7 +111,7 @@ def _section(
     header = ["Method", *names, "tokens kept", "s/im", "speed-up", "front", "badges", "by", "run"]
     lines = [_row(one, metrics, one.submission.name in on_front, everything, label) for one in rows]
     other = "" if protocol.fixed["reference_hash"] else f", reference {reference[:12]}"
-    return f"### {where}{other}\n\n{_table(header, lines)}"
+    return f"### {where}{other}\n\n{_table(header, lines, numbers=range(1, len(names) + 4))}"
 
 
 def _metrics(protocol: Published) -> tuple[str, ...]:
@@ -133,11 +133,11 @@ def _row(
     one: Accepted, metrics: Sequence[str], on_front: bool, everything: Sequence[Accepted], label: Callable[[dict], str]
 ) -> list[str]:
     record, none, submission = one.submission.record, one.submission.none, one.submission
-    kept, busy = tokens_kept(record), "" if idle(record) else " †"
+    kept, busy = tokens_kept(record), "" if idle(record) else "†"
     quick = none["timing"]["s_per_im"] / record["timing"]["s_per_im"]
     trusted = idle(record) and idle(none)
     return [
-        f"{label(record)} `{record['method']}`",
+        label(record),
         *(_value(record["metrics"].get(name)) for name in metrics),
         "-" if kept is None else f"{kept:.2f}",
         f"{record['timing']['s_per_im']:.3g}{busy}",
@@ -165,6 +165,8 @@ def _marked(marks: Sequence[Mark]) -> str:
     )
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
+    """A table of Markdown; `numbers`: places of the columns that are set to the right."""
+    rule = ["---:" if place in numbers else "---" for place in range(len(header))]
+    rows = [header, rule, *lines]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
