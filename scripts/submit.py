@@ -19,7 +19,7 @@ from eval.submissions.consistency import prompts_of
 from eval.submissions.documents import first_fault
 from eval.submissions.layout import file_hash
 from eval.submissions.pack import baselines, check_finished, write_submission
-from eval.submissions.source import OWN, hash_at_commit, hash_of_folder
+from eval.submissions.source import OWN, can_be_found, hash_at_commit, hash_of_folders
 from scripts.command_line.entry import ROOT, say, work_on_each
 from scripts.command_line.trust import check_targets
 from scripts.verify import read_record
@@ -76,9 +76,11 @@ def describe(record: Mapping, config: Mapping) -> dict:
         "submitted_by": config["by"],
         "contact": config["contact"],
     }
+    if not can_be_found(described["source"]):
+        raise RunError(f"no installed distribution holds the package {package}; say where its source is: url=ADDRESS")
     fault = first_fault(described, "method")
     if fault is not None:
-        raise RunError(f"method.json would not follow its schema: {fault}; mend by, contact, paper or url")
+        raise RunError(f"method.json would not follow its schema: {fault}; fix by, contact, paper or url")
     return described
 
 
@@ -88,10 +90,10 @@ def _source_hash(record: Mapping, package: str) -> str:
     if at_commit is not None:
         return at_commit
     found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    if found is None:
         raise RunError(f"the package {package} of method {record['method']} is not importable here; install it")
-    origin = Path(found.origin)
-    return hash_of_folder(origin.parent if origin.name == "__init__.py" else origin)
+    folders = found.submodule_search_locations  # None for a module of one file
+    return hash_of_folders([Path(found.origin)] if folders is None else [Path(folder) for folder in folders])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from eval.submissions.consistency import check_differences, check_images, check_
 from eval.submissions.environment import environment, slug
 from eval.submissions.layout import RECORDS, Submission, folders, name_of, read_submission
 from eval.submissions.protocols import Published, published_for
-from eval.submissions.source import OWN, hash_at_commit
+from eval.submissions.source import OWN, can_be_found, hash_at_commit
 from eval.submissions.speed import check_not_faster_than_free, check_seconds
 
 TARGETS = {"none": "baselines.none.Unmerged", "oracle": "baselines.oracle.Oracle"}
@@ -133,9 +133,9 @@ def _check_source(submission: Submission, rules: Rules) -> list[str]:
     target, git = record["config"]["method"].get("_target_"), record["provenance"]["git"]
     if method["target"] != target or source["package"] != str(target).partition(".")[0]:
         raise RunError(f"method.json is of {method['target']} and the record of {target}; pack the run again")
+    if not can_be_found(source):
+        raise RunError("method.json does not say where the method's source is; pack again with url=ADDRESS")
     if source["package"] not in OWN:
-        if source["url"] is None and None in (source["distribution"], source["version"]):
-            raise RunError("method.json does not say where the method's source is; pack again with url=ADDRESS")
         return []
     if git.get("dirty") is not False:
         return ["the method's source: the run was made with uncommitted changes"]

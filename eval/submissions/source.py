@@ -5,7 +5,7 @@ import io
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 OWN = ("retom", "baselines")  # packages of this repository that hold methods
@@ -19,11 +19,21 @@ def source_hash(files: Iterable[tuple[str, bytes]]) -> str:
     return total.hexdigest()
 
 
-def hash_of_folder(package: Path) -> str:
-    """Of an installed package: its folder, or the one file of a module."""
-    if package.is_file():
-        return source_hash([(package.name, package.read_bytes())])
-    return source_hash((path.relative_to(package).as_posix(), path.read_bytes()) for path in package.rglob("*.py"))
+def can_be_found(source: Mapping) -> bool:
+    """Whether a method's `source` says where others get it: this repository, a distribution, or an address."""
+    named = source["url"] is not None or None not in (source["distribution"], source["version"])
+    return source["package"] in OWN or named
+
+
+def hash_of_folders(package: Iterable[Path]) -> str:
+    """Of an importable package: its folder, those of a namespace package, or the one file of a module."""
+    files = []
+    for place in package:
+        if place.is_file():
+            files.append((place.name, place.read_bytes()))
+        else:
+            files += [(path.relative_to(place).as_posix(), path.read_bytes()) for path in place.rglob("*.py")]
+    return source_hash(files)
 
 
 def hash_at_commit(root: Path, commit: str | None, package: str) -> str | None:

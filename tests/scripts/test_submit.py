@@ -11,6 +11,7 @@ from eval.atomic import write_json
 from eval.images import write_png
 from eval.submissions import layout, pack
 from eval.submissions.protocols import fixed_part, protocol_key
+from eval.submissions.source import hash_of_folders
 from scripts import check_submissions, submit
 from scripts.jobs.job import run_job
 from scripts.jobs.row import read_row
@@ -158,3 +159,37 @@ def test_the_fixed_images_are_spread_evenly() -> None:
     assert layout.fixed_images(files) == [f"{index:03d}" for index in range(0, 100, 10)]
     assert layout.fixed_images(files[:3]) == files[:3]
     assert len(set(layout.fixed_images(files[:11]))) == 10
+
+
+PAIRS = """from dataclasses import dataclass
+import retom
+@dataclass(frozen=True)
+class Mine(retom.ReToM):
+    pass
+"""
+
+
+@pytest.mark.parametrize("layout_of", ["mine_package/__init__.py", "mine_namespace/method.py", "mine_module.py"])
+def test_a_method_of_your_own_package_is_packed(
+    layout_of, results, session, command, capsys, tmp_path, monkeypatch
+) -> None:
+    code = tmp_path / "code" / layout_of
+    code.parent.mkdir(parents=True)
+    code.write_text(PAIRS, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    package = layout_of.partition("/")[0].removesuffix(".py")
+    target = f"{package}.method.Mine" if layout_of.endswith("method.py") else f"{package}.Mine"
+    choices = ("method=retom", f"method._target_={target}", "runs=packed", "timing=smoke", "timing.images=6")
+    shutil.rmtree(folder_of(results, "retom"))
+    config = composed(*SMALLEST, *choices, f"trusted=[{package}]", f"results={results}")
+    run_job(read_row(*config), session)
+    assert packed(command, results) == 1
+    assert f"trusted=[{package}]" in capsys.readouterr().err
+    assert packed(command, results, "retom", "A. Name", f"trusted=[{package}]") == 1
+    assert "url" in capsys.readouterr().err  # no distribution holds it
+    assert packed(command, results, "retom", "A. Name", f"trusted=[{package}]", "url=example.org/mine") == 0
+    (path,) = (results.parent / "submissions").glob("retom/*/*/method.json")
+    source = json.loads(path.read_text(encoding="utf-8"))["source"]
+    assert source["package"] == package
+    assert source["sha256"] == hash_of_folders([code if layout_of.endswith("module.py") else code.parent])
+    assert checked(command, results) == 0, capsys.readouterr().out
