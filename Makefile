@@ -132,7 +132,7 @@ typecheck: $(STAMP) ## mypy --strict on the library, as pyproject.toml configure
 
 package: $(STAMP) ## build sdist and wheel of the library into dist/, check them with twine
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m build --quiet --no-isolation --outdir dist .
 	$(BIN)/python -m twine check --strict dist/*
 
 format: $(STAMP) ## fix and format the files with ruff

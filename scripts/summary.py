@@ -16,6 +16,7 @@ from eval.tables import Table, build_table
 from eval.tables.claims import OURS
 from eval.tables.costs import SPEED_UP, largest_site
 from eval.tables.formats import number
+from eval.tables.grid import speed_up_mark
 from eval.tables.terminal import print_table, terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
@@ -82,8 +83,9 @@ def _explain_speed(table: Table, console: Console) -> None:
     tokens = None if faster is None else largest_site(line.record)
     if tokens is None or tokens >= FEW_TOKENS or faster > FASTER:
         return
+    shown = number(SPEED_UP, faster) + speed_up_mark(table, line)
     console.print(
-        f"\nWhy no speed-up ({number(SPEED_UP, faster)})? Attention runs on at most {tokens} tokens in this model, a "
+        f"\nWhy no speed-up ({shown})? Attention runs on at most {tokens} tokens in this model, a "
         "small part of the time per image. Merging pays at 4,096 (512 px): make bench measures it, docs/performance.md."
     )
 

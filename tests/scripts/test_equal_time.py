@@ -1,5 +1,6 @@
 """Equal time: the arithmetic of step counts, and a measurement on the tiny model."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -24,8 +25,11 @@ def test_the_count_is_on_the_line_through_what_was_measured():
 def test_half_of_the_steps_is_found_to_cost_half_of_the_steps(smallest_row, session):
     """`fewer_steps` itself as the method: the answer is known."""
     row = smallest_row("method=fewer_steps", "method.share=0.5", "sampler.steps=12")
-    row = dataclasses.replace(row, timing=TimingConfig(warmup=1, images=7))
-    found = equal_time.equal_time(row, session)
+    for images in (7, 15, 31):  # more where the machine is too busy for so few
+        row = dataclasses.replace(row, timing=TimingConfig(warmup=1, images=images))
+        with contextlib.suppress(RunError):
+            found = equal_time.equal_time(row, session)
+            break
     assert 3 <= found.steps <= 9  # 6 on a machine of its own
     assert FewerSteps(found.share).steps(found.asked) == found.steps
     command = f"method=fewer_steps method.share={found.steps / 12:.6g}, with this model and sampler"
