@@ -38,7 +38,9 @@ def called(path: Path) -> set[str]:
 
 def in_ci() -> set[str]:
     """The make targets that .ci/run calls."""
-    return set(re.findall(r"^(?:timed )make ([\w-]+)", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE))
+    return set(
+        re.findall(r"^ *(?:timed|start \w+) make ([a-z-]+)", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+    )
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=stem)

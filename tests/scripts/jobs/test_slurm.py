@@ -22,7 +22,7 @@ SWEEP = (
     "experiment=smoke",
     f"method={','.join(METHODS)}",
     "model=tiny_random",
-    "sampler.steps=8",
+    "sampler.steps=24",  # so that 16 images take seconds
     "sampler.batch_size=1",
     "prompts.classes=8",
     "prompts.images_per_class=2",
@@ -88,21 +88,21 @@ def state(cluster: dict[str, str], job: str) -> str:
     return dict(line.split() for line in lines).get(job, "")
 
 
-def drawing(results: Path, method: str) -> None:
+def generating(results: Path, method: str) -> None:
     """Wait until a run is in the middle of its images."""
-    until(lambda: images(results, method), 240, f"{method} draws")
+    until(lambda: images(results, method), 240, f"{method} generates")
 
 
 def disturb(cluster: dict[str, str], results: Path, array: str) -> None:
     """The first job is requeued, the second killed with -9, the third cancelled: each amid its images."""
-    drawing(results, "none")
+    generating(results, "none")
     subprocess.run(["scontrol", "requeue", f"{array}_0"], env=cluster, check=True)
-    until(lambda: state(cluster, f"{array}_0") == "PENDING", 60, "the requeued job waits for its second turn")
-    assert 0 < len(images(results, "none")) < IMAGES
-    drawing(results, "tomesd")
+    generating(results, "tomesd")  # may run at the same time, so it is killed before anything is waited for
     for process in processes_of(cluster, f"{array}_1"):
         subprocess.run(["kill", "-9", str(process)], check=True)
-    drawing(results, "retom")
+    until(lambda: state(cluster, f"{array}_0") == "PENDING", 60, "the requeued job waits for its second turn")
+    assert 0 < len(images(results, "none")) < IMAGES
+    generating(results, "retom")
     subprocess.run(["scancel", f"{array}_2"], env=cluster, check=True)
     until(lambda: state(cluster, f"{array}_2") == "CANCELLED", 60, "the cancelled job is gone")
     assert all(0 < len(images(results, method)) < IMAGES for method in ("tomesd", "retom"))
@@ -148,7 +148,7 @@ def test_shards_of_a_run_at_its_time_limit_go_on_and_are_closed(cluster, tmp_pat
     options = ("method=retom", "hydra.launcher.shards=2")
     with submit(cluster, tmp_path, *options) as process:
         array, _ = submitted(process, jobs=3)
-        drawing(tmp_path, "retom")
+        generating(tmp_path, "retom")
         subprocess.run(["scancel", "--signal=USR2", f"{array}_0"], env=cluster, check=True)
         output = process.stderr.read()
     log = (tmp_path / "runs" / ".slurm" / f"{array}_0" / f"{array}_0_0_log.err").read_text()
