@@ -20,6 +20,7 @@ from eval.tables.claims import OURS
 from eval.tables.spec import SECONDS
 
 WRITTEN = 16  # rows whose names are written next to their points; more rows have numbers there and names below
+BOUND = "oracle"  # free merging bounds the speed of methods and is none
 _HEIGHT = 2.6  # inches of a panel
 
 
@@ -79,8 +80,11 @@ def _plot(gathered: Gathered) -> Plot:
     baselines = [point for found in shown.values() for point in found if point.entry.key == BASELINE]
     plot = Plot(gathered, shown, {}, {}, baselines[0] if baselines else None)
     ranks = gathered.profile != "smoke"
-    idle = {metric: [point for point in found if not hollow(plot, point)] for metric, found in shown.items()}
-    fronts = {metric: front(found, metric) if ranks else [] for metric, found in idle.items()}
+    ranked = {
+        metric: [point for point in found if not hollow(plot, point) and _method(point.entry) != BOUND]
+        for metric, found in shown.items()
+    }
+    fronts = {metric: front(found, metric) if ranks else [] for metric, found in ranked.items()}
     named = {metric: _named(found, fronts[metric]) for metric, found in shown.items()}
     return Plot(gathered, shown, fronts, named, plot.baseline)
 
@@ -223,6 +227,9 @@ def _alt(plot: Plot) -> str:
     busy = [point.entry.label for point in found if hollow(plot, point)]
     if busy:
         sentences.append(f"Hollow points were timed on a busy device and are not on the front: {_listed(busy)}.")
+    bound = next((point.entry.label for point in found if _method(point.entry) == BOUND), None)
+    if bound is not None:
+        sentences.append(f"{bound} is a bound on speed and is not on the front.")
     if profile == "smoke":
         sentences.append("No Pareto front is shown: the metrics of the smoke profile do not rank methods.")
     elif len(busy) == len(found):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eval.dominance import undominated
 from eval.report.gather import Entry, Gathered
 from eval.tables.formats import arrow, mark
 from eval.tables.spec import SECONDS, better, metric_name
@@ -43,11 +44,9 @@ def points(gathered: Gathered, metric: str) -> list[Point]:
 def front(found: Sequence[Point], metric: str) -> list[Point]:
     """The points that no other is both as fast and as good as (one of the two better), the fastest first."""
     sign = 1 if better(metric) == "lower" else -1
-    best: list[Point] = []
-    for point in sorted(found, key=lambda point: (point.x, sign * point.y)):
-        if not best or sign * point.y < sign * best[-1].y:
-            best.append(point)
-    return best
+    on_front = undominated([(point.x, sign * point.y) for point in found])
+    best = (point for point, is_on in zip(found, on_front, strict=True) if is_on)
+    return sorted(best, key=lambda point: point.x)
 
 
 def interval(cells: Mapping[str, Any], name: str) -> Interval:

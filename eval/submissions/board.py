@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eval.dominance import undominated
 from eval.submissions.badges import badges
 from eval.submissions.checks import Accepted
 from eval.submissions.environment import environment
@@ -61,15 +62,6 @@ def render(
     return "\n".join(parts)
 
 
-def front(points: Mapping[str, tuple[float, float]]) -> set[str]:
-    """The names whose (cost, loss) no other point equals or beats in both and beats in one; both lower is better."""
-    return {
-        name
-        for name, (cost, loss) in points.items()
-        if not any(other != (cost, loss) and other[0] <= cost and other[1] <= loss for other in points.values())
-    }
-
-
 def cost_of(accepted: Accepted) -> float | None:
     """What a row costs on its protocol's axis; None where it has no place there."""
     record, protocol = accepted.submission.record, accepted.protocol
@@ -106,7 +98,8 @@ def _section(
 ) -> str:
     where, reference = _group(rows[0])
     metrics = _metrics(protocol)
-    on_front = front(_points(rows))
+    points = _points(rows)
+    on_front = {name for name, is_on in zip(points, undominated(list(points.values())), strict=True) if is_on}
     names = [f"{name} {arrow(name)}" for name in metrics]
     header = ["Method", *names, "tokens kept", "s/im", "speed-up", "front", "badges", "by", "run"]
     lines = [_row(one, metrics, one.submission.name in on_front, everything, label) for one in rows]

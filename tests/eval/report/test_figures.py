@@ -155,6 +155,14 @@ def test_rows_of_a_busy_device_are_hollow_and_on_no_front(saved, tmp_path: Path)
     assert "No Pareto front is shown: every row was timed on a busy device." in alt
 
 
+def test_free_merging_is_on_no_front(saved, tmp_path: Path) -> None:
+    figure, alt = drawn(rows_of("none", "tomesd", OURS, "oracle"), tmp_path, saved)
+    assert " is a bound on speed and is not on the front." in alt
+    fastest = 2.6 / (2.6 - 3 / 12)
+    assert fastest not in [pytest.approx(x) for x in front_of(figure)]
+    assert max(front_of(figure)) == pytest.approx(2.6 / (2.6 - 2 / 12))
+
+
 def test_the_smoke_run_has_no_front(saved, tmp_path: Path) -> None:
     figure, alt = drawn(rows_of("none", "tomesd", OURS, profile="smoke"), tmp_path, saved)
     assert front_of(figure) == []

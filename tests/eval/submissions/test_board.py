@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from eval.submissions.badges import holds, within
-from eval.submissions.board import front, render
+from eval.submissions.board import render
 from eval.submissions.checks import Accepted
 from eval.submissions.environment import environment, slug
 from eval.submissions.layout import folders, read_submission
@@ -22,12 +22,6 @@ def accepted(*methods: str) -> list[Accepted]:
 
 def page(rows: list[Accepted]) -> str:
     return render(rows, [], read_published(TREE), lambda record: record["method"])
-
-
-def test_the_front_is_what_no_other_point_beats() -> None:
-    points = {"a": (1.0, 5.0), "b": (2.0, 4.0), "c": (2.0, 4.5), "d": (3.0, 4.0), "e": (0.5, 9.0), "twin": (2.0, 4.0)}
-    assert front(points) == {"a", "b", "e", "twin"}
-    assert front({}) == set()
 
 
 def test_each_environment_has_a_table_and_a_front_of_its_own() -> None:
