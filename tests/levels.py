@@ -1,5 +1,7 @@
 """The tests in which rounding decides, under every lower instruction level of this processor: `make test-levels`.
 
+`make test-levels LEVELS=AVX2` runs one of them, as CI does: AVX2 is what processors without AVX-512 have today.
+
 A level stands in for another processor. Three libraries choose their code by the processor, so three variables are set
 together, before the tests start. The processor's own level is left to `make test`.
 """
@@ -44,12 +46,16 @@ TESTS = (
 
 
 def main() -> int:
-    """Run `TESTS` under each lower level. Returns 1 where a test fails or a level cannot be set."""
+    """Run `TESTS` under each lower level, or those named. Returns 1 where a test fails or a level cannot be set."""
+    named = sys.argv[1:]
+    if unknown := [name for name in named if name not in LEVELS]:
+        print(f"error: LEVELS names {unknown[0]!r}; there are {', '.join(LEVELS)}")
+        return 1
     native = torch.backends.cpu.get_cpu_capability()
     if native not in LEVELS:
         print(f"torch runs {native} code on this processor, which has no levels to choose from")
         return 0
-    lower = list(LEVELS)[: list(LEVELS).index(native)]
+    lower = [name for name in list(LEVELS)[: list(LEVELS).index(native)] if not named or name in named]
     print(
         f"this processor: {native}, which `make test` runs under; lower levels: {', '.join(lower) or 'none'}",
         flush=True,
