@@ -1,5 +1,6 @@
 """The Pareto front of each table of the page of submitted results, drawn when the site is built."""
 
+import functools
 import io
 import re
 
@@ -15,6 +16,7 @@ COSTS = {"tokens": ("tokens kept", "share of tokens kept"), "seconds": ("s/im", 
 OURS = "ReToM (Ours)"
 
 
+@functools.cache  # the page needs the text after its figures have become files
 def with_fronts(markdown: str) -> tuple[str, dict[str, bytes]]:
     """The page with a figure above each table, and the figures (SVG) by file name."""
     figures: dict[str, bytes] = {}

@@ -100,9 +100,10 @@ def overview(table: "Table") -> list[Column]:
 def reasons(table: "Table") -> list[str]:
     """Why values are absent, one line for each column and reason, also of columns without any value."""
     found: dict[tuple[str, str], list[str]] = {}
+    names = row_names(table)
     for column in _columns(table):
         name = column.heading if column.group == OURS else f"{column.group}, {column.heading}"
-        for row, cell in zip(row_names(table), column.cells, strict=True):
+        for row, cell in zip(names, column.cells, strict=True):
             if cell.note:
                 found.setdefault((name, cell.note), []).append(row)
     return [f"No {name} of {', '.join(rows)}: {note}." for (name, note), rows in found.items()]
