@@ -94,7 +94,7 @@ smoke: $(STAMP) ## both tables at 64 px on the trained tiny model, on a CPU; res
 test: $(STAMP) ## all tests that need no GPU and no network, without the slow ones
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm and not faults and not hub'
 
-test-levels: $(STAMP) ## tests that depend on rounding, under older instruction sets (LEVELS=AVX2: one)
+test-levels: $(STAMP) ## tests that depend on rounding, under older instruction sets (LEVELS=AVX2)
 	@$(BIN)/python -m tests.levels $(LEVELS)
 
 test-slow: $(STAMP) ## tests marked slow: simulated coverage, whole commands, browser, compilation
