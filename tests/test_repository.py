@@ -1,6 +1,7 @@
 """The files for contributors: workflows call make targets that exist, forms are valid, linked files exist."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_a_workflow_calls_targets_that_exist(path: Path) -> None:
 def test_the_workflows_run_every_part_of_ci() -> None:
     assert len(in_ci()) > 8
     assert in_ci() <= set().union(*(called(path) for path in WORKFLOWS))
+
+
+@pytest.mark.parametrize(("end", "status"), [("true", 0), ("exit 3", 3), ("sleep 60 &", 0), ("sleep 60 & exit 3", 3)])
+def test_ci_removes_its_clone_and_keeps_its_exit_status(tmp_path: Path, end: str, status: int) -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    cleaning = re.search(r"^clean_up\(\) \{\n.*?^trap clean_up EXIT$", script, re.MULTILINE | re.DOTALL)[0]
+    work = tmp_path / "work"
+    work.mkdir()
+    lines = f"set -euo pipefail\nwork={work}\n{cleaning}\n{end}\n"
+    assert subprocess.run(["bash", "-c", lines], check=False, timeout=30).returncode == status
+    assert not work.exists()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=stem)
