@@ -12,7 +12,7 @@ from eval.report.typography import typeset
 from eval.tables import Line, Table, csv_text
 from eval.tables.claims import OURS as METHOD
 from eval.tables.formats import MARK
-from eval.tables.grid import LABEL, PAPER, Cell, Column, grid, legend, reasons
+from eval.tables.grid import LABEL, PAPER, Cell, Column, every_column, legend, reasons, with_values
 from eval.tables.grid import METHOD as NAMES
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -82,13 +82,14 @@ class View:
 def view(table: Table) -> View:
     """The table's columns and cells, with the CSV's fields next to every row."""
     header, *fields = csv.reader(io.StringIO(csv_text(table)))
-    columns = grid(table)
+    every = every_column(table)
+    columns = with_values(every)
     cells = [[_typeset(column, cell) for cell in column.cells] for column in columns]
     rows = tuple(
         _row(table, place, line, [column[place] for column in cells], field)
         for place, (line, field) in enumerate(zip(table.lines, fields, strict=True))
     )
-    headings, notes, marks = map(_heading, columns), reasons(table), _legend(columns)
+    headings, notes, marks = map(_heading, columns), reasons(every), _legend(columns)
     return View(
         table.spec.name, table.spec.title, tuple(headings), rows, tuple(header), tuple(notes), tuple(marks), table.gates
     )

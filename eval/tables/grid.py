@@ -87,9 +87,25 @@ class Column:
         return self.name.removesuffix("_over_seeds").removesuffix(_MINUS).removeprefix("paper_")
 
 
+def every_column(table: "Table") -> list[Column]:
+    """The columns in order: methods, labels, ours, cost, the paper's, differences, then the folded ones."""
+    shown = [("model", METHOD), *((name, LABEL) for name in table.spec.labels if name != "model")]
+    shown += [(name, OURS) for name in table.metrics]
+    shown += [(name, COST) for name in (SPEED_UP, TOKENS_KEPT) if name in table.columns]
+    shown += [(f"paper_{metric}", PAPER) for metric in table.spec.metrics]
+    shown += [(name, DIFFERENCE) for name in _paired(table)]
+    columns = [Column(name, group, _column(table, name)) for name, group in shown]
+    return columns + [Column(name, group, _column(table, name), folded=True) for name, group in _folded(table)]
+
+
+def with_values(columns: Sequence[Column]) -> list[Column]:
+    """Those of the columns that have a value; the others are not shown."""
+    return [column for column in columns if any(cell.text for cell in column.cells)]
+
+
 def grid(table: "Table") -> list[Column]:
-    """The columns that have a value: methods, labels, ours, cost, the paper's, differences, then the folded ones."""
-    return [column for column in _columns(table) if any(cell.text for cell in column.cells)]
+    """The columns that are shown."""
+    return with_values(every_column(table))
 
 
 def overview(table: "Table") -> list[Column]:
@@ -97,11 +113,11 @@ def overview(table: "Table") -> list[Column]:
     return [column for column in grid(table) if not column.folded]
 
 
-def reasons(table: "Table") -> list[str]:
-    """Why values are absent, one line for each column and reason, also of columns without any value."""
+def reasons(columns: Sequence[Column]) -> list[str]:
+    """Why values are absent, one line for each of `every_column` and reason, also of columns without any value."""
     found: dict[tuple[str, str], list[str]] = {}
-    names = row_names(table)
-    for column in _columns(table):
+    names = [cell.text for cell in columns[0].cells]
+    for column in columns:
         name = column.heading if column.group == OURS else f"{column.group}, {column.heading}"
         for row, cell in zip(names, column.cells, strict=True):
             if cell.note:
@@ -140,16 +156,6 @@ def change(metric: str, low: float | None, high: float | None) -> str:
 def speed_up_mark(table: "Table", line: "Line") -> str:
     """`MARK` where the row or the baseline was timed on a busy device."""
     return mark(line.record) or mark(table.baseline)
-
-
-def _columns(table: "Table") -> list[Column]:
-    shown = [("model", METHOD), *((name, LABEL) for name in table.spec.labels if name != "model")]
-    shown += [(name, OURS) for name in table.metrics]
-    shown += [(name, COST) for name in (SPEED_UP, TOKENS_KEPT) if name in table.columns]
-    shown += [(f"paper_{metric}", PAPER) for metric in table.spec.metrics]
-    shown += [(name, DIFFERENCE) for name in _paired(table)]
-    columns = [Column(name, group, _column(table, name)) for name, group in shown]
-    return columns + [Column(name, group, _column(table, name), folded=True) for name, group in _folded(table)]
 
 
 def _paired(table: "Table") -> list[str]:

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from eval.tables import Table, build_table, csv_text
-from eval.tables.grid import Column, change, grid, legend, overview, reasons
+from eval.tables.grid import Column, change, every_column, grid, legend, overview, reasons
 from eval.tables.markdown import render
 from tests.eval.sample_records import make_metric, make_record, make_timing
 from tests.eval.sample_specs import TABLE2, make_spec
@@ -147,7 +147,7 @@ def test_a_value_that_could_not_be_computed_has_its_reason() -> None:
     table = build_table(make_spec(), records)
     cell = columns(table)["clip"].cells[1]
     assert (cell.text, cell.note) == ("", "the images are all one colour")
-    assert reasons(table) == ["No CLIP of ToMeSD: the images are all one colour."]
+    assert reasons(every_column(table)) == ["No CLIP of ToMeSD: the images are all one colour."]
 
 
 def test_no_number_is_minus_0() -> None:
