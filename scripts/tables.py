@@ -195,7 +195,7 @@ def _complain(table: Table, chosen: Sequence[str]) -> int:
         say(f"{table.spec.name}: {line.cells['model']} is {line.status}{why}")
     failed = [gate for gate in table.gates if gate.status == FAILED]
     for gate in failed:
-        say(f"{table.spec.name}: gate {gate.name} failed: {gate.details}; no row of this table may be quoted")
+        say(f"{table.spec.name}: {gate.refusal}")
     fewer = [line for line in table.lines if line.cells.get("seeds", len(table.seeds)) < len(table.seeds)]
     fewer = [] if chosen else fewer  # `_complain_of_sweep` reports which runs of a chosen sweep have no record
     for line in fewer:

@@ -26,6 +26,11 @@ class Gate:
     status: str
     details: str
 
+    @property
+    def refusal(self) -> str:
+        """What a failed gate means for its table."""
+        return f"gate {self.name} failed: {self.details}; no row of this table may be quoted"
+
 
 def check_gates(records: Sequence[Mapping], references: Sequence[Mapping] = ()) -> tuple[Gate, ...]:
     """Every gate of the table that is made of `records`, failed ones left out; `references` as `read_references`."""

@@ -8,10 +8,11 @@ from pathlib import Path
 from eval.errors import RunError
 from eval.records.canonical import make_protocol, pixel_hash, protocol_hash
 from eval.records.run_folder import RunFolder
-from eval.records.schema import BASELINE, RECORD_VERSION, status_of, validate_record
+from eval.records.schema import BASELINE, BOUND, RECORD_VERSION, status_of, validate_record
 
 __all__ = [
     "BASELINE",
+    "BOUND",
     "RECORD_VERSION",
     "RunFolder",
     "is_finished",

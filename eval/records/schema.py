@@ -8,6 +8,7 @@ from typing import Any
 from eval.records.canonical import PROTOCOL_KEYS, pixel_hash, protocol_hash
 
 BASELINE = "none"  # the method that all others are compared with
+BOUND = "oracle"  # free merging, which bounds the speed of methods and is none
 RECORD_VERSION = 1
 STATUSES = ("ok", "failed", "invalid")
 INVALID_SHARE = 0.01

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
-from eval.judging.gates import FAILED, Gate
+from eval.judging.gates import FAILED
 from eval.records import run_id
 from eval.tables import Line, Table, build_table
 from eval.tables.grid import row_names
@@ -86,7 +86,9 @@ def gather(
     records, options = _or_problem(load, problems) or [], options or {}
     tables = [_or_problem(lambda spec=spec: build_table(spec, records, **options), problems) for spec in specs]
     built = tuple(table for table in tables if table is not None)
-    problems += [_refusal(table, gate) for table in built for gate in table.gates if gate.status == FAILED]
+    problems += [
+        f"{table.spec.name}: {gate.refusal}" for table in built for gate in table.gates if gate.status == FAILED
+    ]
     overview = None
     if built:
         spec = _overview_spec([table.spec for table in built])
@@ -118,10 +120,6 @@ def _swept(overview: Table, entries: tuple[Entry, ...], records: Sequence[dict])
     table = build_table(dataclasses.replace(overview.spec, extra_rows="all"), [*mine, *fitting])
     known = {entry.run: entry for entry in entries}
     return (*entries, *(entry for entry in _entries(table) if entry.run not in known)), notes
-
-
-def _refusal(table: Table, gate: Gate) -> str:
-    return f"{table.spec.name}: gate {gate.name} failed: {gate.details}; no row of this table may be quoted"
 
 
 def _failed(entry: Entry) -> bool:

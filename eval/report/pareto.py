@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from eval.records import BASELINE
+from eval.records import BASELINE, BOUND
 from eval.report.drawing import ACCENT, BUSY, MARKERS, MUTED, Drawing, drawing, errors, legend, panels, plain
 from eval.report.gather import QUALITY, Entry, Gathered
 from eval.report.labels import Label, place
@@ -20,7 +20,6 @@ from eval.tables.claims import OURS
 from eval.tables.spec import SECONDS
 
 WRITTEN = 16  # rows whose names are written next to their points; more rows have numbers there and names below
-BOUND = "oracle"  # free merging bounds the speed of methods and is none
 _HEIGHT = 2.6  # inches of a panel
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.dominance import undominated
+from eval.records import BASELINE, BOUND
 from eval.submissions.badges import badges
 from eval.submissions.checks import Accepted
 from eval.submissions.environment import environment
@@ -65,11 +66,11 @@ def render(
 def cost_of(accepted: Accepted) -> float | None:
     """What a row costs on its protocol's axis; None where it has no place there."""
     record, protocol = accepted.submission.record, accepted.protocol
-    if record["method"] == "oracle":
+    if record["method"] == BOUND:
         return None
     if protocol.cost == "seconds":
         return record["timing"]["s_per_im"] if idle(record) else None
-    saves_otherwise = record["method"] != "none" and not isinstance(
+    saves_otherwise = record["method"] != BASELINE and not isinstance(
         record["config"]["method"].get("ratio"), int | float
     )
     return None if saves_otherwise else tokens_kept(record)

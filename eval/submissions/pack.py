@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eval.atomic import replacing, write_json, write_text
 from eval.errors import RunError
-from eval.records import RunFolder, run_id
+from eval.records import BASELINE, BOUND, RunFolder, run_id
 from eval.submissions.checks import run_name
 from eval.submissions.environment import environment
 from eval.submissions.layout import HASHES, IMAGES, LIMIT, file_hash, fixed_images
@@ -32,16 +32,16 @@ def baselines(record: dict, records: Sequence[dict]) -> tuple[dict, dict]:
         and other["status"] == "ok"
         and other["experiment"] == record["experiment"]
     ]
-    wanted = (record.get("against") or {}).get("none")
-    none = [other for other in alike if other["method"] == "none" and wanted in (None, run_id(other))]
-    if record["method"] == "none":
+    wanted = (record.get("against") or {}).get(BASELINE)
+    none = [other for other in alike if other["method"] == BASELINE and wanted in (None, run_id(other))]
+    if record["method"] == BASELINE:
         none = [record]
     elif not none or wanted is None:
         raise RunError(
             f"run {run_id(record)} has no finished run of method none of the same protocol and device that it was "
             f"compared with; {_rerun(record, 'method=none')} and then the run itself again"
         )
-    oracle = best_bound((other for other in alike if other["method"] == "oracle"), record)
+    oracle = best_bound((other for other in alike if other["method"] == BOUND), record)
     if oracle is None:
         ratio = f" method.ratio={largest_ratio(record):g}" if largest_ratio(record) else ""
         raise RunError(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from eval.records import BASELINE
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT
 from eval.tables.spec import better
 
@@ -26,7 +27,7 @@ _HEADINGS = {
     "status": "Status",
     "run_id": "Run",
 }
-_ENDINGS = {"_minus_none": " - baseline", "_half": " at n/2", "_infinite": " at infinity"}
+_ENDINGS = {f"_minus_{BASELINE}": " - baseline", "_half": " at n/2", "_infinite": " at infinity"}
 _SEEDS = "_over_seeds"  # a column shown for two of the CSV file: mean and standard deviation
 LOWER, HIGHER = "↓", "↑"
 MARK = "†"  # at times that were not measured on an idle device
