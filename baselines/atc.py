@@ -18,11 +18,11 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
-from baselines.reciprocal import reciprocal_labels
+from baselines.parts.reciprocal import reciprocal_labels
 from retom.checks import as_tuple, check_choice, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.plan import MergePlan
-from retom.representative import inverse_norms, num_sources
+from retom.plans.merge_plan import MergePlan
+from retom.plans.representative import inverse_norms, num_sources
 
 LINKAGES = ("average", "complete", "single")
 IMPLEMENTATIONS = ("sklearn", "fastcluster", "reciprocal")

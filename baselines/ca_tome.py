@@ -26,12 +26,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.checks import check_integers, check_ratio
-from baselines.matching import first_merged, match, window_destinations
+from baselines.parts.checks import check_integers, check_ratio
+from baselines.parts.matching import first_merged, match, window_destinations
 from retom.checks import as_tuple, check_flag, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.plan import MergePlan
-from retom.representative import num_sources
+from retom.plans.merge_plan import MergePlan
+from retom.plans.representative import num_sources
 
 
 @dataclass(frozen=True)

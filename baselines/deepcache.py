@@ -15,9 +15,9 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from baselines.adapter import Adapter
-from baselines.checks import check_integers
-from baselines.traces import Traces, state_of
-from retom.sites import Site, find_denoiser, find_sites
+from baselines.parts.checks import check_integers
+from baselines.parts.traces import Traces, state_of
+from retom.patching.sites import Site, find_denoiser, find_sites
 
 _STATE = "_deepcache_package"
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from baselines.checks import check_integers
+from baselines.parts.checks import check_integers
 from retom.checks import check_choice
 from retom.method import ReToM, SiteContext, TokenMerger
-from retom.plan import MergePlan
+from retom.plans.merge_plan import MergePlan
 
 SCHEDULES = {
     "constant": lambda t: 0.0,

@@ -31,11 +31,11 @@ import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from baselines.matching import first_merged, match, truncated
+from baselines.parts.matching import first_merged, match, truncated
 from retom.checks import as_tuple, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.plan import MergePlan
-from retom.representative import num_sources
+from retom.plans.merge_plan import MergePlan
+from retom.plans.representative import num_sources
 from retom.rng import uniform_index
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from baselines.adapter import Adapter
 from retom.checks import check_number
-from retom.hooks import GridHook
-from retom.registry import Hook, register, remove_hooks
-from retom.representative import num_sources
-from retom.site_state import Grid
-from retom.sites import Site, find_denoiser, find_sites
-from retom.windows import check_window, tile
+from retom.patching.hooks import GridHook
+from retom.patching.registry import Hook, register, remove_hooks
+from retom.patching.site_state import Grid
+from retom.patching.sites import Site, find_denoiser, find_sites
+from retom.plans.representative import num_sources
+from retom.plans.windows import check_window, tile
 
 _GRID, _MERGE = "oracle_grid", "oracle_merge"
 

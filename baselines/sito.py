@@ -19,13 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.checks import check_integers, check_ratio
-from baselines.matching import full_windows, truncated
-from baselines.selection import SelectionPlan
+from baselines.parts.checks import check_integers, check_ratio
+from baselines.parts.matching import full_windows, truncated
+from baselines.parts.selection import SelectionPlan
 from baselines.tomesd import bipartite
 from retom.checks import as_tuple, check_number
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.representative import inverse_norms
+from retom.plans.representative import inverse_norms
 from retom.rng import uniform_index
 
 _LEVELS = 1 << 24

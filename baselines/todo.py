@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.selection import SelectionPlan
+from baselines.parts.selection import SelectionPlan
 from retom.checks import check_number
 from retom.method import SiteContext, TokenMerger, check_merger
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.selection import SelectionPlan
+from baselines.parts.selection import SelectionPlan
 from baselines.tomesd import Clusters, ToMeSD
 from retom.checks import as_tuple
 from retom.method import SiteContext
-from retom.plan import MergePlan
-from retom.representative import token_norms
-from retom.windows import LAYER_TYPES
+from retom.plans.merge_plan import MergePlan
+from retom.plans.representative import token_norms
+from retom.plans.windows import LAYER_TYPES
 
 
 class MlerpPlan(MergePlan):

@@ -29,13 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.checks import check_integers
+from baselines.parts.checks import check_integers
 from retom.checks import as_tuple, check_choice, check_flag, check_number
-from retom.dense import DensePlan
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.plan import MergePlan
-from retom.representative import num_sources
-from retom.windows import Region, tile
+from retom.plans.dense import DensePlan
+from retom.plans.merge_plan import MergePlan
+from retom.plans.representative import num_sources
+from retom.plans.windows import Region, tile
 
 REGIONS = ("tile", "stripe", "global")
 UNMERGES = ("transpose", "pinv")

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.checks import check_integers, check_ratio
-from baselines.matching import truncated, window_destinations
+from baselines.parts.checks import check_integers, check_ratio
+from baselines.parts.matching import truncated, window_destinations
 from retom.checks import as_tuple, check_flag
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.plan import MergePlan
-from retom.windows import check_window
+from retom.plans.merge_plan import MergePlan
+from retom.plans.windows import check_window
 
 
 @dataclass(frozen=True)

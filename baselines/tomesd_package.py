@@ -19,11 +19,11 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from baselines.adapter import Adapter
-from baselines.checks import check_integers, check_ratio
-from baselines.traces import Traces, state_of
+from baselines.parts.checks import check_integers, check_ratio
+from baselines.parts.traces import Traces, state_of
 from retom.checks import as_tuple, check_flag
-from retom.patch import check_free
-from retom.sites import Site, find_denoiser, find_sites
+from retom.patching.patch import check_free
+from retom.patching.sites import Site, find_denoiser, find_sites
 
 _STATE = "_tomesd_package"
 # The noise of the image is drawn from the seed itself. A generator without salt would repeat that stream.

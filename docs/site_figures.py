@@ -7,7 +7,7 @@ import re
 import matplotlib
 from matplotlib.figure import Figure
 
-from eval.report.drawing import ACCENT, COLUMN, STYLE
+from eval.report.figures.drawing import ACCENT, COLUMN, STYLE
 from eval.tables.formats import LOWER, arrow
 
 SECTION = re.compile(r"^### (\S+)(.*?)(?=^##|\Z)", re.M | re.DOTALL)

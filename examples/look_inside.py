@@ -39,7 +39,7 @@ sys.path.extend(["..", "."])  # the checkout, for baselines/ and eval/: only ret
 from baselines.sito import SiTo
 from baselines.tomesd import ToMeSD
 from eval.assets import ASSETS
-from eval.ssim import ssim
+from eval.metrics.ssim import ssim
 
 for library in (diffusers, transformers):  # no progress bars in this page
     library.utils.logging.disable_progress_bar()

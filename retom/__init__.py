@@ -6,11 +6,11 @@ with retom.patched(pipe, retom.ReToM(ratio=0.5, window=8)): ...
 retom.remove_patch(pipe)
 """
 
-from retom.dense import DensePlan
 from retom.method import ReToM, SiteContext, TokenMerger
-from retom.patch import apply_patch, check_model, own_plans, patched, remove_patch, report, reset, set_seeds
-from retom.plan import MergePlan, merge_plan
-from retom.plan_base import Plan
+from retom.patching.patch import apply_patch, check_model, own_plans, patched, remove_patch, report, reset, set_seeds
+from retom.plans.base import Plan
+from retom.plans.dense import DensePlan
+from retom.plans.merge_plan import MergePlan, merge_plan
 
 __all__ = [
     "DensePlan",

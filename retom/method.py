@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from retom.checks import as_tuple, check_choice, check_flag, check_integer
-from retom.plan import MergePlan, check_options, merge_plan
-from retom.plan_base import Plan
-from retom.rows import Rows
-from retom.windows import check_window
+from retom.plans.base import Plan
+from retom.plans.merge_plan import MergePlan, check_options, merge_plan
+from retom.plans.windows import check_window
+from retom.state.rows import Rows
 
 METRICS = ("attn_input", "block_input", "keys")
 TARGETS = ("self", "self_kv", "cross", "ff")

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retom.dense import DensePlan
 from retom.method import SiteContext, TokenMerger, check_merger
-from retom.patch import patched, report, set_seeds
-from retom.plan import MergePlan
-from retom.plan_base import Plan
-from retom.rows import Rows
+from retom.patching.patch import patched, report, set_seeds
+from retom.plans.base import Plan
+from retom.plans.dense import DensePlan
+from retom.plans.merge_plan import MergePlan
+from retom.state.rows import Rows
 
 GRIDS = ((1, 1), (3, 5), (8, 8), (6, 16))
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

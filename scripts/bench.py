@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from eval.bench.cells import Cell, expand
-from eval.bench.table import write_bench
 from eval.checks import check_flag, check_integer
 from eval.devices import check_device, check_device_name
 from eval.errors import RunError
 from eval.provenance import collect
+from eval.speed.bench.cells import Cell, expand
+from eval.speed.bench.table import write_bench
 from scripts.bench_cases.cell import let_go, measure_cell
 from scripts.bench_cases.methods import check_name
 from scripts.command_line.entry import ROOT, say, work_on_each

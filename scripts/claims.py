@@ -12,7 +12,7 @@ from eval.errors import RunError
 from eval.judging.gates import FAILED, check_gates, verdict
 from eval.judging.terminal import print_claims
 from eval.judging.verdicts import CLAIMS, Compare, judge, page
-from eval.metrics import score
+from eval.metrics.profiles import score
 from eval.records import BASELINE, load_records, run_id
 from eval.records.canonical import canonical_json
 from eval.tables.selection import assign, choose, refuse_mixed

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from eval.atomic import write_text
 from eval.errors import RunError
 from eval.judging.damage import WORSE, Pair, Run, growth_lines, render, rivals_of, steps_of
-from eval.metrics import score
+from eval.metrics.profiles import score
 from eval.records import load_records, run_id
 from eval.reference import ReferenceSet, load_reference
 from scripts.command_line.entry import say, work_on_each

@@ -11,8 +11,8 @@ import sys
 from omegaconf import DictConfig
 
 from eval.errors import RunError
-from eval.sampler import SamplerConfig
-from eval.timing import measure
+from eval.generation.sampler import SamplerConfig
+from eval.speed.timing import measure
 from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.measured import keep_finding
 from scripts.jobs.patching import applied

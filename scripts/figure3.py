@@ -17,15 +17,15 @@ from omegaconf import DictConfig
 
 import retom
 from eval.errors import RunError
-from eval.images import to_uint8
-from eval.pipelines import pipe_identity
+from eval.generation.images import to_uint8
+from eval.generation.pipelines import pipe_identity
+from eval.generation.sampler import call_pipeline
 from eval.provenance import collect
 from eval.records import pixel_hash
+from eval.report.figures.similarity import draw_recording
 from eval.report.page import FIGURES, folder_of
-from eval.report.recording import ALONE, DESTINATION, MERGED, Panel, Recording, scaled_steps, write_recording
-from eval.report.similarity import draw_recording
-from eval.sampler import call_pipeline
-from retom.windows import tile
+from eval.report.studies.recording import ALONE, DESTINATION, MERGED, Panel, Recording, scaled_steps, write_recording
+from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT, say
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
 from scripts.command_line.sweeps import Part, work_on_sweep

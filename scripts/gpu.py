@@ -12,12 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from eval.bench.budget import allotted
-from eval.bench.overview import Overview, Stage, terminal, write_overview
-from eval.bench.stage_file import read_stage
 from eval.checks import check_flag, check_number
 from eval.devices import check_device_name
 from eval.errors import RunError
+from eval.speed.bench.budget import allotted
+from eval.speed.bench.overview import Overview, Stage, terminal, write_overview
+from eval.speed.bench.stage_file import read_stage
 from scripts.command_line.entry import say, work_on_each
 from scripts.gpu_stages.launch import Ended, run_stage
 from scripts.gpu_stages.machine import check_driver

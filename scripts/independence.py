@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from eval.devices import check_device
 from eval.errors import RunError
-from eval.generate import batches, sample
-from eval.images import to_uint8
+from eval.generation.generate import batches, sample
+from eval.generation.images import to_uint8
 from eval.provenance import device_name
 from scripts.command_line.entry import work_on_each
 from scripts.jobs.patching import Applied, applied

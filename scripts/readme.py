@@ -19,7 +19,7 @@ from PIL import Image
 
 from eval import atomic
 from eval.errors import RunError
-from eval.ssim import ssim
+from eval.metrics.ssim import ssim
 from scripts.command_line.entry import ROOT, say, work_on_each
 from scripts.jobs.row import device_of
 from scripts.jobs.session import Session

@@ -21,12 +21,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
-from eval.images import to_uint8
+from eval.generation.images import to_uint8
+from eval.generation.sampler import call_pipeline
+from eval.metrics.ssim import ssim
 from eval.records import BASELINE
 from eval.records.canonical import canonical_json
-from eval.report.sheet import Column, write_sheet
-from eval.sampler import call_pipeline
-from eval.ssim import ssim
+from eval.report.figures.sheet import Column, write_sheet
 from scripts.command_line.entry import CONF, say, work_on_each
 from scripts.command_line.nearest import nearest_to
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed

@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 
 from eval.errors import RunError
-from eval.report.sheet import Column
+from eval.report.figures.sheet import Column
 from scripts.command_line.prompting import check_prompt, check_seed
 
 INSTALL = (

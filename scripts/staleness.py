@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 import retom
 from eval.errors import RunError
-from eval.pipelines import pipe_identity
+from eval.generation.pipelines import pipe_identity
+from eval.generation.sampler import call_pipeline
 from eval.provenance import collect
 from eval.report.page import folder_of
-from eval.report.staleness import Staleness, write_staleness
-from eval.sampler import call_pipeline
-from retom.windows import tile
+from eval.report.studies.staleness import Staleness, write_staleness
+from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT, say
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.jobs.row import Row, read_row

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from eval.checks import check_integer
-from eval.sampler import SamplerConfig
+from eval.generation.sampler import SamplerConfig
 from scripts.command_line.entry import say, work_on_each
 from training.loop import LoopConfig
 from training.release import release

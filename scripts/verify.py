@@ -14,11 +14,11 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from eval.decoding import ImageSet
 from eval.errors import RunError
-from eval.images import verify
+from eval.generation.images import verify
 from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
-from eval.metrics import score
+from eval.metrics.decoding import ImageSet
+from eval.metrics.profiles import score
 from eval.records import RunFolder, pixel_hash, status_of, validate_record
 from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.generate_images import image_facts

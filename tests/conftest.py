@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch._dynamo.config as dynamo
 
-from eval.models.tiny import tiny_pipeline
+from eval.generation.models.tiny import tiny_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,12 @@ LEFT_OUT = (
 )  # slow, or other options of one method
 TESTS = (
     "tests/scripts/test_independence.py",
-    "tests/eval/test_generate.py",
-    "tests/retom/test_plan.py",
-    "tests/retom/test_dense.py",
-    "tests/retom/test_representative.py",
+    "tests/eval/generation/test_generate.py",
+    "tests/retom/plans/test_plan.py",
+    "tests/retom/plans/test_dense.py",
+    "tests/retom/plans/test_representative.py",
     "tests/retom/test_rng.py",
-    "tests/retom/test_similarity.py",
+    "tests/retom/plans/test_similarity.py",
     "tests/baselines/test_atc.py",
     "tests/baselines/test_ca_tome.py",
     "tests/baselines/test_ibtm.py",

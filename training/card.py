@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from eval.downloads.digests import file_sha256
+from eval.generation.sampler import SamplerConfig
 from eval.provenance import cpu, gpu
-from eval.sampler import SamplerConfig
 from training.export import files
 from training.stages import STAGES, Training
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
-from eval.models.tiny import clip_tokenizer, text_config
+from eval.generation.models.tiny import clip_tokenizer, text_config
 from training import augment
 from training.data import SIDE, LabelledImages, to_signed
 from training.loop import Loop, LoopConfig, Setting

@@ -19,7 +19,7 @@ def write(lines: list[dict[str, float]], path: Path) -> None:
 def _draw(table: pandas.DataFrame, path: Path) -> None:
     import matplotlib  # slow to import
 
-    from eval.report.drawing import DPI, STYLE, panels
+    from eval.report.figures.drawing import DPI, STYLE, panels
 
     columns = [name for name in table.columns if name != "step"]
     with matplotlib.rc_context(STYLE):

@@ -1,7 +1,7 @@
 """The training images of the tiny model: parquet files whose rows have JPEG bytes, an ImageNet label and a WordNet id.
 
 A folder contains `train.parquet` and `val.parquet` with the columns image {bytes, path}, label (ImageNet-1k index) and
-wnid. Class names and therefore prompts are those of the harness (`eval.prompts`).
+wnid. Class names and therefore prompts are those of the harness (`eval.generation.prompts`).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from eval.errors import RunError
-from eval.prompts import ImageClass, PromptSet, imagenet_classes
+from eval.generation.prompts import ImageClass, PromptSet, imagenet_classes
 
 SIDE = 64
 COLUMNS = ("image", "label", "wnid")

@@ -4,9 +4,9 @@ import torch
 from diffusers import AutoencoderTiny, DiffusionPipeline
 from transformers import CLIPModel, CLIPTokenizer
 
-from eval.fid import Moments, fid, moments
-from eval.prompts import PromptSet
-from eval.sampler import SamplerConfig, call_pipeline, configure
+from eval.generation.prompts import PromptSet
+from eval.generation.sampler import SamplerConfig, call_pipeline, configure
+from eval.metrics.fid import Moments, fid, moments
 from training.autoencoder import psnr, rebuild
 from training.classifier import predict
 from training.clip import retrieval

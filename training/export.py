@@ -10,7 +10,7 @@ from transformers import CLIPModel, CLIPTokenizer, ResNetForImageClassification
 from eval.atomic import replacing
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.models.tiny import assemble
+from eval.generation.models.tiny import assemble
 from training.data import LabelledImages
 from training.evaluate import reference_moments
 

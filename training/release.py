@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import CLIPModel, ResNetForImageClassification
 
 from eval.atomic import write_json, write_text
-from eval.sampler import SamplerConfig
+from eval.generation.sampler import SamplerConfig
 from training import evaluate, export
 from training.card import card
 from training.denoiser import SCHEDULE

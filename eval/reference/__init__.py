@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from eval.checks import check_integer, check_text
-from eval.decoding import EncodedImage, contents_hash
 from eval.errors import RunError
+from eval.metrics.decoding import EncodedImage, contents_hash
 from eval.reference.moments import ReferenceMoments, load_moments
 from eval.reference.sources import ImagesByClass, from_folder, from_hub, from_parquet
 from eval.reference.synthetic import write_synthetic
@@ -20,7 +20,7 @@ KINDS = ("folder", "parquet", "hub", "synthetic", "moments")
 
 
 class ClassLike(Protocol):
-    """An ImageNet class, such as `eval.prompts.ImageClass`: index 0..999, wnid, name."""
+    """An ImageNet class, such as `eval.generation.prompts.ImageClass`: index 0..999, wnid, name."""
 
     @property
     def index(self) -> int: ...

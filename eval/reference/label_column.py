@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.errors import RunError
-from eval.prompts import NUM_CLASSES, imagenet_classes
+from eval.generation.prompts import NUM_CLASSES, imagenet_classes
 
 WNID = re.compile(r"^n\d{8}$")
 _WNID_IN_NAME = re.compile(r"(?<![A-Za-z0-9])n\d{8}(?!\d)")

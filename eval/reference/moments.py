@@ -14,8 +14,8 @@ from safetensors import safe_open
 from eval.assets import ASSETS, RESTORE, intact_safetensors
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.features import FeatureNetwork
-from eval.fid import MINIMUM_IMAGES, Moments
+from eval.metrics.features import FeatureNetwork
+from eval.metrics.fid import MINIMUM_IMAGES, Moments
 
 SHIPPED = ASSETS / "tiny" / "reference.safetensors"
 TENSORS = ("mean", "covariance", "features")

@@ -9,10 +9,9 @@ from typing import Any
 from markupsafe import escape
 
 from eval.judging.gates import attention_of
-from eval.report import recording, staleness
 from eval.report.gather import Entry, Gathered
 from eval.report.limits import RECORDS
-from eval.report.studies import Studies
+from eval.report.studies import Studies, recording, staleness
 
 
 @dataclass(frozen=True)

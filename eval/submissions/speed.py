@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Iterable, Mapping
 
 from eval.errors import RunError
+from eval.metrics.stats import median_interval
 from eval.records.canonical import flat_options
-from eval.stats import median_interval
 
 # Two runs of the same code differ by this share on an idle machine, and deep sites can lose what the top level gains.
 DRIFT = 0.05

@@ -11,8 +11,8 @@ import pandas
 from eval import atomic
 from eval.errors import RunError
 from eval.judging.gates import Gate, check_gates, verdict
+from eval.metrics.stats import median_interval
 from eval.records import BASELINE, run_id
-from eval.stats import median_interval
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT, speed_up, tokens_kept
 from eval.tables.footnotes import below_zero
 from eval.tables.markdown import render

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from eval.images import DAMAGED
+from eval.generation.images import DAMAGED
 
 SIDE, COLUMNS, IMAGES = 160, 6, 24
 

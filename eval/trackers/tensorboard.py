@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from eval.report.letters import fit_letters
+from eval.report.figures.letters import fit_letters
 from eval.trackers import Tracked
 from eval.trackers.curves import Curve
 

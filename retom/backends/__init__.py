@@ -13,8 +13,8 @@ from retom.backends.triton import TritonBackend
 class Backend(Protocol):
     """The interface of a backend; `plan` is a `retom.MergePlan` and `plan.prepared` is what `prepare` returned for it.
 
-    A backend may also have `plan_windows`, which then replaces the planning of `retom.plan`, and `check`, which raises
-    a ValueError if the backend cannot run on this machine.
+    A backend may also have `plan_windows`, which then replaces the planning of `retom.plans.merge_plan`, and `check`,
+    which raises a ValueError if the backend cannot run on this machine.
     """
 
     def prepare(self, plan: Any) -> Any:

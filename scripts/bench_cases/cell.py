@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from eval.attention import attention_kernels, first_call_attention
-from eval.bench.budget import Limit, NoTimeLeftError
-from eval.bench.cells import Cell
-from eval.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
-from eval.bench.figures import ratios, spread, time_per_call
-from eval.bench.interleave import Case, Samples, emptied, interleave
-from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
-from eval.idle import other_gpu_processes
+from eval.generation.sampler import DTYPES
 from eval.interrupts import raise_if_pressed
-from eval.sampler import DTYPES
+from eval.speed.attention import attention_kernels, first_call_attention
+from eval.speed.bench.budget import Limit, NoTimeLeftError
+from eval.speed.bench.cells import Cell
+from eval.speed.bench.denoisers import denoiser_inputs, free_bytes, random_denoiser, random_pipe, sharing_copy
+from eval.speed.bench.figures import ratios, spread, time_per_call
+from eval.speed.bench.interleave import Case, Samples, emptied, interleave
+from eval.speed.bench.probes import kernel_launches, peak_bytes
+from eval.speed.idle import other_gpu_processes
 from scripts.bench_cases.denoiser import denoiser_case, pipeline_case
 from scripts.bench_cases.methods import Contender, contender
 from scripts.bench_cases.site import GivenAttention, site_case, site_inputs, site_model

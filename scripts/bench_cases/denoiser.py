@@ -10,11 +10,11 @@ from torch import nn
 
 import retom
 from baselines.adapter import Adapter
-from eval.bench.cells import Cell
-from eval.bench.denoisers import sharing_copy, timestep
-from eval.bench.interleave import Case
-from eval.compiling import compile_in_place
-from eval.sampler import SamplerConfig, call_pipeline
+from eval.generation.compiling import compile_in_place
+from eval.generation.sampler import SamplerConfig, call_pipeline
+from eval.speed.bench.cells import Cell
+from eval.speed.bench.denoisers import sharing_copy, timestep
+from eval.speed.bench.interleave import Case
 from scripts.bench_cases.methods import Clock, Contender, clocked, compile_patched
 
 PROMPT = "A high quality photograph of a tabby cat."

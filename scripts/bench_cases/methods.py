@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 import retom
-from eval.compiling import compile_in_place, overwrites
 from eval.errors import RunError
+from eval.generation.compiling import compile_in_place, overwrites
 from retom import TokenMerger
 from scripts.command_line.nearest import nearest_to
 from scripts.jobs.row import build

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import retom
 from baselines.adapter import Adapter
 from baselines.tomesd_package import ToMeSDPackage
-from eval.bench.cells import Cell
-from eval.bench.interleave import Case
-from eval.compiling import compile_in_place
-from eval.sampler import DTYPES
+from eval.generation.compiling import compile_in_place
+from eval.generation.sampler import DTYPES
+from eval.speed.bench.cells import Cell
+from eval.speed.bench.interleave import Case
 from scripts.bench_cases.methods import Clock, Contender, clocked, compile_patched
 
 INPUTS = 3  # different activations, in turn, so that no call repeats the previous one

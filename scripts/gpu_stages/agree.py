@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.atomic import write_json
-from eval.bench.stage_file import StageFile, fingerprint, read_stage, stage_facts
 from eval.errors import RunError
+from eval.speed.bench.stage_file import StageFile, fingerprint, read_stage, stage_facts
 from scripts.command_line.entry import ROOT
 from scripts.gpu_stages import tally
 from scripts.gpu_stages.order import Order

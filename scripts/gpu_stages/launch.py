@@ -9,8 +9,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from eval.bench.stage_file import read_stage
 from eval.errors import RunError
+from eval.speed.bench.stage_file import read_stage
 from scripts.command_line.entry import ROOT, say
 from scripts.gpu_stages.order import Order
 

@@ -4,16 +4,17 @@ import ctypes
 import re
 from typing import Any
 
-from eval.bench.stage_file import fingerprint
 from eval.errors import RunError
+from eval.speed.bench.stage_file import fingerprint
 from scripts.command_line.entry import ROOT
 from scripts.gpu_stages.order import Order
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 # Files that affect timings: rows are reused only while none of them changes.
-TIMED = ("retom", "baselines", "eval/bench/cells.py", "eval/bench/denoisers.py", "eval/bench/interleave.py",
-         "eval/bench/figures.py", "eval/bench/probes.py", "eval/models", "eval/sampler.py", "eval/compiling.py",
-         "scripts/bench_cases", "scripts/gpu_stages/seconds.py", "conf/method", "conf/bench.yaml")  # fmt: skip
+TIMED = ("retom", "baselines", "eval/speed/bench/cells.py", "eval/speed/bench/denoisers.py",
+         "eval/speed/bench/interleave.py", "eval/speed/bench/figures.py", "eval/speed/bench/probes.py",
+         "eval/generation/models", "eval/generation/sampler.py", "eval/generation/compiling.py", "scripts/bench_cases",
+         "scripts/gpu_stages/seconds.py", "conf/method", "conf/bench.yaml")  # fmt: skip
 
 
 def check_driver(device: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.bench.budget import Limit
+from eval.speed.bench.budget import Limit
 
 MACHINE = "machine"  # not a stage: reports card and versions
 STAGES = ("agree", "seconds", "denoisers", "compiled", "sites", "training")

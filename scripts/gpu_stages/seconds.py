@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from eval.bench.cells import Cell
-from eval.bench.speed import merged_tables, speed_rows, write_speed
 from eval.errors import RunError
+from eval.speed.bench.cells import Cell
+from eval.speed.bench.speed import merged_tables, speed_rows, write_speed
 from scripts.bench_cases.cell import let_go, measure_cell
 from scripts.command_line.entry import CONF, say
 from scripts.gpu_stages.cells import Rows, Task, measure_all

@@ -9,8 +9,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from eval.atomic import write_json
-from eval.bench.stage_file import stage_facts
 from eval.errors import RunError
+from eval.speed.bench.stage_file import stage_facts
 from scripts.command_line.entry import CONF, ROOT
 from scripts.gpu_stages.order import Order
 from training import checkpoint

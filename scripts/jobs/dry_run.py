@@ -18,13 +18,13 @@ import torch
 from omegaconf import DictConfig
 
 from eval.errors import RunError
-from eval.images import verify
+from eval.generation.images import verify
+from eval.generation.prompts import PromptItem
+from eval.generation.sampler import SamplerConfig, call_pipeline
 from eval.interrupts import raise_if_pressed
-from eval.memory import BatchLimit, fixed_batch, is_out_of_memory
-from eval.prompts import PromptItem
 from eval.records import RunFolder
-from eval.sampler import SamplerConfig, call_pipeline
-from eval.timing import TimingConfig, peak_memory
+from eval.speed.memory import BatchLimit, fixed_batch, is_out_of_memory
+from eval.speed.timing import TimingConfig, peak_memory
 from scripts.command_line.entry import ErrorsOnce, compose_and_call, given_arguments, is_user_error, say
 from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults
 from scripts.jobs.patching import Applied, applied

@@ -6,17 +6,17 @@ from collections.abc import Callable
 import torch
 from diffusers import DiffusionPipeline
 
-from eval.attention import attention_dispatch, first_call_attention
-from eval.decoding import ImageSet
 from eval.errors import RunError
-from eval.generate import generate
-from eval.images import verify
-from eval.pipelines import pipe_identity
-from eval.prompts import PromptItem
+from eval.generation.generate import generate
+from eval.generation.images import verify
+from eval.generation.pipelines import pipe_identity
+from eval.generation.prompts import PromptItem
+from eval.generation.sampler import SamplerConfig, call_pipeline, denoiser
+from eval.metrics.decoding import ImageSet
 from eval.provenance import collect, device_name
 from eval.records import RunFolder
-from eval.sampler import SamplerConfig, call_pipeline, denoiser
-from eval.timing import measure
+from eval.speed.attention import attention_dispatch, first_call_attention
+from eval.speed.timing import measure
 from scripts.command_line.entry import ROOT
 from scripts.jobs.patching import Applied, applied
 from scripts.jobs.row import Row

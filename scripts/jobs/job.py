@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from eval.decoding import ImageSet
 from eval.errors import RunError
+from eval.generation.prompts import PromptItem
 from eval.interrupts import raise_if_pressed
-from eval.metrics import check_reference, score
-from eval.prompts import PromptItem
+from eval.metrics.decoding import ImageSet
+from eval.metrics.profiles import check_reference, score
 from eval.provenance import collect, device_name
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
 from eval.reference import ReferenceSet, load_reference

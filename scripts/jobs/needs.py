@@ -13,11 +13,11 @@ from eval.downloads.fetching import require_space
 from eval.downloads.hub import Repository
 from eval.downloads.progress import readable
 from eval.errors import RunError
-from eval.metrics import check_reference
-from eval.models.hub_files import cached_pipeline, files_to_come, repository
-from eval.networks.weights import HubFile, WeightFile, weights_folder
-from eval.pipelines import ModelConfig, local_folder
-from eval.prompts import PromptItem
+from eval.generation.models.hub_files import cached_pipeline, files_to_come, repository
+from eval.generation.pipelines import ModelConfig, local_folder
+from eval.generation.prompts import PromptItem
+from eval.metrics.networks.weights import HubFile, WeightFile, weights_folder
+from eval.metrics.profiles import check_reference
 from eval.records import RunFolder, load_record
 from eval.reference import load_reference
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come

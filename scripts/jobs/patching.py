@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 import retom
 from baselines.adapter import Adapter
 from eval.errors import RunError
-from eval.sampler import SamplerConfig
+from eval.generation.sampler import SamplerConfig
 
 Report = Callable[[], list[dict]]
 

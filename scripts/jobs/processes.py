@@ -9,9 +9,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from eval.errors import RunError
-from eval.generate import shard
+from eval.generation.generate import shard
+from eval.generation.prompts import PromptItem
 from eval.interrupts import raise_if_pressed
-from eval.prompts import PromptItem
 
 Result = TypeVar("Result")
 

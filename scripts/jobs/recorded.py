@@ -5,11 +5,11 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.decoding import ImageSet
 from eval.devices import check_device
 from eval.errors import RunError
-from eval.metrics import check_reference
-from eval.prompts import PromptItem
+from eval.generation.prompts import PromptItem
+from eval.metrics.decoding import ImageSet
+from eval.metrics.profiles import check_reference
 from eval.records import RunFolder
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
@@ -44,7 +44,7 @@ class Recorded:
 
 def recorded(record: dict, results: Path, trusted: Sequence[str] = ()) -> Recorded:
     """The run of `record` in `results`. RunError, ValueError: its configuration cannot be built here any more."""
-    config = {"shard": {"_target_": "eval.shards.Shard"}, **record["config"]}
+    config = {"shard": {"_target_": "eval.generation.shards.Shard"}, **record["config"]}
     missing = [group for group in BUILT if group not in config]
     if missing:
         raise RunError(f"the configuration in the record of {record['method']} has no {', '.join(missing)}")

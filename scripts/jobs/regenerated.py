@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from eval.atomic import write_json
-from eval.decoding import decode, read_file
 from eval.errors import RunError
-from eval.generate import batches, generate
-from eval.images import verify
-from eval.prompts import PromptItem
+from eval.generation.generate import batches, generate
+from eval.generation.images import verify
+from eval.generation.prompts import PromptItem
+from eval.generation.sampler import SamplerConfig
+from eval.metrics.decoding import decode, read_file
+from eval.metrics.ssim import ssim
 from eval.provenance import device_name
-from eval.sampler import SamplerConfig
-from eval.ssim import ssim
 from eval.submissions.badges import CLOSE, CLOSE_SHARE, holds
 from eval.submissions.checks import Rules, check_submission
 from eval.submissions.layout import IMAGES, VERIFIED, fixed_images

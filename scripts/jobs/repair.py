@@ -4,8 +4,8 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
-from eval.images import verify
-from eval.prompts import PromptItem
+from eval.generation.images import verify
+from eval.generation.prompts import PromptItem
 from eval.records import RunFolder
 from scripts.jobs.generate_images import Generated, generate_row
 from scripts.jobs.row import Row

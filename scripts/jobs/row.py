@@ -11,14 +11,15 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
-from eval.pipelines import ModelConfig
-from eval.prompts import PromptSet, imagenet_classes
+from eval.generation.pipelines import ModelConfig
+from eval.generation.prompts import PromptSet, imagenet_classes
+from eval.generation.sampler import SamplerConfig
+from eval.generation.shards import Shard
+from eval.metrics.stats import Bootstrap
 from eval.records import pixel_hash
+from eval.records.targets import current_targets, recorded_targets
 from eval.reference import ReferenceConfig, held_classes
-from eval.sampler import SamplerConfig
-from eval.shards import Shard
-from eval.stats import Bootstrap
-from eval.timing import TimingConfig
+from eval.speed.timing import TimingConfig
 from scripts.command_line.trust import check_targets
 from scripts.jobs.measured import with_measured_share
 
@@ -78,11 +79,11 @@ def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
 
 
 def resolve(composed: DictConfig) -> dict:
-    """The composed configuration as plain data.
+    """The composed configuration as plain data, with every class under its name in records.
 
     prompts.classes=on_disk is replaced by the reference's classes, and the share of `fewer_steps` by the measured one.
     """
-    config = OmegaConf.to_container(composed, resolve=True)
+    config = recorded_targets(OmegaConf.to_container(composed, resolve=True))
     for group in (*BUILT, "backend"):
         if not isinstance(config.get(group), dict):
             raise RunError(f"the configuration has no {group}, got {config.get(group)!r}; choose one with {group}=NAME")
@@ -111,6 +112,7 @@ def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
     """
     if not isinstance(options, dict) or "_target_" not in options:
         raise ValueError(f"{group} has no _target_; set it to the class that this choice builds")
+    options = current_targets(options)
     target = check_targets(group, options, trusted)
     known = [field.name for field in dataclasses.fields(target) if field.init]
     for key in options:

@@ -4,9 +4,9 @@ from torch import nn
 
 import retom
 from baselines.adapter import Adapter
-from eval.models.skeleton import denoiser_skeleton
-from eval.sampler import check_attention
-from retom.sites import find_sites, is_flux
+from eval.generation.models.skeleton import denoiser_skeleton
+from eval.generation.sampler import check_attention
+from retom.patching.sites import find_sites, is_flux
 from scripts.jobs.row import Row
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from eval.pipelines import ModelConfig, load_pipeline
+from eval.generation.pipelines import ModelConfig, load_pipeline
+from eval.generation.prompts import ImageClass
+from eval.generation.sampler import SamplerConfig
 from eval.progress import Progress
-from eval.prompts import ImageClass
 from eval.reference import ReferenceConfig, ReferenceSet
-from eval.sampler import SamplerConfig
 from scripts.jobs.processes import Team
 
 

@@ -16,7 +16,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 
 from eval.errors import RunError
-from eval.shards import CLOSE
+from eval.generation.shards import CLOSE
 from scripts.command_line.entry import say
 
 OURS = ("shards", "close", "poll_s", "patience_s")

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from eval.devices import check_device
 from eval.downloads.progress import readable
 from eval.errors import RunError
-from eval.models.skeleton import denoiser_skeleton
-from eval.pipelines import ModelConfig
-from eval.sampler import SamplerConfig
+from eval.generation.models.skeleton import denoiser_skeleton
+from eval.generation.pipelines import ModelConfig
+from eval.generation.sampler import SamplerConfig
 from scripts.command_line.entry import CONF
 from scripts.jobs.needs import local_model, model_is_here
 from scripts.jobs.row import Row, build

@@ -10,7 +10,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 import retom
 from baselines.atc import ATC, IMPLEMENTATIONS, LINKAGES, distances, fast_labels, number, sklearn_labels, unit_tokens
-from baselines.reciprocal import reciprocal_labels
+from baselines.parts.reciprocal import reciprocal_labels
 from tests.baselines.generating import assert_same_images, context, denoise, generate, snapshot, tokens
 
 

@@ -6,7 +6,7 @@ import torch._dynamo.config
 
 import retom
 from baselines.dynamic import Dynamic
-from eval.compiling import GRAPHS
+from eval.generation.compiling import GRAPHS
 from retom import ReToM
 from tests.baselines.compiling import check_one_graph_per_kind_of_step
 from tests.baselines.generating import assert_same_images, context, generate, snapshot, tokens

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import retom
-from baselines.selection import SelectionPlan
+from baselines.parts.selection import SelectionPlan
 from baselines.tofu import MlerpPlan, ToFu, linearity
 from baselines.tomesd import ToMeSD
 from tests.baselines.compiling import check_one_graph_per_kind_of_step

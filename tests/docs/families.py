@@ -12,7 +12,15 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from eval.models.tiny import TINY_MERGES, TINY_TEXT, TINY_UNET, TINY_VAE, assemble, clip_tokenizer, text_config
+from eval.generation.models.tiny import (
+    TINY_MERGES,
+    TINY_TEXT,
+    TINY_UNET,
+    TINY_VAE,
+    assemble,
+    clip_tokenizer,
+    text_config,
+)
 from tests.eval.tiny_families import CLIP, tiny_family
 
 SD21 = TINY_UNET | {"use_linear_projection": True, "attention_head_dim": (2, 2, 4, 4)}

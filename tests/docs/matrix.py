@@ -14,9 +14,9 @@ from diffusers import DiffusionPipeline
 from omegaconf import OmegaConf
 
 from eval.errors import RunError
-from eval.models.skeleton import denoiser_skeleton
-from eval.pipelines import ModelConfig
-from retom.sites import find_sites
+from eval.generation.models.skeleton import denoiser_skeleton
+from eval.generation.pipelines import ModelConfig
+from retom.patching.sites import find_sites
 from scripts.command_line.entry import CONF
 from scripts.jobs.patching import applied
 from scripts.jobs.row import build

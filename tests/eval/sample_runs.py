@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eval import atomic
-from eval.images import write_png
+from eval.generation.images import write_png
 from eval.records import run_id
 
 PROMPTS = (

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas
 
-from eval.report.recording import DESTINATION, MERGED, Panel, Recording
-from eval.report.staleness import COLUMNS, Staleness
+from eval.report.studies.recording import DESTINATION, MERGED, Panel, Recording
+from eval.report.studies.staleness import COLUMNS, Staleness
 from tests.eval.sample_records import make_config
 
 PROVENANCE = {"date": "2026-11-20T10:00:00+00:00", "git": {"sha": "d" * 40, "dirty": False, "reason": None}}

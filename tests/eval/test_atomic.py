@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval.atomic import clear, replacing, write_text
-from eval.feature_cache import cached_array
+from eval.metrics.feature_cache import cached_array
 
 WRITE = """
 import pathlib, sys, time

@@ -13,11 +13,11 @@ from PIL import Image
 
 from eval.errors import RunError
 from eval.records import RunFolder, load_records, run_id
+from eval.report.figures.points import points
+from eval.report.figures.sweeps import curves
 from eval.report.gallery import gallery
 from eval.report.gather import gather
-from eval.report.points import points
 from eval.report.provenance import origins
-from eval.report.sweeps import curves
 from eval.report.tables_view import view
 from eval.tables import build_table, csv_text, write_table
 from eval.tables.markdown import render

@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-import eval.image_writer
-from eval.generate import generate
-from eval.prompts import PromptSet
-from eval.sampler import SamplerConfig
+import eval.generation.image_writer
+from eval.generation.generate import generate
+from eval.generation.prompts import PromptSet
+from eval.generation.sampler import SamplerConfig
 
 SECONDS, BATCH, SIDE, ROUNDS = 0.1, 4, 512, 3
 ITEMS = PromptSet(classes=32, images_per_class=2).items()
@@ -95,7 +95,7 @@ def test_the_next_batch_does_not_wait_for_the_files_of_the_last(tmp_path, monkey
         if next(calls) == 1:
             second.set()
 
-    monkeypatch.setattr(eval.image_writer, "write_png", held)
+    monkeypatch.setattr(eval.generation.image_writer, "write_png", held)
     pipe, sampler = ReadyImages(white_noise()), SamplerConfig(batch_size=BATCH, height=SIDE, width=SIDE)
     report = generate(pipe, ITEMS[: 2 * BATCH], tmp_path, sampler, before_batch=before_batch)
     assert len(report.made) == 2 * BATCH

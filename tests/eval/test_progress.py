@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.generate import generate
+from eval.generation.generate import generate
 from eval.progress import Progress, span
-from tests.eval.test_generate import ITEMS, sampler
+from tests.eval.generation.test_generate import ITEMS, sampler
 
 
 class Clock:

@@ -1,7 +1,7 @@
 """Whole pipelines of PixArt, SD 3, SD 3.5 and Flux from the real classes at tiny sizes: 64 px, 32 x 32 latents."""
 
-from eval.models.random_pipelines import random_pipeline
-from eval.models.tiny import TINY_MERGES, TINY_VAE
+from eval.generation.models.random_pipelines import random_pipeline
+from eval.generation.models.tiny import TINY_MERGES, TINY_VAE
 
 VAE = TINY_VAE | {"shift_factor": 0.1}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 1, "feed_forward_proj": "gated-gelu"}

@@ -1,7 +1,8 @@
 """Where the tests of this folder run: on the CPU in the normal suite, and on a GPU with `pytest -m gpu`.
 
 Both are the same bodies, so that what a GPU is given has run before. Triton's CPU half needs its interpreter, which is
-chosen for a whole process: tests/retom/test_triton.py runs these files again with TRITON_INTERPRET=1, at smaller sizes.
+chosen for a whole process: tests/retom/backends/test_triton.py runs these files again with TRITON_INTERPRET=1, at
+smaller sizes.
 """
 
 import os

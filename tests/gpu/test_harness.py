@@ -13,18 +13,18 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 
 import retom
-from eval.attention import attention_kernels, first_call_attention
-from eval.bench.interleave import Case, interleave
-from eval.bench.probes import kernel_launches, peak_bytes
 from eval.errors import RunError
-from eval.generate import generate
-from eval.idle import Watch, other_gpu_processes
-from eval.memory import BatchLimit, is_out_of_memory
-from eval.networks.smoke import SmokeClip, SmokeFeatures
-from eval.prompts import PromptItem
+from eval.generation.generate import generate
+from eval.generation.prompts import PromptItem
+from eval.generation.sampler import SamplerConfig, configure
+from eval.metrics.networks.smoke import SmokeClip, SmokeFeatures
 from eval.provenance import collect
-from eval.sampler import SamplerConfig, configure
-from eval.timing import TimingConfig, measure
+from eval.speed.attention import attention_kernels, first_call_attention
+from eval.speed.bench.interleave import Case, interleave
+from eval.speed.bench.probes import kernel_launches, peak_bytes
+from eval.speed.idle import Watch, other_gpu_processes
+from eval.speed.memory import BatchLimit, is_out_of_memory
+from eval.speed.timing import TimingConfig, measure
 from tests.gpu.devices import HERE, everywhere
 from tests.retom.tiny_unet import TINY
 

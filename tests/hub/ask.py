@@ -17,7 +17,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 def model(name: str, mode: str = "") -> object:
     """The folder of conf/model/<name>.yaml; with `cached` the one that is complete, with `size` the bytes to come."""
-    from eval.models.hub_files import cached_pipeline, files_to_come, pipeline_folder, repository
+    from eval.generation.models.hub_files import cached_pipeline, files_to_come, pipeline_folder, repository
 
     config = OmegaConf.load(CONF / "model" / f"{name}.yaml")
     if mode == "size":
@@ -27,7 +27,7 @@ def model(name: str, mode: str = "") -> object:
 
 def file(repo: str, name: str, mode: str = "locate", revision: str = "main") -> object:
     """A weight file of a repository; with `digest` its sha256."""
-    from eval.networks.weights import HubFile
+    from eval.metrics.networks.weights import HubFile
 
     found = HubFile(repo, name, revision)
     return found.digest if mode == "digest" else found.locate()
@@ -35,7 +35,7 @@ def file(repo: str, name: str, mode: str = "locate", revision: str = "main") -> 
 
 def reference() -> object:
     """How many images of how many classes the validation split holds."""
-    from eval.prompts import imagenet_classes
+    from eval.generation.prompts import imagenet_classes
     from eval.reference.sources import from_hub
 
     images = from_hub("ILSVRC/imagenet-1k", None, {kind.wnid: kind.index for kind in imagenet_classes()})

@@ -1,7 +1,7 @@
 """A command of scripts/ whose Inception files come from a hub of the tests: `python -m tests.hub.command run ...`.
 
-Their sha256 are constants of eval.features, and the metrics refuse any other file, so the constants are exchanged here,
-before anything reads them. HUB_PLAIN: the address of the files.
+Their sha256 are constants of eval.metrics.features, and the metrics refuse any other file, so the constants are
+exchanged here, before anything reads them. HUB_PLAIN: the address of the files.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import sys
 
 def main() -> int:
     """Run `scripts.<name>` with the other arguments."""
-    import eval.features as features
+    import eval.metrics.features as features
 
     for constant in ("CLEAN_INCEPTION", "PYTORCH_INCEPTION"):
         published = getattr(features, constant)

@@ -17,11 +17,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from eval.clip_score import VIT_B32, VIT_L14, OpenClip
 from eval.downloads.digests import file_sha256
-from eval.models.architectures import SDXL_SCHEDULER, SDXL_UNET
-from eval.models.tiny import TINY_MERGES, TINY_TEXT, TINY_VAE, assemble, clip_tokenizer, text_config, tiny_pipeline
-from eval.prompts import imagenet_classes
+from eval.generation.models.architectures import SDXL_SCHEDULER, SDXL_UNET
+from eval.generation.models.tiny import (
+    TINY_MERGES,
+    TINY_TEXT,
+    TINY_VAE,
+    assemble,
+    clip_tokenizer,
+    text_config,
+    tiny_pipeline,
+)
+from eval.generation.prompts import imagenet_classes
+from eval.metrics.clip_score import VIT_B32, VIT_L14, OpenClip
 from tests.eval.tiny_families import tiny_family
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -162,10 +170,10 @@ class Layers(torch.nn.Module):
 
 
 def inceptions(root: Path) -> dict[str, str]:
-    """Both Inception files below /plain; sha256 by the name of their constants in eval.features."""
+    """Both Inception files below /plain; sha256 by the name of their constants in eval.metrics.features."""
     from torchvision.models import inception_v3
 
-    from eval.features import CLEAN_INCEPTION, PYTORCH_INCEPTION
+    from eval.metrics.features import CLEAN_INCEPTION, PYTORCH_INCEPTION
 
     folder = root / "plain"
     folder.mkdir()

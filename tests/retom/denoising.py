@@ -3,7 +3,7 @@
 import torch
 from diffusers import DDIMScheduler
 
-from eval.models.tiny import SD_SCHEDULER
+from eval.generation.models.tiny import SD_SCHEDULER
 
 SCHEDULE = torch.linspace(950, 50, 6)
 

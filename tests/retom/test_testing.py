@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import retom
-from retom.plan import MergePlan
+from retom.plans.merge_plan import MergePlan
 from retom.testing import check_method
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.images import write_png
+from eval.generation.images import write_png
 from eval.records import make_protocol, pixel_hash, protocol_hash
 from eval.submissions.layout import IMAGES, LIMIT
 

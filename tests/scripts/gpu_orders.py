@@ -6,8 +6,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eval.bench.stage_file import read_stage
 from eval.provenance import collect
+from eval.speed.bench.stage_file import read_stage
 from scripts.command_line.entry import CONF, ROOT
 from scripts.gpu_stages.order import Order
 

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import retom
-from eval.bench import denoisers
-from eval.bench.cells import Cell, expand
 from eval.errors import RunError
-from eval.models.diffusion_transformers import TRANSFORMERS
+from eval.generation.models.diffusion_transformers import TRANSFORMERS
+from eval.speed.bench import denoisers
+from eval.speed.bench.cells import Cell, expand
 from scripts.bench import run_bench
 from scripts.bench_cases.cell import measure_cell
 from scripts.bench_cases.methods import Clock, clocked, contender

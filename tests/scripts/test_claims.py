@@ -11,7 +11,7 @@ import scripts.gates
 import scripts.run
 import scripts.tables
 import scripts.verify
-from eval.images import write_png
+from eval.generation.images import write_png
 from eval.judging.gates import read_references, reference_key
 from scripts.command_line.entry import ROOT
 from scripts.jobs.job import preflight

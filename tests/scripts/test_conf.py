@@ -7,8 +7,8 @@ import hydra.utils
 import pytest
 from omegaconf import OmegaConf
 
-from eval.metrics import SmokeMetrics
-from eval.networks.tiny import TinyClip, TinyFeatures
+from eval.metrics.networks.tiny import TinyClip, TinyFeatures
+from eval.metrics.profiles import SmokeMetrics
 from eval.tables.spec import TableSpec
 from scripts.command_line.entry import CONF
 from scripts.jobs.row import BUILT, build

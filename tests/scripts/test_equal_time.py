@@ -7,7 +7,7 @@ import pytest
 
 from baselines.fewer_steps import FewerSteps
 from eval.errors import RunError
-from eval.timing import TimingConfig
+from eval.speed.timing import TimingConfig
 from scripts import equal_time
 from scripts.jobs.measured import keep_finding
 

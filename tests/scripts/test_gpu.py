@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.bench.budget import NoTimeLeftError
-from eval.bench.cells import expand
-from eval.bench.stage_file import read_stage
 from eval.errors import RunError
+from eval.speed.bench.budget import NoTimeLeftError
+from eval.speed.bench.cells import expand
+from eval.speed.bench.stage_file import read_stage
 from scripts import gpu
 from scripts.bench_cases.methods import contender
 from scripts.command_line.entry import ROOT

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.bench.stage_file import read_stage
+from eval.speed.bench.stage_file import read_stage
 from scripts.command_line.entry import ROOT
 from scripts.gpu_stages import launch as launching
 from scripts.gpu_stages import seconds, training

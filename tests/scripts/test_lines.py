@@ -16,8 +16,8 @@ import scripts.jobs.needs
 import scripts.jobs.session
 import scripts.run
 import scripts.tables
-from eval.images import write_png
-from eval.prompts import PromptSet
+from eval.generation.images import write_png
+from eval.generation.prompts import PromptSet
 from eval.records import RunFolder
 from tests.eval.sample_records import make_record
 from tests.scripts.conftest import SMALLEST

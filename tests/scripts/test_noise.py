@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import scripts.run
-from eval.bench.probes import peak_bytes
 from eval.silence import without_lines
+from eval.speed.bench.probes import peak_bytes
 from scripts.command_line.entry import ROOT, ErrorsOnce
 from scripts.jobs.outcomes import FAILED, Outcome, summary
 from tests.scripts.conftest import SMALLEST

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval.atomic import write_json
-from eval.images import write_png
+from eval.generation.images import write_png
 from eval.submissions import layout, pack
 from eval.submissions.protocols import fixed_part, protocol_key
 from eval.submissions.source import hash_of_folders
@@ -110,7 +110,7 @@ def test_images_of_another_method_are_not_verified(results, command, capsys) -> 
     assert "are not those of its record" in capsys.readouterr().err
     (folder,) = (results.parent / "submissions").glob("retom/*/*")
     record = json.loads((folder / "record.json").read_text())
-    from eval.decoding import ImageSet, ScoredImage
+    from eval.metrics.decoding import ImageSet, ScoredImage
 
     manifest = [json.loads(line) for line in (images.parent / "manifest.jsonl").read_text().splitlines()]
     scored = [ScoredImage(item["key"], item["class_index"], item["prompt"], images / item["file"]) for item in manifest]

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import ResNetForImageClassification
 
 from eval.assets import ASSETS, folder_sha256
-from eval.metrics import check_reference
+from eval.metrics.profiles import check_reference
 from eval.reference import load_reference
 from scripts.jobs.job import run_job
 from scripts.jobs.row import read_row

@@ -8,8 +8,8 @@ from safetensors import safe_open
 
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.fid import moments
-from eval.sampler import SamplerConfig, call_pipeline
+from eval.generation.sampler import SamplerConfig, call_pipeline
+from eval.metrics.fid import moments
 from training import evaluate, export
 from training.data import to_signed
 from training.release import load, release

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from retom.plans.windows import Region
 from retom.rng import Draw
-from retom.windows import Region
 
 if TYPE_CHECKING:
     from retom.backends.triton.launch import WindowPlan

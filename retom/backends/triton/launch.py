@@ -13,8 +13,8 @@ import triton
 from torch import Tensor
 
 from retom.backends.triton import large, planning, rows
+from retom.plans.windows import Region
 from retom.rng import Draw
-from retom.windows import Region
 
 _DESTINATIONS = ("representative", "least", "random")
 # Largest number of tokens per window for one program; larger windows are planned by two launches.
@@ -53,7 +53,7 @@ def plan_windows(
     Args:
         x: tokens [B, N, C], with any strides.
         grid: (H, W).
-        regions: `retom.windows.tile(grid, window)`.
+        regions: `retom.plans.windows.tile(grid, window)`.
         removed: tokens merged away in a window of each region.
         alpha: weight of the destination.
         destination, source: as in `retom.merge_plan`.

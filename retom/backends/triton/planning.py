@@ -1,9 +1,10 @@
 """Kernels that plan a merge: one program per image and group of windows (arXiv 2507.12771, Eq. 1 and Algorithm 1).
 
-Windows are numbered as in `retom.windows.tile`: inside, right edge, bottom edge, corner. In the shapes below, G is the
-number of windows of a program, T the number of tokens of a window (padded to a power of two; larger windows are read in
-blocks of T) and C a block of channels. Similarities are computed in float32 from unit tokens u, as u_i.s with the sum s
-of the window, so the cost is linear in the tokens of a window. Ranks are counted, not sorted. There are no atomics.
+Windows are numbered as in `retom.plans.windows.tile`: inside, right edge, bottom edge, corner. In the shapes below, G
+is the number of windows of a program, T the number of tokens of a window (padded to a power of two; larger windows
+are read in blocks of T) and C a block of channels. Similarities are computed in float32 from unit tokens u, as u_i.s
+with the sum s of the window, so the cost is linear in the tokens of a window. Ranks are counted, not sorted. There
+are no atomics.
 """
 
 import triton

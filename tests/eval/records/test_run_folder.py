@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from eval.errors import RunError
-from eval.prompts import PromptItem
+from eval.generation.prompts import PromptItem
 from eval.records import RunFolder, pixel_hash
 from tests.eval.sample_records import make_config, make_record
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from eval.decoding import read_rgb
 from eval.errors import RunError
-from eval.prompts import imagenet_classes
+from eval.generation.prompts import imagenet_classes
+from eval.metrics.decoding import read_rgb
 from eval.reference import ReferenceConfig, held_classes, load_reference
 from eval.reference.files import image_endings
 

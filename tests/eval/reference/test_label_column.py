@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from eval.errors import RunError
-from eval.prompts import imagenet_classes
+from eval.generation.prompts import imagenet_classes
 from eval.reference import ReferenceConfig, load_reference
 
 TENCH, GOLDFISH, SPRINGER, CASSETTE = (imagenet_classes()[index] for index in (0, 1, 217, 482))

@@ -8,13 +8,13 @@ from safetensors.torch import save_file
 
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.features import extract
-from eval.fid import moments
-from eval.metrics import ImageSet, RealMetrics, ScoredImage, SmokeMetrics, check_reference, score
-from eval.networks.smoke import SmokeFeatures
-from eval.prompts import PromptSet
+from eval.generation.prompts import PromptSet
+from eval.metrics.features import extract
+from eval.metrics.fid import moments
+from eval.metrics.networks.smoke import SmokeFeatures
+from eval.metrics.profiles import ImageSet, RealMetrics, ScoredImage, SmokeMetrics, check_reference, score
+from eval.metrics.stats import Bootstrap
 from eval.reference import ReferenceConfig, held_classes, load_reference
-from eval.stats import Bootstrap
 
 CLASSES = PromptSet(template="a {class}", classes=6).selected()
 DIGEST = "ab" * 32

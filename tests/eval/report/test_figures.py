@@ -11,13 +11,13 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from eval.report.drawing import ACCENT, COLUMN, PAGE, STYLE, TEXT, panels
 from eval.report.figures import draw_all
+from eval.report.figures.drawing import ACCENT, COLUMN, PAGE, STYLE, TEXT, panels
+from eval.report.figures.labels import Label, place
+from eval.report.figures.sheet import Column, sheet
+from eval.report.figures.similarity import SCALE, draw_recording
 from eval.report.gather import Gathered, gather
-from eval.report.labels import Label, place
-from eval.report.sheet import Column, sheet
-from eval.report.similarity import SCALE, draw_recording
-from eval.report.staleness import draw_staleness
+from eval.report.studies.staleness import draw_staleness
 from eval.tables.claims import OURS
 from eval.tables.spec import TableSpec
 from tests.eval.sample_records import make_record

@@ -12,10 +12,10 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from PIL import Image
 
-from eval.report import letters
-from eval.report.drawing import legend, plain, raster_uri, save, svg_uri
-from eval.report.letters import covering, fit_letters
-from eval.report.sheet import Column, write_sheet
+from eval.report.figures import letters
+from eval.report.figures.drawing import legend, plain, raster_uri, save, svg_uri
+from eval.report.figures.letters import covering, fit_letters
+from eval.report.figures.sheet import Column, write_sheet
 from eval.trackers.curves import Curve
 from eval.trackers.tensorboard import plotted
 

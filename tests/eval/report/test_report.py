@@ -10,11 +10,11 @@ from PIL import Image
 
 from eval.errors import RunError
 from eval.records import load_records, run_id
+from eval.report.figures.points import Point, front, points
+from eval.report.figures.sweeps import curves
 from eval.report.gallery import gallery, spread
 from eval.report.gather import Gathered, gather
 from eval.report.page import write_report
-from eval.report.points import Point, front, points
-from eval.report.sweeps import curves
 from eval.report.tables_view import view
 from eval.tables import csv_text
 from tests.eval.sample_records import make_metric, make_record

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from eval.bench.speed import COLUMNS, speed_rows, write_speed
-from eval.bench.stage_file import stage_facts
 from eval.provenance import collect
 from eval.report.studies import Studies, find_studies
-from tests.eval.bench.test_speed import FIRST, METHODS, measured
+from eval.speed.bench.speed import COLUMNS, speed_rows, write_speed
+from eval.speed.bench.stage_file import stage_facts
 from tests.eval.report.test_studies import page_of
 from tests.eval.sample_records import make_config
+from tests.eval.speed.bench.test_speed import FIRST, METHODS, measured
 
 
 def written(folder: Path, card: str = "card") -> Studies:

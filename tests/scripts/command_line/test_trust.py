@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 import retom
 import scripts.run
 from eval.errors import RunError
-from eval.features import CLEAN_INCEPTION
+from eval.metrics.features import CLEAN_INCEPTION
 from scripts.command_line.trust import check_targets, named_on_command_line
 from scripts.jobs.row import build
 from tests.scripts.conftest import SMALLEST
@@ -164,7 +164,9 @@ def test_what_is_trusted_is_a_list_of_packages(argument: str) -> None:
 
 
 def test_the_one_network_that_is_code_is_the_published_one() -> None:
-    other = {"_target_": "eval.networks.weights.WeightFile", "name": "x.pt", "url": "http://x", "sha256": "0" * 64}
+    kind = "eval.metrics.networks.weights.WeightFile"
+    other = {"_target_": kind, "name": "x.pt", "url": "http://x", "sha256": "0" * 64}
+    real = {"_target_": "eval.metrics.profiles.RealMetrics"}
     with pytest.raises(ValueError, match="inception must be the published file"):
-        build("metrics", {"_target_": "eval.metrics.RealMetrics", "inception": other})
-    build("metrics", {"_target_": "eval.metrics.RealMetrics", "inception": other | {"sha256": CLEAN_INCEPTION.sha256}})
+        build("metrics", real | {"inception": other})
+    build("metrics", real | {"inception": other | {"sha256": CLEAN_INCEPTION.sha256}})

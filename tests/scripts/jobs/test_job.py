@@ -9,7 +9,7 @@ from PIL import Image
 
 from eval import provenance
 from eval.errors import RunError
-from eval.images import NAN, write_png
+from eval.generation.images import NAN, write_png
 from eval.records import RunFolder, validate_record
 from scripts.jobs.job import run_job
 from scripts.jobs.row import Row

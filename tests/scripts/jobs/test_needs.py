@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from eval.errors import RunError
-from eval.metrics import RealMetrics
-from eval.networks.weights import HubFile, WeightFile
-from eval.pipelines import ModelConfig
+from eval.generation.pipelines import ModelConfig
+from eval.metrics.networks.weights import HubFile, WeightFile
+from eval.metrics.profiles import RealMetrics
 from eval.reference import ReferenceConfig
 from scripts.jobs import needs, stand_in
 from scripts.jobs.job import preflight

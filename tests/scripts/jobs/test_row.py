@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import open_dict
 
-from eval.prompts import PromptSet
+from eval.generation.prompts import PromptSet
+from eval.generation.sampler import SamplerConfig
 from eval.records import RunFolder, protocol_hash
-from eval.sampler import SamplerConfig
 from scripts.jobs.job import run_job
 from scripts.jobs.row import build, device_of
 from tests.scripts.conftest import SMALLEST, composed
@@ -38,8 +38,8 @@ def test_classes_in_another_order_are_the_same_run(smallest_row) -> None:
 def test_a_choice_that_lacks_a_key_says_which() -> None:
     """As a file of a user's own may: Hydra composes it, and the class has no default."""
     with pytest.raises(ValueError, match=r"model has no name, which has no default; set model\.name=VALUE"):
-        build("model", {"_target_": "eval.pipelines.ModelConfig", "kind": "tiny"})
-    assert build("prompts", {"_target_": "eval.prompts.PromptSet"}).template == PromptSet().template
+        build("model", {"_target_": "eval.generation.pipelines.ModelConfig", "kind": "tiny"})
+    assert build("prompts", {"_target_": "eval.generation.prompts.PromptSet"}).template == PromptSet().template
 
 
 def test_the_device_of_a_sampler_that_names_none() -> None:

@@ -1,0 +1,1 @@
+"""Generating the images of a run: prompts, seeds, models, samplers, image files, shards."""

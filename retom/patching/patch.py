@@ -1,0 +1,236 @@
+"""Apply a method to a model, remove it, and report what it did."""
+
+import contextlib
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from retom.backends import get_backend
+from retom.method import ReToM, TokenMerger, check_merger
+from retom.patching.hooks import GridHook, MergeHook, PlanHook, StepHook
+from retom.patching.joint import JointMergeHook
+from retom.patching.registry import check_removable, register, remove_hooks
+from retom.patching.site_state import Grid, SitePatch
+from retom.patching.sites import Site, check_targets, find_denoiser, find_sites
+from retom.state.generation import Session
+from retom.state.steps import calls
+
+_NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
+
+
+def apply_patch(model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any) -> int:
+    """Patch a diffusers model so that it merges tokens.
+
+    Args:
+        model: a pipeline, its `unet`, or its `transformer`.
+        method: the method that plans the merges; if None, a `ReToM` with `options`.
+        backend: how plans are executed, "gather", "matmul" or "triton".
+        options: fields of `ReToM`, such as `ratio=0.5`; not together with `method`.
+
+    State belongs to the thread that calls the model. Threads may share a patched model, compiled or not, if each has
+    its own scheduler.
+
+    With gradient checkpointing, call `backward` before the next call of the denoiser: recomputed activations use the
+    plans of the last call.
+
+    Returns:
+        The number of sites patched.
+
+    Raises:
+        ValueError: if the model is patched or offloaded already or has no site or no sub-layer for a target, or if an
+            option is invalid.
+    """
+    if method is not None and options:
+        raise ValueError(f"pass method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
+    method = _retom(options) if method is None else method
+    get_backend(backend)
+    denoiser = find_denoiser(model)
+    check_free(denoiser)
+    if type(getattr(denoiser, "_hf_hook", None)).__name__ == "CpuOffload":
+        # The pipeline removes accelerate's hook after every call, and with it any hook on top of it.
+        raise ValueError(
+            f"the {type(denoiser).__name__} is offloaded already; patch it before pipe.enable_model_cpu_offload(), or "
+            "call pipe.remove_all_hooks() first"
+        )
+    sites = _served(denoiser, method)
+    _register(denoiser, sites, method, backend)
+    return len(sites)
+
+
+def check_free(denoiser: nn.Module) -> None:
+    """ValueError if this denoiser is patched already, by `retom` or by the package `tomesd`."""
+    if _step_hook(denoiser) is not None:
+        raise ValueError(f"the {type(denoiser).__name__} is patched already; call retom.remove_patch first")
+    if any(type(module).__name__ == "ToMeBlock" for module in denoiser.modules()):
+        raise ValueError(f"the {type(denoiser).__name__} is patched by tomesd; call tomesd.remove_patch first")
+
+
+def check_model(model: object, method: TokenMerger) -> int:
+    """Check that `apply_patch` would accept this method for this model, without patching it.
+
+    The model needs no weights: it may be on the meta device.
+
+    Returns:
+        The number of sites that would be patched.
+
+    Raises:
+        ValueError: if `apply_patch` would raise one.
+    """
+    return len(_served(find_denoiser(model), method))
+
+
+def remove_patch(model: object) -> None:
+    """Remove the patch and restore the `vars` of every module. A model without a patch is not changed.
+
+    Raises:
+        ValueError: if the model was offloaded by accelerate after it was patched.
+    """
+    denoiser = find_denoiser(model)
+    check_removable(denoiser, _NAMES)
+    remove_hooks(denoiser, _NAMES)
+
+
+@contextlib.contextmanager
+def patched(
+    model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any
+) -> Iterator[int]:
+    """Context manager: `apply_patch` on entry, `remove_patch` on exit, also after an exception."""
+    count = apply_patch(model, method, backend=backend, **options)
+    try:
+        yield count
+    finally:
+        remove_patch(model)
+
+
+def set_seeds(model: object, seeds: Sequence[int]) -> None:
+    """Set the image seeds of the following generations, for methods with random choices.
+
+    Args:
+        model: a patched model.
+        seeds: one integer per image, or per video if the model takes videos. They apply until others are set.
+
+    All branches of guidance get the same seeds. If seeds are never set, every image has seed 0. A thread that sets none
+    uses those of the thread that patched the model.
+
+    Raises:
+        ValueError: if the model is not patched or the seeds are not integers in [-2**63, 2**63).
+    """
+    try:
+        integers = tuple(operator.index(seed) for seed in seeds)
+    except TypeError as error:
+        raise ValueError(f"seeds must have one integer per image, got {seeds!r}") from error
+    beyond = [seed for seed in integers if not -(2**63) <= seed < 2**63]
+    if beyond:
+        raise ValueError(f"seeds must be integers in [-2**63, 2**63), one per image, got {beyond[0]}")
+    if not integers:
+        raise ValueError("seeds must have one integer per image, got none")
+    generation = _patched_step_hook(model).session.own
+    device = next((weight.device for weight in find_denoiser(model).parameters()), torch.device("cpu"))
+    device = torch.device("cpu") if device.type == "meta" else device  # weights are offloaded one by one
+    generation.give(torch.tensor(integers, dtype=torch.int64, device=device))
+
+
+def reset(model: object) -> None:
+    """Start a new generation of the calling thread with the next denoiser call.
+
+    Pipelines do not need this: they create a new schedule, and in Flux new position ids, for every generation. Call it
+    in your own sampling loop if its timesteps are numbers that keep falling from one generation to the next.
+    """
+    _patched_step_hook(model).session.own.reset()
+
+
+def own_plans(model: object) -> None:
+    """Copy the plans and outputs that the last denoiser call stored for later calls.
+
+    CUDA graphs (`torch.compile(mode="reduce-overhead")`) overwrite the tensors of one call in the next, but a plan is
+    read for `period` calls. Call this after every denoiser call, outside of the compiled code. From 2.15 on, torch can
+    copy by itself (`triton.cudagraph_trees_generation_cloning`). If nothing is new, nothing is copied.
+    """
+    step_hook = _patched_step_hook(model)
+    generation, copies = step_hook.session.own, {}
+
+    def own(tensor: Tensor) -> Tensor:
+        if id(tensor) not in copies:  # plans that share a tensor share its copy
+            copies[id(tensor)] = (tensor.clone(), tensor)
+        return copies[id(tensor)][0]
+
+    sequence = generation.sequence
+    sequence.output = tree_map_only(Tensor, own, sequence.output)
+    if not generation.refresh:
+        return
+    for slot in (patch.slot for patch in step_hook.patches):
+        slot.stored = tree_map_only(Tensor, own, slot.stored)
+        slot.memory.update(tree_map_only(Tensor, own, dict(slot.memory)))
+
+
+def report(model: object) -> list[dict[str, Any]]:
+    """Report what each site did since the patch was applied.
+
+    Returns:
+        One dict per site: site (name), layer_type, grid ([H, W], or None before the first call), tokens (N), merged (M
+        of the last plan that merged on this grid, or N if none did), plans_computed and plans_reused (the numbers of
+        denoiser calls that made and reused a plan).
+
+    Raises:
+        ValueError: if the model is not patched.
+    """
+    step_hook = _patched_step_hook(model)
+    counts = step_hook.session.counts()
+    return [patch.report(*counts) for patch in step_hook.patches]
+
+
+def _retom(options: dict[str, Any]) -> ReToM:
+    unknown = sorted(set(options) - set(ReToM.__dataclass_fields__))
+    if unknown:
+        allowed = ", ".join(ReToM.__dataclass_fields__)
+        raise ValueError(f"unknown option {unknown[0]!r} of ReToM; allowed are {allowed}")
+    return ReToM(**options)
+
+
+def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
+    """The sites that have a sub-layer for a target of the method; ValueError if model and method do not match."""
+    check_merger(method)
+    sites = find_sites(denoiser)
+    check_targets(denoiser, sites, tuple(method.targets))
+    method.check_model(denoiser)
+    return [site for site in sites if site.sublayers(tuple(method.targets))]
+
+
+def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backend: str) -> None:
+    session = Session(calls(method.due))
+    grids: dict[nn.Module, Grid] = {}
+    patches: list[SitePatch] = []
+    for site in sites:
+        if site.parent not in grids:
+            grids[site.parent] = Grid()
+        patch = SitePatch(site, method, backend, session, grids[site.parent])
+        if method.share_plan:
+            patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
+        patches.append(patch)
+    for parent, grid in grids.items():
+        register(parent, GridHook(grid), _GRID)
+    register(denoiser, StepHook(session, patches, method.needs_output), _STEP)
+    for site, patch in zip(sites, patches, strict=True):
+        on_block = method.metric == "block_input"
+        if on_block:
+            register(site.block, PlanHook(patch), _PLAN)
+        for place, (target, module) in enumerate(site.sublayers(tuple(method.targets)).items()):
+            merge_hook = JointMergeHook if site.joint and target.startswith("self") else MergeHook
+            register(module, merge_hook(patch, target, plans=not on_block and place == 0), _MERGE)
+
+
+def _step_hook(denoiser: nn.Module) -> StepHook | None:
+    registry = vars(denoiser).get("_diffusers_hook")
+    return None if registry is None else registry.get_hook(_STEP)
+
+
+def _patched_step_hook(model: object) -> StepHook:
+    denoiser = find_denoiser(model)
+    hook = _step_hook(denoiser)
+    if hook is None:
+        raise ValueError(f"the {type(denoiser).__name__} is not patched; call retom.apply_patch first")
+    return hook
