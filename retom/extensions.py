@@ -1,0 +1,69 @@
+"""What other installed packages add: families, methods and metrics, declared as entry points.
+
+A package declares them in its pyproject.toml, by group and name:
+
+    [project.entry-points."retom.families"]
+    dit = "my_models.dit:DIT"
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+FAMILIES, METHODS, METRICS = GROUPS = "retom.families", "retom.methods", "retom.metrics"
+
+
+class ExtensionError(ValueError):
+    """An entry point that cannot be used. The message names it, its package and what to do."""
+
+
+def declared(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group by name, in alphabetical order. Nothing is imported.
+
+    Raises:
+        ExtensionError: if two packages declare the same name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(_distinct(group), key=lambda entry: entry.name):
+        if entry.name in found:
+            raise ExtensionError(f"{described(found[entry.name])} and {described(entry)}; uninstall one of them")
+        found[entry.name] = entry
+    return found
+
+
+def _distinct(group: str) -> Iterator[EntryPoint]:
+    """Entry points of a group. A package that is on the path twice (an editable install) is listed once."""
+    seen = set()
+    for entry in entry_points(group=group):
+        key = entry.name, entry.value, package_of(entry)
+        if key not in seen:
+            seen.add(key)
+            yield entry
+
+
+def load(entry: EntryPoint) -> Any:
+    """Import what an entry point names.
+
+    Raises:
+        ExtensionError: if that fails, for whatever reason.
+    """
+    try:
+        return entry.load()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise refused(entry, f"cannot be imported ({why})") from error
+
+
+def refused(entry: EntryPoint, why: str) -> ExtensionError:
+    """The error for an entry point that cannot be used."""
+    return ExtensionError(f"{described(entry)} {why}; fix or uninstall the package {package_of(entry)}")
+
+
+def described(entry: EntryPoint) -> str:
+    """An entry point in words, for messages."""
+    return f"{entry.group} {entry.name!r} of the package {package_of(entry)} ({entry.value})"
+
+
+def package_of(entry: EntryPoint) -> str:
+    """The name of the package that declares an entry point."""
+    return "?" if entry.dist is None else entry.dist.name
