@@ -6,6 +6,7 @@ with retom.patched(pipe, retom.ReToM(ratio=0.5, window=8)): ...
 retom.remove_patch(pipe)
 """
 
+from retom.merged_attention import MergedAttention
 from retom.method import ReToM, SiteContext, TokenMerger
 from retom.patching.patch import apply_patch, check_model, own_plans, patched, remove_patch, report, reset, set_seeds
 from retom.plans.base import Plan
@@ -15,6 +16,7 @@ from retom.plans.merge_plan import MergePlan, merge_plan
 __all__ = [
     "DensePlan",
     "MergePlan",
+    "MergedAttention",
     "Plan",
     "ReToM",
     "SiteContext",

@@ -6,6 +6,7 @@ A package declares them in its pyproject.toml, by group and name:
     dit = "my_models.dit:DIT"
 """
 
+import warnings
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -20,14 +21,13 @@ class ExtensionError(ValueError):
 def declared(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group by name, in alphabetical order. Nothing is imported.
 
-    Raises:
-        ExtensionError: if two packages declare the same name.
+    Of two packages that declare the same name, the first in alphabetical order counts, with a warning.
     """
     found: dict[str, EntryPoint] = {}
-    for entry in sorted(_distinct(group), key=lambda entry: entry.name):
-        if entry.name in found:
-            raise ExtensionError(f"{described(found[entry.name])} and {described(entry)}; uninstall one of them")
-        found[entry.name] = entry
+    for entry in sorted(_distinct(group), key=lambda entry: (entry.name, package_of(entry))):
+        first = found.setdefault(entry.name, entry)
+        if first is not entry:
+            warnings.warn(f"{described(entry)} is ignored: {package_of(first)} declares it, too", stacklevel=2)
     return found
 
 

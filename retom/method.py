@@ -186,3 +186,14 @@ class ReToM(TokenMerger):
             similarity=self.similarity,
             **draw,
         )
+
+
+def chosen_method(method: TokenMerger | None, options: Mapping[str, Any]) -> TokenMerger:
+    """The method, or a `ReToM` with these options if it is None; ValueError for both, or an unknown option."""
+    if method is not None and options:
+        raise ValueError(f"pass method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
+    unknown = sorted(set(options) - set(ReToM.__dataclass_fields__))
+    if unknown:
+        allowed = ", ".join(ReToM.__dataclass_fields__)
+        raise ValueError(f"unknown option {unknown[0]!r} of ReToM; allowed are {allowed}")
+    return ReToM(**options) if method is None else method

@@ -4,6 +4,8 @@ The choices for an image therefore do not depend on its batch, its neighbours, i
 halves of classifier-free guidance make the same choices.
 """
 
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,6 +48,20 @@ def _mix(z: Tensor) -> Tensor:
 def _shift(z: Tensor, bits: int) -> Tensor:
     """Logical right shift; torch's is arithmetic."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def as_seeds(seeds: Sequence[int]) -> Tensor:
+    """One seed per image as a tensor [images] int64 on the CPU; ValueError if one is no integer in [-2**63, 2**63)."""
+    try:
+        integers = tuple(operator.index(seed) for seed in seeds)
+    except TypeError as error:
+        raise ValueError(f"seeds must have one integer per image, got {seeds!r}") from error
+    beyond = [seed for seed in integers if not -(2**63) <= seed < 2**63]
+    if beyond:
+        raise ValueError(f"seeds must be integers in [-2**63, 2**63), one per image, got {beyond[0]}")
+    if not integers:
+        raise ValueError("seeds must have one integer per image, got none")
+    return torch.tensor(integers, dtype=torch.int64)
 
 
 def check_seeds(seeds: Any, batch: int, device: torch.device) -> Tensor:

@@ -1,7 +1,6 @@
 """Apply a method to a model, remove it, and report what it did."""
 
 import contextlib
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,16 +9,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from retom.backends import get_backend
-from retom.method import ReToM, TokenMerger, check_merger
-from retom.patching.hooks import GridHook, MergeHook, PlanHook, StepHook
-from retom.patching.joint import JointMergeHook
+from retom.method import TokenMerger, check_merger, chosen_method
+from retom.patching.hooks import GridHook, PlanHook, StepHook
+from retom.patching.merging import MergeHook
 from retom.patching.registry import check_removable, register, remove_hooks
+from retom.patching.rotary import TurnHook
 from retom.patching.site_state import Grid, SitePatch
 from retom.patching.sites import Site, check_targets, find_denoiser, find_sites
+from retom.rng import as_seeds
 from retom.state.generation import Session
 from retom.state.steps import calls
 
-_NAMES = _STEP, _GRID, _PLAN, _MERGE = "retom_step", "retom_grid", "retom_plan", "retom_merge"
+_NAMES = _STEP, _GRID, _PLAN, _MERGE, _TURN = "retom_step", "retom_grid", "retom_plan", "retom_merge", "retom_turn"
 
 
 def apply_patch(model: object, method: TokenMerger | None = None, *, backend: str = "gather", **options: Any) -> int:
@@ -44,9 +45,7 @@ def apply_patch(model: object, method: TokenMerger | None = None, *, backend: st
         ValueError: if the model is patched or offloaded already or has no site or no sub-layer for a target, or if an
             option is invalid.
     """
-    if method is not None and options:
-        raise ValueError(f"pass method or options of ReToM, not both: got method and {', '.join(sorted(options))}")
-    method = _retom(options) if method is None else method
+    method = chosen_method(method, options)
     get_backend(backend)
     denoiser = find_denoiser(model)
     check_free(denoiser)
@@ -119,26 +118,18 @@ def set_seeds(model: object, seeds: Sequence[int]) -> None:
     Raises:
         ValueError: if the model is not patched or the seeds are not integers in [-2**63, 2**63).
     """
-    try:
-        integers = tuple(operator.index(seed) for seed in seeds)
-    except TypeError as error:
-        raise ValueError(f"seeds must have one integer per image, got {seeds!r}") from error
-    beyond = [seed for seed in integers if not -(2**63) <= seed < 2**63]
-    if beyond:
-        raise ValueError(f"seeds must be integers in [-2**63, 2**63), one per image, got {beyond[0]}")
-    if not integers:
-        raise ValueError("seeds must have one integer per image, got none")
+    given = as_seeds(seeds)
     generation = _patched_step_hook(model).session.own
     device = next((weight.device for weight in find_denoiser(model).parameters()), torch.device("cpu"))
     device = torch.device("cpu") if device.type == "meta" else device  # weights are offloaded one by one
-    generation.give(torch.tensor(integers, dtype=torch.int64, device=device))
+    generation.give(given.to(device))
 
 
 def reset(model: object) -> None:
     """Start a new generation of the calling thread with the next denoiser call.
 
-    Pipelines do not need this: they create a new schedule, and in Flux new position ids, for every generation. Call it
-    in your own sampling loop if its timesteps are numbers that keep falling from one generation to the next.
+    Pipelines do not need this: they create a new schedule or a new marker for every generation. Call it in your own
+    sampling loop if its timesteps are numbers that keep falling from one generation to the next.
     """
     _patched_step_hook(model).session.own.reset()
 
@@ -183,14 +174,6 @@ def report(model: object) -> list[dict[str, Any]]:
     return [patch.report(*counts) for patch in step_hook.patches]
 
 
-def _retom(options: dict[str, Any]) -> ReToM:
-    unknown = sorted(set(options) - set(ReToM.__dataclass_fields__))
-    if unknown:
-        allowed = ", ".join(ReToM.__dataclass_fields__)
-        raise ValueError(f"unknown option {unknown[0]!r} of ReToM; allowed are {allowed}")
-    return ReToM(**options)
-
-
 def _served(denoiser: nn.Module, method: TokenMerger) -> list[Site]:
     """The sites that have a sub-layer for a target of the method; ValueError if model and method do not match."""
     check_merger(method)
@@ -207,20 +190,28 @@ def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backe
     for site in sites:
         if site.parent not in grids:
             grids[site.parent] = Grid()
+            register(site.parent, GridHook(grids[site.parent], site.family), _GRID)
         patch = SitePatch(site, method, backend, session, grids[site.parent])
         if method.share_plan:
             patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
         patches.append(patch)
-    for parent, grid in grids.items():
-        register(parent, GridHook(grid), _GRID)
     register(denoiser, StepHook(session, patches, method.needs_output), _STEP)
-    for site, patch in zip(sites, patches, strict=True):
-        on_block = method.metric == "block_input"
-        if on_block:
-            register(site.block, PlanHook(patch), _PLAN)
-        for place, (target, module) in enumerate(site.sublayers(tuple(method.targets)).items()):
-            merge_hook = JointMergeHook if site.joint and target.startswith("self") else MergeHook
-            register(module, merge_hook(patch, target, plans=not on_block and place == 0), _MERGE)
+    for patch in patches:
+        _register_site(patch)
+
+
+def _register_site(patch: SitePatch) -> None:
+    """The hooks that plan and merge at one site. The first sub-layer plans, unless the block does."""
+    on_block = patch.method.metric == "block_input"
+    if on_block:
+        register(patch.site.block, PlanHook(patch), _PLAN)
+    for place, (target, part) in enumerate(patch.site.parts(tuple(patch.method.targets)).items()):
+        module = getattr(patch.site.block, part.module)
+        hook = MergeHook(patch, target, part, plans=not on_block and place == 0)
+        register(module, hook, _MERGE)
+        for norm in () if part.positions is None else (*part.positions.image_norms, *part.positions.text_norms):
+            if getattr(module, norm, None) is not None:
+                register(getattr(module, norm), TurnHook(hook.turns, norm), _TURN)
 
 
 def _step_hook(denoiser: nn.Module) -> StepHook | None:

@@ -11,7 +11,7 @@ from retom.backends import check_backend
 from retom.method import SiteContext, TokenMerger
 from retom.patching.sites import Site, halvings
 from retom.plans.base import Plan
-from retom.plans.checks import is_real
+from retom.plans.checks import check_returned, is_real
 from retom.state.generation import Session
 from retom.state.rows import Rows, check_branches
 
@@ -188,20 +188,14 @@ class SitePatch:
         """ValueError unless the result is a plan for these tokens. Its contents are checked once, on the host."""
         if plan is None:
             return
-        if not isinstance(plan, Plan):
-            raise self._refused(f"must be a retom.Plan (such as MergePlan) or None, got {type(plan).__name__}")
-        found, wanted = (plan.batch, plan.num_tokens), tuple(metric.shape[:2])
-        if found != wanted:
-            raise self._refused(f"must be for [B, N] = {list(wanted)} tokens, got one for {list(found)}")
+        whose = f"the plan of {type(self.method).__name__} at {self.site.name}"
+        check_returned(plan, metric, whose)
         if is_real(plan.dst_index) and not self.checked:
             self.checked = True
             try:
                 plan.check()
             except ValueError as error:
-                raise self._refused(f"is invalid: {error}") from error
-
-    def _refused(self, why: str) -> ValueError:
-        return ValueError(f"the plan of {type(self.method).__name__} at {self.site.name} {why}")
+                raise ValueError(f"{whose} is invalid: {error}") from error
 
     @property
     def plan(self) -> Plan | None:

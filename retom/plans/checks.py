@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retom.plans.base import Plan
+
 
 def check_fields(assign: Any, weight: Any, num_merged: Any, dst_index: Any) -> None:
     """ValueError if type, dtype, shape or device of a tensor of a plan is wrong."""
@@ -24,6 +26,15 @@ def check_fields(assign: Any, weight: Any, num_merged: Any, dst_index: Any) -> N
     for name, tensor in (("weight", weight), ("dst_index", dst_index)):
         if tensor is not None and tensor.device != assign.device:
             raise ValueError(f"{name} must be on the device of assign, {assign.device}, got {tensor.device}")
+
+
+def check_returned(plan: Any, tokens: Tensor, whose: str) -> None:
+    """ValueError unless what a method returned for tokens [B, N, C] is a plan for them. Contents are not read."""
+    if not isinstance(plan, Plan):
+        raise ValueError(f"{whose} must be a retom.Plan (such as MergePlan) or None, got {type(plan).__name__}")
+    found, wanted = (plan.batch, plan.num_tokens), tuple(tokens.shape[:2])
+    if found != wanted:
+        raise ValueError(f"{whose} must be for [B, N] = {list(wanted)} tokens, got one for {list(found)}")
 
 
 def check_contents(assign: Tensor, weight: Tensor | None, dst_index: Tensor, order: Tensor | None) -> None:

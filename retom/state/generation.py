@@ -42,9 +42,10 @@ class Sequence:
 class Generation:
     """The current generation of one thread.
 
-    A generation ends when the timesteps show it (`retom.state.clock`), when Flux's position ids are another tensor (its
-    pipelines create new ones in every call), or when `retom.reset` is called. If the timesteps have no known position
-    (separate tensors on a GPU), other text embeddings or latents of another shape end it. Nothing is read from a GPU.
+    A generation ends when the timesteps show it (`retom.state.clock`), when the model's marker is another tensor (an
+    argument that pipelines create in every call, see `retom.families`), or when `retom.reset` is called. If the
+    timesteps have no known position (separate tensors on a GPU), other text embeddings or latents of another shape
+    end it. Nothing is read from a GPU.
 
     A model compiled as one graph cannot read positions and values of timesteps. Its guards cover the identity and the
     shape of tensors. There a generation also ends with other text embeddings or latents of another shape, so the step
@@ -84,7 +85,7 @@ class Generation:
         self.clock.stop()
         self.sequences = [Sequence(0)]
         self.sequence = self.sequences[0]
-        self.ids: Tensor | None = None
+        self.marker: Tensor | None = None
         self.sample: Tensor | None = None
         self.size: tuple[int, ...] | None = None
         self.rows = Rows(0)  # of the current call
@@ -93,14 +94,14 @@ class Generation:
         self.mixed = False  # of a compiled model: whether a step had several calls
         self._row_seeds: tuple[Rows, Tensor] | None = None
 
-    def advance(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None = None) -> bool:
-        """Start a denoiser call on latents `sample` with these text embeddings and, in Flux, position ids.
+    def advance(self, sample: Tensor, timestep: Any, text: Tensor | None, marker: Tensor | None = None) -> bool:
+        """Start a denoiser call on latents `sample` with these text embeddings and, if the family has one, marker.
 
         Returns whether the call starts a generation.
         """
         if torch.compiler.is_compiling():
-            return self._advance_compiled(sample, timestep, text, ids)
-        tick = self._tick(sample, timestep, text, ids)
+            return self._advance_compiled(sample, timestep, text, marker)
+        tick = self._tick(sample, timestep, text, marker)
         if tick is Tick.BEGINS:
             self.reset()
             self.clock.tick(timestep)
@@ -109,18 +110,18 @@ class Generation:
             for sequence in self.sequences:
                 sequence.called = False
         self._enter(self._sequence(text), text)
-        self.begun, self.ids, self.sample, self.size = True, ids, sample, tuple(sample.shape)
+        self.begun, self.marker, self.sample, self.size = True, marker, sample, tuple(sample.shape)
         return tick is Tick.BEGINS
 
-    def _tick(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None) -> Tick:
+    def _tick(self, sample: Tensor, timestep: Any, text: Tensor | None, marker: Tensor | None) -> Tick:
         same_text, same_sample = text is self.sequence.text, sample is self.sample
         known_text = any(text is sequence.text for sequence in self.sequences)
         tick = self.clock.tick(timestep, other_text=not known_text)
-        if ids is not self.ids or tick is Tick.BEGINS:
+        if marker is not self.marker or tick is Tick.BEGINS:
             return Tick.BEGINS
         if tick is Tick.UNKNOWN and same_sample and not same_text:
             return Tick.SAME
-        if tick is Tick.UNKNOWN and ids is None and not (same_text and tuple(sample.shape) == self.size):
+        if tick is Tick.UNKNOWN and marker is None and not (same_text and tuple(sample.shape) == self.size):
             return Tick.BEGINS
         # An identical call is neither another tile nor another prompt.
         return Tick.NEXT if tick is Tick.UNKNOWN or (same_text and same_sample) else tick
@@ -140,10 +141,10 @@ class Generation:
         sequence.text, sequence.planned, sequence.called = text, self.now.planned, True
         self.sequence = sequence
 
-    def _advance_compiled(self, sample: Tensor, timestep: Any, text: Tensor | None, ids: Tensor | None) -> bool:
+    def _advance_compiled(self, sample: Tensor, timestep: Any, text: Tensor | None, marker: Tensor | None) -> bool:
         """As `advance`, using only what guards of a graph cover: identity and shape of tensors."""
         now, other_text, size = self.now, text is not self.sequence.text, tuple(sample.shape)
-        begins = ids is not self.ids or (ids is None and (other_text or size != self.size))
+        begins = marker is not self.marker or (marker is None and (other_text or size != self.size))
         again = not begins and isinstance(timestep, Tensor) and timestep is self.timestep
         if begins:
             now = self.start
@@ -154,7 +155,7 @@ class Generation:
         self.now = now if again else now.next
         self.tally.count()
         self.refresh = self.now.refresh or other_text or self.mixed
-        self.sequence.text, self.ids, self.size = text, ids, size
+        self.sequence.text, self.marker, self.size = text, marker, size
         self.timestep = timestep
         return begins
 

@@ -1,17 +1,14 @@
-"""The image (or video), the branch of guidance and the frame of each row of a batch, for every model family.
+"""The image (or video), the branch of guidance and the frame of each row of a batch.
 
-Guidance stacks batches branch by branch: all images without the text, then all with it (SD, SDXL, PixArt, SD 3), then
-all perturbed ones (PAG). U-Nets over videos (AnimateDiff, text-to-video, I2VGen-XL) take a batch of videos
-[B, C, F, H, W] and merge frame by frame. The frames of one video are consecutive rows.
+Guidance stacks batches branch by branch: all images without the text, then all with it, then all perturbed ones (PAG).
+Models over videos take a batch of videos [B, C, F, H, W] and merge frame by frame. The frames of one video are
+consecutive rows. A family says so for its models (`retom.families`).
 """
 
 from dataclasses import dataclass
 
 import torch
-from diffusers import I2VGenXLUNet, SparseControlNetModel, UNet3DConditionModel, UNetMotionModel
-from torch import Tensor, nn
-
-VIDEO_UNETS = (UNetMotionModel, UNet3DConditionModel, I2VGenXLUNet, SparseControlNetModel)
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,20 @@ class Rows:
     count: int
     frames: int = 1
     images: int | None = None
+
+    @classmethod
+    def of(cls, batch: int, frames: int, images: int | None) -> "Rows":
+        """Those of `batch` stacked images or videos.
+
+        Raises:
+            ValueError: if the batch is not a multiple of the images.
+        """
+        if images is not None and batch % images:
+            raise ValueError(
+                f"seeds must match the batch: the model is called with {batch} rows, which is not a multiple of the "
+                f"{images} seeds passed to retom.set_seeds"
+            )
+        return cls(batch * frames, frames, images)
 
     @property
     def branches(self) -> int | None:
@@ -58,31 +69,6 @@ class Rows:
                 "with one seed per image"
             )
         return self.images
-
-
-def rows_of(denoiser: nn.Module, sample: Tensor, images: int | None) -> Rows:
-    """The rows at the sites of a denoiser in a call with `sample`.
-
-    Args:
-        denoiser: the module that predicts the noise.
-        sample: latents [B, C, H, W], packed tokens [B, N, C], or videos [B, C, F, H, W].
-        images: how many seeds were set; None for none.
-
-    Raises:
-        ValueError: for videos in an unsupported model, or a batch that is not a multiple of the images.
-    """
-    if sample.ndim == 5 and not isinstance(denoiser, VIDEO_UNETS):
-        raise ValueError(
-            f"a {type(denoiser).__name__} is called with videos {list(sample.shape)}; supported with videos are "
-            f"{', '.join(kind.__name__ for kind in VIDEO_UNETS)}"
-        )
-    batch, frames = sample.shape[0], sample.shape[2] if sample.ndim == 5 else 1
-    if images is not None and batch % images:
-        raise ValueError(
-            f"seeds must match the batch: the model is called with {batch} rows, which is not a multiple of the "
-            f"{images} seeds passed to retom.set_seeds"
-        )
-    return Rows(batch * frames, frames, images)
 
 
 def check_branches(wanted: tuple[int, ...] | None, rows: Rows) -> None:

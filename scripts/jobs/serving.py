@@ -1,12 +1,12 @@
 """Whether a row's method supports its model, determined from configurations before any weight is loaded."""
 
-from torch import nn
+from typing import Any
 
 import retom
 from baselines.adapter import Adapter
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.sampler import check_attention
-from retom.patching.sites import find_sites, is_flux
+from retom.patching.sites import find_sites
 from scripts.jobs.row import Row
 
 
@@ -20,21 +20,10 @@ def check_served(row: Row) -> None:
         row.method.check_model(denoiser)
     else:
         retom.check_model(denoiser, row.method)
-        _check_batches(row, denoiser)
     _check_depth(row, denoiser)
 
 
-def _check_batches(row: Row, denoiser: nn.Module) -> None:
-    """ValueError if a call of Flux would have several images with different plans."""
-    batches = {row.sampler.batch_size, *(row.timing.batch_sizes if row.timing.enabled else ())}
-    if row.method.merges and is_flux(denoiser) and max(batches) > 1:
-        raise ValueError(
-            f"method {row.name} merges other tokens in every image, but Flux has one position table for all images of "
-            f"a call, got batches of {max(batches)}; set sampler.batch_size=1 timing.batch_sizes=[]"
-        )
-
-
-def _check_depth(row: Row, denoiser: nn.Module) -> None:
+def _check_depth(row: Row, denoiser: Any) -> None:
     """ValueError if the method's options exclude every site, as ToMeSD's defaults do on SDXL."""
     sites = find_sites(denoiser)
     coarser = sorted({site.downsample for site in sites})

@@ -1,6 +1,6 @@
 """Which method runs on which model: `python -m tests.docs.matrix` tries all of them and writes docs/models.md.
 
-Every choice of conf/method is put on a tiny pipeline of every architecture and generates two images, then one.
+Every choice of conf/method is put on a tiny pipeline of every architecture and generates two images in one call.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from tests.docs.families import FAMILIES, family
 from tests.scripts.conftest import composed
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-YES, ALONE, NO = "yes", "one image per call", "no"
+YES, NO = "yes", "no"
 DEEPER = ("max_downsample=2", "ratio_level_2=0.5")  # options that merge one level below the top
 GIVEN = {"fewer_steps": ["method.share=0.5"]}  # otherwise measured first
 TITLES = {
@@ -46,13 +46,12 @@ every method generates images with a tiny pipeline of the model's own diffusers 
 OTHERS = """
 `retom.apply_patch` also serves these denoisers, which the benchmark does not generate images with: inpainting U-Nets,
 U-Nets next to a ControlNet, with GLIGEN or with IP-Adapter, and the video U-Nets of AnimateDiff (`UNetMotionModel`) and
-text-to-video (`UNet3DConditionModel`). Every other denoiser is refused ([your own attention](own_family.md)).
+text-to-video (`UNet3DConditionModel`). Every other denoiser is refused ([your own model](own_attention.md)).
 
 The benchmark's `model=tiny` and `model=tiny_random` have the architecture of Stable Diffusion 1.5 at 64 px.
 """
 LEGEND = f"""
 * *{YES}*: runs with the options of `conf/method`, several images per call.
-* *{ALONE}*: every image has its own plan, and the model has one table of positions for all images of a call.
 * An option such as `{DEEPER[0]}`: the options of `conf/method` merge at the top level alone, where SDXL has no
   attention. This override of `method` merges at the next level.
 * *{NO}*: ends with the message below.
@@ -82,15 +81,11 @@ def method_of(name: str, *options: str) -> object:
 
 
 def tried(pipe: DiffusionPipeline, name: str) -> Outcome:
-    """Put a method on a pipeline and generate with it."""
+    """Put a method on a pipeline and generate two images in one call."""
     try:
         return Outcome(YES) if _generates(pipe, name, 2) else _deeper(pipe, name)
     except (ValueError, RunError) as error:
-        message = str(error)
-    try:
-        return Outcome(ALONE, message) if _generates(pipe, name, 1) else _deeper(pipe, name)
-    except (ValueError, RunError):
-        return Outcome(NO, message)
+        return Outcome(NO, str(error))
 
 
 def _generates(pipe: DiffusionPipeline, name: str, images: int, *options: str) -> bool:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import retom
-from retom.patching.sites import find_sites, packed_grid
+from retom.families.flux import packed_grid
+from retom.patching.sites import find_sites
 from tests.retom.tiny_joint import GRID, MODELS, flux, position_ids, sd3
 
 
