@@ -35,7 +35,7 @@ class MergedAttention(nn.Module):
     Plans are made anew in every call. In a denoising loop, call `reset` before each generation: its calls are then the
     steps of one generation, and plans are reused for the `period` of the method.
 
-    Parameters are those of `module`, under the name "module". A wrapper sees the tokens that its module gets, so methods
+    Parameters are those of `module`, under the name "module". A wrapper sees the tokens that its module gets. Methods
     that measure similarity on the input of the block (metric "block_input") measure it on these, too.
 
     Raises:

@@ -5,13 +5,13 @@ import warnings
 from typing import TypeVar
 
 from retom import extensions
-from retom.families.base import Family, Positions, Sublayer
+from retom.families.base import Family, Positions, Read, Sublayer, sides
 from retom.families.flux import Flux
 from retom.families.pixart import PixArt
 from retom.families.sd3 import SD3
 from retom.families.unet import UNet
 
-__all__ = ["Family", "Positions", "Sublayer", "families", "register", "served"]
+__all__ = ["Family", "Positions", "Read", "Sublayer", "families", "register", "served", "sides"]
 
 _SHIPPED: tuple[Family, ...] = (UNet(), PixArt(), SD3(), Flux())
 _registered: list[Family] = []
