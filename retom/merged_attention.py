@@ -155,7 +155,7 @@ class MergedAttention(nn.Module):
         plan = self.method.plan(tokens, grid, context)
         if plan is None:
             return None
-        check_returned(plan, tokens, f"the plan of {type(self.method).__name__}")
+        check_returned(plan, tokens, self.method, context.name)
         return plan.on(self.backend)
 
     def _count(self, tokens: Tensor, grid: tuple[int, int], *, made: bool) -> None:

@@ -11,7 +11,7 @@ from retom.backends import check_backend
 from retom.method import SiteContext, TokenMerger
 from retom.patching.sites import Site, halvings
 from retom.plans.base import Plan
-from retom.plans.checks import check_returned, is_real
+from retom.plans.checks import check_returned, is_real, refused
 from retom.state.generation import Session
 from retom.state.rows import Rows, check_branches
 
@@ -188,14 +188,13 @@ class SitePatch:
         """ValueError unless the result is a plan for these tokens. Its contents are checked once, on the host."""
         if plan is None:
             return
-        whose = f"the plan of {type(self.method).__name__} at {self.site.name}"
-        check_returned(plan, metric, whose)
+        check_returned(plan, metric, self.method, self.site.name)
         if is_real(plan.dst_index) and not self.checked:
             self.checked = True
             try:
                 plan.check()
             except ValueError as error:
-                raise ValueError(f"{whose} is invalid: {error}") from error
+                raise refused(self.method, self.site.name, f"is invalid: {error}") from error
 
     @property
     def plan(self) -> Plan | None:

@@ -28,13 +28,22 @@ def check_fields(assign: Any, weight: Any, num_merged: Any, dst_index: Any) -> N
             raise ValueError(f"{name} must be on the device of assign, {assign.device}, got {tensor.device}")
 
 
-def check_returned(plan: Any, tokens: Tensor, whose: str) -> None:
-    """ValueError unless what a method returned for tokens [B, N, C] is a plan for them. Contents are not read."""
+def check_returned(plan: Any, tokens: Tensor, method: object, place: str) -> None:
+    """ValueError unless what a method returned for tokens [B, N, C] is a plan for them. Contents are not read.
+
+    place: where it planned, read for a message only: `torch.compile` makes a graph for every name that it read.
+    """
     if not isinstance(plan, Plan):
-        raise ValueError(f"{whose} must be a retom.Plan (such as MergePlan) or None, got {type(plan).__name__}")
+        kind = type(plan).__name__
+        raise refused(method, place, f"must be a retom.Plan (such as MergePlan) or None, got {kind}")
     found, wanted = (plan.batch, plan.num_tokens), tuple(tokens.shape[:2])
     if found != wanted:
-        raise ValueError(f"{whose} must be for [B, N] = {list(wanted)} tokens, got one for {list(found)}")
+        raise refused(method, place, f"must be for [B, N] = {list(wanted)} tokens, got one for {list(found)}")
+
+
+def refused(method: object, place: str, why: str) -> ValueError:
+    """The error for a plan that a method returned."""
+    return ValueError(f"the plan of {type(method).__name__} at {place} {why}")
 
 
 def check_contents(assign: Tensor, weight: Tensor | None, dst_index: Tensor, order: Tensor | None) -> None:
