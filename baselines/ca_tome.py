@@ -23,19 +23,19 @@ costs N_src * N_dst * C at a listed step and nothing otherwise.
 import itertools
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from baselines.parts.bipartite import BipartiteMerger
 from baselines.parts.checks import check_integers, check_ratio
 from baselines.parts.matching import first_merged, match, window_destinations
 from retom.checks import as_tuple, check_flag, check_number
-from retom.method import SiteContext, TokenMerger, check_merger
+from retom.method import SiteContext
 from retom.plans.merge_plan import MergePlan
 from retom.plans.representative import num_sources
 
 
 @dataclass(frozen=True)
-class CAToMe(TokenMerger):
+class CAToMe(BipartiteMerger):
     """Bipartite merging of sufficiently similar tokens, with cached pairs.
 
     Attributes:
@@ -46,8 +46,7 @@ class CAToMe(TokenMerger):
         buckets: r is a multiple of N / buckets (at least 1 token); not used with a fixed ratio.
         window: side of the windows, which have one destination each.
         use_rand: draw the destination of each window at random; otherwise it is the top left token.
-        targets: the sub-layers that run on merged tokens, of "self" or "self_kv", "cross", "ff".
-        max_downsample: sites with coarser grids are not merged; None merges at every depth.
+        targets, max_downsample: see `BipartiteMerger`.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -59,13 +58,9 @@ class CAToMe(TokenMerger):
     buckets: int = 16
     window: int = 2
     use_rand: bool = True
-    targets: tuple[str, ...] = ("self",)
-    max_downsample: int | None = 1
-    metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", as_tuple(self.targets))
-        check_merger(self)
+        super().__post_init__()
         check_number("threshold", self.threshold, "[-1, 1]")
         check_flag("use_rand", self.use_rand)
         check_integers(self, buckets=1, window=2)
@@ -88,14 +83,8 @@ class CAToMe(TokenMerger):
         """Whether pairs are computed at a step: at the listed steps, or at all."""
         return self.steps is None or step in self.steps
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
-        """Plan one site; None below `max_downsample`."""
-        if not self.reaches(context.downsample):
-            return None
-        with torch.no_grad():
-            return self._find(metric, grid, context)
-
-    def _find(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan:
+    def matched(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan:
+        """Merge the pairs above the threshold."""
         batch, num_tokens, _ = metric.shape
         identity = MergePlan.identity(batch, num_tokens, metric.device)
         if not self.merges:

@@ -31,24 +31,24 @@ import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
+from baselines.parts.bipartite import BipartiteMerger
 from baselines.parts.matching import first_merged, match, truncated
-from retom.checks import as_tuple, check_number
-from retom.method import SiteContext, TokenMerger, check_merger
+from retom.checks import check_number
+from retom.method import SiteContext
 from retom.plans.merge_plan import MergePlan
 from retom.plans.representative import num_sources
 from retom.rng import uniform_index
 
 
 @dataclass(frozen=True)
-class IBTM(TokenMerger):
+class IBTM(BipartiteMerger):
     """Bipartite merging into random important tokens.
 
     Attributes:
         ratio: share of all tokens removed, in [0, 1 - destinations].
         pool: share of all tokens that are important, in [destinations, 1].
         destinations: share of all tokens that are destinations, in (0, 1).
-        targets: the sub-layers that run on merged tokens, of "self" or "self_kv", "cross", "ff".
-        max_downsample: sites with coarser grids are not merged; None merges at every depth.
+        targets, max_downsample: see `BipartiteMerger`.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -57,15 +57,11 @@ class IBTM(TokenMerger):
     ratio: float = 0.5
     pool: float = 0.5
     destinations: float = 0.25
-    targets: tuple[str, ...] = ("self",)
-    max_downsample: int | None = 1
-    metric = "block_input"
     needs_output = True
     branches = (1, 2)
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", as_tuple(self.targets))
-        check_merger(self)
+        super().__post_init__()
         check_number("destinations", self.destinations, "(0, 1)")
         check_number("ratio", self.ratio, "[0, 1)")
         check_number("pool", self.pool, "(0, 1]")
@@ -87,24 +83,21 @@ class IBTM(TokenMerger):
                 "without halves to compare; use tomesd_plan, which is equivalent in this case"
             )
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
-        """Plan one site; None below `max_downsample`."""
-        if not self.reaches(context.downsample):
-            return None
+    def matched(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan:
+        """Merge into destinations drawn from the important tokens; unimportant sources first."""
         batch, num_tokens, _ = metric.shape
         count = max(1, truncated(self.destinations, grid))
         removed = min(num_sources(self.ratio, num_tokens), num_tokens - count)
         if removed == 0:
             return MergePlan.identity(batch, num_tokens, metric.device)
-        with torch.no_grad():
-            important = self._important(grid, num_tokens, context)
-            every = torch.arange(num_tokens, device=metric.device)
-            drawn = uniform_index(context.seeds, context.step, context.layer, every, 1 << 31)  # [B, N]
-            drawn = drawn.masked_fill(~important, -1).sort(dim=1, descending=True, stable=True).indices
-            matching = match(metric, drawn[:, :count])
-            # Similarities are in [-1, 1], so adding 4 puts all unimportant sources first.
-            score = matching.similarity + 4.0 * ~important.gather(1, matching.sources)
-            return first_merged(matching, score, removed, backend=context.backend)
+        important = self._important(grid, num_tokens, context)
+        every = torch.arange(num_tokens, device=metric.device)
+        drawn = uniform_index(context.seeds, context.step, context.layer, every, 1 << 31)  # [B, N]
+        drawn = drawn.masked_fill(~important, -1).sort(dim=1, descending=True, stable=True).indices
+        matching = match(metric, drawn[:, :count])
+        # Similarities are in [-1, 1], so adding 4 puts all unimportant sources first.
+        score = matching.similarity + 4.0 * ~important.gather(1, matching.sources)
+        return first_merged(matching, score, removed, backend=context.backend)
 
     def _important(self, grid: tuple[int, int], num_tokens: int, context: SiteContext) -> Tensor:
         """Which tokens are in the pool, [B, N] bool; all of them if importance is undefined."""

@@ -62,8 +62,8 @@ class Oracle(Adapter):
         if _hooks(denoiser):
             raise ValueError(f"the {type(denoiser).__name__} is patched by the oracle already; remove that patch first")
         grids = {site.parent: Grid() for site in sites}
-        for parent, grid in grids.items():
-            register(parent, GridHook(grid), _GRID)
+        for parent, family in {site.parent: site.family for site in sites}.items():
+            register(parent, GridHook(grids[parent], family), _GRID)
         for site in sites:
             register(site.block.attn1, StrideHook(self, site, grids[site.parent]), _MERGE)
         return len(sites)

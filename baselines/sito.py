@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.parts.bipartite import BipartiteMerger
 from baselines.parts.checks import check_integers, check_ratio
 from baselines.parts.matching import full_windows, truncated
 from baselines.parts.selection import SelectionPlan
 from baselines.tomesd import bipartite
-from retom.checks import as_tuple, check_number
-from retom.method import SiteContext, TokenMerger, check_merger
+from retom.checks import check_number
+from retom.method import SiteContext
 from retom.plans.representative import inverse_norms
 from retom.rng import uniform_index
 
@@ -32,7 +33,7 @@ _LEVELS = 1 << 24
 
 
 @dataclass(frozen=True)
-class SiTo(TokenMerger):
+class SiTo(BipartiteMerger):
     """Prune the tokens that are most similar to a base token.
 
     Attributes:
@@ -40,8 +41,7 @@ class SiTo(TokenMerger):
         sx, sy: width and height of a window in tokens.
         noise_alpha: weight of the noise in the score of base tokens.
         sim_beta: weight of the similarities.
-        targets: the sub-layers that run on the kept tokens, of "self", "cross", "ff".
-        max_downsample: sites with coarser grids are not pruned; None prunes at every depth.
+        targets, max_downsample: see `BipartiteMerger`.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -52,29 +52,21 @@ class SiTo(TokenMerger):
     sy: int = 2
     noise_alpha: float = 0.1
     sim_beta: float = 1.0
-    targets: tuple[str, ...] = ("self",)
-    max_downsample: int | None = 1
-    metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", as_tuple(self.targets))
-        check_merger(self)
+        super().__post_init__()
         check_integers(self, sx=1, sy=1)
         for name in ("noise_alpha", "sim_beta"):
             check_number(name, getattr(self, name), "[0, inf)")
         check_ratio(self.ratio, {f"sx={self.sx}, sy={self.sy}": self.sx * self.sy})
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
-        """Plan one site; None below `max_downsample` or if no token is pruned."""
-        if not self.reaches(context.downsample):
+    def matched(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> SelectionPlan | None:
+        """Prune the r tokens that are most similar to a base token."""
+        base = self._base(metric, grid, context)
+        pruned = min(truncated(self.ratio, grid), metric.shape[1] - base.shape[1])
+        if pruned == 0:
             return None
-        num_tokens = metric.shape[1]
-        with torch.no_grad():
-            base = self._base(metric, grid, context)
-            pruned = min(truncated(self.ratio, grid), num_tokens - base.shape[1])
-            if pruned == 0:
-                return None
-            assign, kept, _ = bipartite(metric.float(), base, pruned)
+        assign, kept, _ = bipartite(metric.float(), base, pruned)
         return SelectionPlan(assign, kept, kept.shape[1])
 
     def _base(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> Tensor:

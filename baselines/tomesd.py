@@ -14,16 +14,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from baselines.parts.bipartite import BipartiteMerger
 from baselines.parts.checks import check_integers, check_ratio
 from baselines.parts.matching import truncated, window_destinations
-from retom.checks import as_tuple, check_flag
-from retom.method import SiteContext, TokenMerger, check_merger
+from retom.checks import check_flag
+from retom.method import SiteContext
 from retom.plans.merge_plan import MergePlan
 from retom.plans.windows import check_window
 
 
 @dataclass(frozen=True)
-class ToMeSD(TokenMerger):
+class ToMeSD(BipartiteMerger):
     """Random bipartite merging, with similarity on the input of the block.
 
     Attributes:
@@ -31,8 +32,7 @@ class ToMeSD(TokenMerger):
         sx, sy: width and height of a window in tokens.
         window: instead of sx and sy, one side or one for each of down, mid and up, which the package does not have.
         use_rand: draw the destination of each window again at every step and site; otherwise it is the top left token.
-        targets: the sub-layers that run on merged tokens, of "self", "cross", "ff".
-        max_downsample: sites with coarser grids are not merged; None merges at every depth.
+        targets, max_downsample: see `BipartiteMerger`.
 
     Raises:
         ValueError: with the name, the value and what is allowed.
@@ -43,13 +43,9 @@ class ToMeSD(TokenMerger):
     sy: int = 2
     window: int | Mapping[str, int] | None = field(default=None, hash=False)
     use_rand: bool = True
-    targets: tuple[str, ...] = ("self",)
-    max_downsample: int | None = 1
-    metric = "block_input"
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", as_tuple(self.targets))
-        check_merger(self)
+        super().__post_init__()
         check_integers(self, sx=1, sy=1)
         check_flag("use_rand", self.use_rand)
         if self.window is not None:
@@ -60,17 +56,14 @@ class ToMeSD(TokenMerger):
             object.__setattr__(self, "window", check_window(self.window))
         check_ratio(self.ratio, self._areas())
 
-    def plan(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan | None:
-        """Plan one site; None below `max_downsample`."""
-        if not self.reaches(context.downsample):
-            return None
+    def matched(self, metric: Tensor, grid: tuple[int, int], context: SiteContext) -> MergePlan:
+        """Merge the r sources with the most similar destinations."""
         batch, num_tokens, _ = metric.shape
         places = window_destinations(grid, self._sides(context.layer_type), batch, context, self.use_rand)
         removed = min(truncated(self.ratio, grid), num_tokens - places.shape[1])
         if removed == 0:
             return MergePlan.identity(batch, num_tokens, metric.device)
-        with torch.no_grad():
-            return self._made(bipartite(metric, places, removed), context)
+        return self._made(bipartite(metric, places, removed), context)
 
     def _made(self, clusters: "Clusters", context: SiteContext) -> MergePlan:
         """The plan for the matched clusters, which are averaged."""
