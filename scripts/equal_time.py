@@ -12,11 +12,12 @@ from omegaconf import DictConfig
 
 from eval.errors import RunError
 from eval.generation.sampler import SamplerConfig
+from eval.row import Row
 from eval.speed.timing import measure
 from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.measured import keep_finding
 from scripts.jobs.patching import applied
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.row import read_row
 from scripts.jobs.session import Session
 
 

@@ -25,11 +25,12 @@ from eval.records import pixel_hash
 from eval.report.figures.similarity import draw_recording
 from eval.report.page import FIGURES, folder_of
 from eval.report.studies.recording import ALONE, DESTINATION, MERGED, Panel, Recording, scaled_steps, write_recording
+from eval.row import Row
 from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT, say
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
 from scripts.command_line.sweeps import Part, work_on_sweep
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.row import read_row
 from scripts.jobs.session import Session
 from scripts.tables import method_labels
 

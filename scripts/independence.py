@@ -15,12 +15,14 @@ from omegaconf import DictConfig
 
 from eval.devices import check_device
 from eval.errors import RunError
+from eval.generation.applied import Applied
 from eval.generation.generate import batches, sample
 from eval.generation.images import to_uint8
 from eval.provenance import device_name
+from eval.row import Row
 from scripts.command_line.entry import work_on_each
-from scripts.jobs.patching import Applied, applied
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.patching import applied
+from scripts.jobs.row import read_row
 from scripts.jobs.serving import check_served
 from scripts.jobs.session import Session
 

@@ -18,12 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from eval.errors import RunError
 from eval.interrupts import raise_if_pressed
 from eval.judging.objective import Objective
-from eval.records import RunFolder
+from eval.row import Row
 from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_and_call, interrupted, is_user_error, say
 from scripts.jobs import dry_run
 from scripts.jobs.job import run_job
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
-from scripts.jobs.row import Row, build, device_of, read_row
+from scripts.jobs.row import build, device_of, read_row
 from scripts.jobs.session import Session
 from scripts.jobs.track import track
 
@@ -127,7 +127,7 @@ def _judged(objective: Objective | None, row: Row, session: Session) -> tuple[st
     """A search's objective for the row, in words and as the number that it minimises."""
     if objective is None or row.shard.is_part:  # only the job that closes the run has its numbers
         return "", None
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     loss = session.team.from_main(lambda: objective.loss(folder.read_record()))
     return objective.words(loss), loss
 

@@ -27,11 +27,12 @@ from eval.metrics.ssim import ssim
 from eval.records import BASELINE
 from eval.records.canonical import canonical_json
 from eval.report.figures.sheet import Column, write_sheet
+from eval.row import Row
 from scripts.command_line.entry import CONF, say, work_on_each
 from scripts.command_line.nearest import nearest_to
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
 from scripts.jobs.patching import applied
-from scripts.jobs.row import Row, device_of, read_row
+from scripts.jobs.row import device_of, read_row
 from scripts.jobs.session import Session
 from scripts.tables import method_labels
 

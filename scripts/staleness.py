@@ -19,10 +19,11 @@ from eval.generation.sampler import call_pipeline
 from eval.provenance import collect
 from eval.report.page import folder_of
 from eval.report.studies.staleness import Staleness, write_staleness
+from eval.row import Row
 from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT, say
 from scripts.command_line.sweeps import Part, work_on_sweep
-from scripts.jobs.row import Row, read_row
+from scripts.jobs.row import read_row
 from scripts.jobs.session import Session
 
 GROUP = ["period", "step", "age", "site", "layer_type"]

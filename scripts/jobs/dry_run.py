@@ -18,17 +18,19 @@ import torch
 from omegaconf import DictConfig
 
 from eval.errors import RunError
+from eval.generation.applied import Applied
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig, call_pipeline
 from eval.interrupts import raise_if_pressed
 from eval.records import RunFolder
+from eval.row import Row
 from eval.speed.memory import BatchLimit, fixed_batch, is_out_of_memory
 from eval.speed.timing import TimingConfig, peak_memory
 from scripts.command_line.entry import ErrorsOnce, compose_and_call, given_arguments, is_user_error, say
 from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults
-from scripts.jobs.patching import Applied, applied
-from scripts.jobs.row import Row, device_of, read_row
+from scripts.jobs.patching import applied
+from scripts.jobs.row import device_of, read_row
 from scripts.jobs.session import Session
 from scripts.jobs.stand_in import CannotMeasureError, model_to_time
 
@@ -99,7 +101,7 @@ def main() -> int:
 
 def forecast(row: Row, session: Session, cache: Path, sizes: Sizes | None = None) -> Forecast:
     """Forecast one row: read its folder, and time its method on its model or on random weights."""
-    items, folder = row.prompts.items(), RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    items, folder = row.prompts.items(), row.folder
     name = f"{row.runs}/{row.name}-{row.hash}"
     say(f"{name}: {len(items)} images")
     there = _made_already(row, folder, items)

@@ -7,6 +7,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
+from eval.generation.applied import Applied
 from eval.generation.generate import generate
 from eval.generation.images import verify
 from eval.generation.pipelines import pipe_identity
@@ -15,11 +16,11 @@ from eval.generation.sampler import SamplerConfig, call_pipeline, denoiser
 from eval.metrics.decoding import ImageSet
 from eval.provenance import collect, device_name
 from eval.records import RunFolder
+from eval.row import Row
 from eval.speed.attention import attention_dispatch, first_call_attention
 from eval.speed.timing import measure
 from scripts.command_line.entry import ROOT
-from scripts.jobs.patching import Applied, applied
-from scripts.jobs.row import Row
+from scripts.jobs.patching import applied
 from scripts.jobs.serving import check_served
 from scripts.jobs.session import Session
 

@@ -16,12 +16,12 @@ from eval.provenance import collect, device_name
 from eval.records import RECORD_VERSION, RunFolder, is_finished, make_protocol, protocol_hash, status_of
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
+from eval.row import Row
 from scripts.command_line.entry import ROOT
 from scripts.jobs.generate_images import Generated, code, generate_part, generate_row, image_facts
 from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults, require, require_image_space
 from scripts.jobs.processes import ProcessLostError
 from scripts.jobs.repair import is_damaged, regenerate
-from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 from scripts.jobs.siblings import compared_with, image_hashes, image_set, names, sibling_images, siblings
 
@@ -46,7 +46,7 @@ def run_job(row: Row, session: Session) -> str:
     """
     with session.team.phase():
         checked = preflight(row, session)
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     with _held(folder, row, session):
         with session.team.phase():
             if session.team.is_main:
@@ -74,7 +74,7 @@ def preflight(row: Row, session: Session) -> Checked:
     require(faults(row))
     if row.metrics.profile != "none":
         require(reference_faults(row, session, row.cache))
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     require(Sizes().obstacles(needs(row, with_model=not has_record(folder))))
     row.metrics.preflight()
     items = row.prompts.items()

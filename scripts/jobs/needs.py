@@ -21,7 +21,7 @@ from eval.metrics.profiles import check_reference
 from eval.records import RunFolder, load_record
 from eval.reference import load_reference
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come
-from scripts.jobs.row import Row
+from eval.row import Row
 from scripts.jobs.session import Session
 
 
@@ -187,7 +187,7 @@ def _own_reference(row: Row) -> list[str]:
 
 
 def _space(row: Row) -> None:
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     if not has_record(folder):
         require_image_space(row, folder, row.prompts.items())
 

@@ -13,7 +13,8 @@ from eval.metrics.profiles import check_reference
 from eval.records import RunFolder
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
-from scripts.jobs.row import BUILT, Row, build
+from eval.row import Row
+from scripts.jobs.row import BUILT, build
 from scripts.jobs.siblings import image_set
 
 

@@ -17,13 +17,13 @@ from eval.generation.sampler import SamplerConfig
 from eval.metrics.decoding import decode, read_file
 from eval.metrics.ssim import ssim
 from eval.provenance import device_name
+from eval.row import Row
 from eval.submissions.badges import CLOSE, CLOSE_SHARE, holds
 from eval.submissions.checks import Rules, check_submission
 from eval.submissions.layout import IMAGES, VERIFIED, fixed_images
 from scripts.command_line.entry import say
 from scripts.jobs.patching import applied
 from scripts.jobs.recorded import recorded
-from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 
 

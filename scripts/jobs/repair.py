@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.records import RunFolder
+from eval.row import Row
 from scripts.jobs.generate_images import Generated, generate_row
-from scripts.jobs.row import Row
 from scripts.jobs.session import Session
 
 _log = logging.getLogger(__name__)

@@ -11,55 +11,16 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
-from eval.generation.pipelines import ModelConfig
-from eval.generation.prompts import PromptSet, imagenet_classes
+from eval.generation.prompts import imagenet_classes
 from eval.generation.sampler import SamplerConfig
-from eval.generation.shards import Shard
-from eval.metrics.stats import Bootstrap
-from eval.records import pixel_hash
 from eval.records.targets import current_targets, recorded_targets
 from eval.reference import ReferenceConfig, held_classes
-from eval.speed.timing import TimingConfig
+from eval.row import CACHE, Row
 from scripts.command_line.trust import check_targets
 from scripts.jobs.measured import with_measured_share
 
 BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap", "shard")
 ON_DISK = "on_disk"
-CACHE = "cache"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row to run: its plain resolved `config`, which is saved, and the objects built from it."""
-
-    name: str
-    runs: str
-    results: Path
-    config: dict
-    model: ModelConfig
-    sampler: SamplerConfig
-    method: Any
-    prompts: PromptSet
-    reference: ReferenceConfig
-    metrics: Any
-    timing: TimingConfig
-    bootstrap: Bootstrap
-    shard: Shard
-
-    @property
-    def hash(self) -> str:
-        """12 hex digits of the options that change pixels."""
-        return pixel_hash(self.config)
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend that executes plans."""
-        return self.config["backend"]["name"]
-
-    @property
-    def cache(self) -> Path:
-        """Folder of data shared between runs: features by content, synthetic references."""
-        return self.results / CACHE
 
 
 def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:

@@ -6,8 +6,8 @@ import retom
 from baselines.adapter import Adapter
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.sampler import check_attention
+from eval.row import Row
 from retom.patching.sites import find_sites
-from scripts.jobs.row import Row
 
 
 def check_served(row: Row) -> None:

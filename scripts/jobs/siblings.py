@@ -5,7 +5,7 @@ from eval.generation.prompts import PromptItem
 from eval.metrics.decoding import ImageSet, ScoredImage
 from eval.records import BASELINE, RunFolder, load_records, run_id
 from eval.records.canonical import pixel_options
-from scripts.jobs.row import Row
+from eval.row import Row
 
 COMPARED_WITH = {BASELINE: (), "tomesd": (BASELINE,)}
 ALL = (BASELINE, "tomesd")

@@ -12,9 +12,10 @@ from eval.errors import RunError
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.pipelines import ModelConfig
 from eval.generation.sampler import SamplerConfig
+from eval.row import Row
 from scripts.command_line.entry import CONF
 from scripts.jobs.needs import local_model, model_is_here
-from scripts.jobs.row import Row, build
+from scripts.jobs.row import build
 
 OTHER_PARTS = 1.5  # size of a pipeline relative to its denoiser
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from eval.records import RunFolder, load_records, run_id
 from eval.records.canonical import flat_options
+from eval.row import Row
 from eval.trackers import Tracked, Tracker, send
 from eval.trackers.curves import curves, numbers
 from eval.trackers.sheet import sheet
-from scripts.jobs.row import Row
 
 GROUPS = ("model", "sampler", "method", "backend", "prompts")
 
@@ -18,7 +18,7 @@ def track(row: Row, tracker: Tracker | None) -> bool:
 
 
 def _gather(row: Row) -> Tracked:
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     record = folder.read_record()
     name = run_id(record)
     beside = [other for other in load_records(row.results / "runs", row.runs) if run_id(other) != name]

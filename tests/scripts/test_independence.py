@@ -8,7 +8,6 @@ from PIL import Image
 
 import scripts.independence
 from eval.errors import RunError
-from eval.records import RunFolder
 from scripts.command_line.entry import CONF
 from scripts.independence import independence
 from scripts.jobs.job import run_job
@@ -18,7 +17,7 @@ METHODS = sorted((CONF / "method").glob("*.yaml"))
 
 
 def saved_images(row) -> dict[str, np.ndarray]:
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash).images
+    folder = row.folder.images
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(Path(folder).iterdir())}
 
 
@@ -61,7 +60,7 @@ def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
 ) -> None:
     row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2", "metrics=none")
     run_job(row, session)
-    record = RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
+    record = row.folder.read_record()
     assert record["provenance"]["run"]["batch_size"] == size
 
 

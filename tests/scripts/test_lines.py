@@ -82,7 +82,7 @@ def test_a_thousand_records_become_a_table_in_less_than_five_seconds(command, tm
 def test_a_complete_run_of_2000_images_is_resumed_in_less_than_ten_seconds(record, smallest_row, session) -> None:
     prompts = ("prompts.classes=1000", "prompts.images_per_class=2")
     row = smallest_row("method=none", *prompts, "metrics=none", "sampler.steps=1")
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     noise = np.random.default_rng(0)
     for item in PromptSet(classes=1000, images_per_class=2).items():
         write_png(folder.images / item.file, noise.integers(0, 256, (64, 64, 3), dtype=np.uint8))

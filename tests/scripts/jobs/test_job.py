@@ -11,22 +11,18 @@ from eval import provenance
 from eval.errors import RunError
 from eval.generation.images import NAN, write_png
 from eval.records import RunFolder, validate_record
+from eval.row import Row
 from scripts.jobs.job import run_job
-from scripts.jobs.row import Row
-
-
-def folder_of(row: Row) -> RunFolder:
-    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
 def saved_images(row: Row) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(row.folder.images.iterdir())}
 
 
 def test_a_row_leaves_config_manifest_images_and_record(smallest_row, session) -> None:
     row = smallest_row("method=retom")
     assert run_job(row, session) == "done"
-    path = folder_of(row).path
+    path = row.folder.path
     assert {"config.yaml", "manifest.jsonl", "images", "record.json"} <= {entry.name for entry in path.iterdir()}
     record = json.loads((path / "record.json").read_text())
     validate_record(record)
@@ -43,7 +39,7 @@ def test_a_row_leaves_config_manifest_images_and_record(smallest_row, session) -
 def test_a_finished_row_is_left_alone(smallest_row, session) -> None:
     row = smallest_row("method=retom")
     run_job(row, session)
-    record = folder_of(row).path / "record.json"
+    record = row.folder.path / "record.json"
     before = record.stat().st_mtime_ns
     assert run_job(smallest_row("method=retom"), session) == "already finished"
     assert record.stat().st_mtime_ns == before
@@ -64,14 +60,14 @@ def test_an_unfinished_row_is_resumed_and_ends_the_same(smallest_row, session) -
     row = smallest_row("method=retom_random", "timing=smoke", "timing.images=1")
     run_job(row, session)
     whole = saved_images(row)
-    undisturbed = folder_of(row).read_record()
-    (folder_of(row).path / "record.json").unlink()
-    first, second = sorted(folder_of(row).images.iterdir())
+    undisturbed = row.folder.read_record()
+    (row.folder.path / "record.json").unlink()
+    first, second = sorted(row.folder.images.iterdir())
     first.unlink()
     second.write_bytes(second.read_bytes()[:-40])  # killed in the middle of copying
     assert run_job(row, session) == "done"
     assert saved_images(row) == whole
-    resumed = folder_of(row).read_record()
+    resumed = row.folder.read_record()
     assert (undisturbed["timing"]["resumed"], resumed["timing"]["resumed"]) == (False, True)
     assert resumed["metrics"] == undisturbed["metrics"]
     assert resumed["merges"] == undisturbed["merges"]
@@ -81,22 +77,22 @@ def test_an_unfinished_row_is_resumed_and_ends_the_same(smallest_row, session) -
 def test_another_protocol_scores_the_same_images_again(smallest_row, session) -> None:
     row = smallest_row("method=none")
     run_job(row, session)
-    before, stamps = saved_images(row), [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())]
+    before, stamps = saved_images(row), [p.stat().st_mtime_ns for p in sorted(row.folder.images.iterdir())]
     other = smallest_row("method=none", "reference.per_class=3")
     assert other.hash == row.hash
     assert run_job(other, session) == "rescored"
     assert saved_images(row) == before
-    assert [p.stat().st_mtime_ns for p in sorted(folder_of(row).images.iterdir())] == stamps
-    assert folder_of(row).read_record()["protocol"]["n_reference"] == 6
+    assert [p.stat().st_mtime_ns for p in sorted(row.folder.images.iterdir())] == stamps
+    assert row.folder.read_record()["protocol"]["n_reference"] == 6
 
 
 def test_a_row_is_compared_with_the_baseline_as_soon_as_that_is_there(smallest_row, session) -> None:
     row = smallest_row("method=retom")
     run_job(row, session)
-    assert "ssim" not in folder_of(row).read_record()["metrics"]
+    assert "ssim" not in row.folder.read_record()["metrics"]
     run_job(smallest_row("method=none"), session)
     assert run_job(smallest_row("method=retom"), session) == "rescored"
-    record = folder_of(row).read_record()
+    record = row.folder.read_record()
     assert 0 < record["metrics"]["ssim"]["value"] < 1
     assert set(record["metrics"]["clip_smoke"]["differences"]) == {"none"}
     assert run_job(smallest_row("method=retom"), session) == "already finished"
@@ -106,14 +102,14 @@ def test_a_row_of_other_prompts_is_not_compared(smallest_row, session) -> None:
     run_job(smallest_row("method=none", "prompts.seed=1"), session)
     row = smallest_row("method=retom")
     run_job(row, session)
-    assert folder_of(row).read_record()["against"] == {}
+    assert row.folder.read_record()["against"] == {}
 
 
 def test_a_method_that_merges_nothing_fails_and_says_so_in_the_record(smallest_row, session) -> None:
     row = smallest_row("method=retom", "method.window=1")
     with pytest.raises(RunError, match="merged nothing at any of its 16 sites"):
         run_job(row, session)
-    record = folder_of(row).read_record()
+    record = row.folder.read_record()
     assert record["status"] == "failed"
     assert "merged nothing" in record["error"]["sentence"]
     assert "Traceback" in record["error"]["traceback"]
@@ -130,9 +126,9 @@ def test_ratio_zero_need_not_merge(smallest_row, session) -> None:
 def test_merges_are_known_when_every_image_was_there_already(smallest_row, session) -> None:
     row = smallest_row("method=retom")
     run_job(row, session)
-    (folder_of(row).path / "record.json").unlink()
+    (row.folder.path / "record.json").unlink()
     run_job(row, session)
-    assert all(site["merged"] < site["tokens"] for site in folder_of(row).read_record()["merges"])
+    assert all(site["merged"] < site["tokens"] for site in row.folder.read_record()["merges"])
 
 
 def test_the_model_is_left_as_it_was(smallest_row, session) -> None:
@@ -147,38 +143,38 @@ def test_the_model_is_left_as_it_was(smallest_row, session) -> None:
 
 def test_a_folder_that_is_being_written_is_refused(smallest_row, session) -> None:
     row = smallest_row("method=retom")
-    with folder_of(row).lock(), pytest.raises(RunError, match="is being written by process"):
+    with row.folder.lock(), pytest.raises(RunError, match="is being written by process"):
         run_job(row, session)
-    assert folder_of(row).read_record() is None
+    assert row.folder.read_record() is None
 
 
 def test_a_finished_record_survives_a_failure(smallest_row, session, tmp_path: Path) -> None:
     row, unmerged = smallest_row("method=retom"), smallest_row("method=none")
     for one in (unmerged, row):
         run_job(one, session)
-    next(folder_of(unmerged).images.iterdir()).unlink()
+    next(unmerged.folder.images.iterdir()).unlink()
     with pytest.raises(RunError, match="1 of its 2 images are missing"):
         run_job(smallest_row("method=retom", "reference.per_class=3"), session)
-    assert folder_of(row).read_record()["status"] == "ok"
+    assert row.folder.read_record()["status"] == "ok"
 
 
 def test_images_of_a_finished_run_are_repaired(smallest_row, session, caplog) -> None:
     row = smallest_row("method=retom", "timing=smoke", "timing.images=1")
     run_job(row, session)
-    whole, record = saved_images(row), folder_of(row).read_record()
-    first, second = sorted(folder_of(row).images.iterdir())
-    (folder_of(row).path / "elsewhere.png").write_bytes(first.read_bytes())
+    whole, record = saved_images(row), row.folder.read_record()
+    first, second = sorted(row.folder.images.iterdir())
+    (row.folder.path / "elsewhere.png").write_bytes(first.read_bytes())
     first.unlink()
     first.symlink_to("../elsewhere.png")
     second.write_bytes(b"")
-    (folder_of(row).images / "notes.txt").write_text("a stray file")
+    (row.folder.images / "notes.txt").write_text("a stray file")
     with caplog.at_level("INFO"):
         assert run_job(row, session) == "done"
     assert "misses 2 of its 2 images" in caplog.text
     assert "not of the run, not touched: 1 (first: notes.txt)" in caplog.text
-    (folder_of(row).images / "notes.txt").unlink()
+    (row.folder.images / "notes.txt").unlink()
     assert saved_images(row) == whole
-    mended = folder_of(row).read_record()
+    mended = row.folder.read_record()
     assert (mended["metrics"], mended["timing"]) == (record["metrics"], record["timing"])
     assert run_job(row, session) == "already finished"
 
@@ -207,7 +203,7 @@ def test_classes_on_disk_are_those_with_enough_images(smallest_row, tmp_path: Pa
 def test_images_exchanged_for_intact_others_are_scored_again(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none")
     run_job(row, session)
-    first, second = sorted(folder_of(row).images.iterdir())[:2]
+    first, second = sorted(row.folder.images.iterdir())[:2]
     first.write_bytes(second.read_bytes())
     assert run_job(row, session) == "rescored"
     assert "are not those of its record" in caplog.text
@@ -218,12 +214,12 @@ def test_a_row_is_compared_again_when_the_baseline_was_generated_again(smallest_
     none, row = smallest_row("method=none"), smallest_row("method=retom")
     run_job(none, session)
     run_job(row, session)
-    before = folder_of(row).read_record()["metrics"]["ssim"]["value"]
-    for path in folder_of(none).images.iterdir():  # as another version of a package would draw them
+    before = row.folder.read_record()["metrics"]["ssim"]["value"]
+    for path in none.folder.images.iterdir():  # as another version of a package would draw them
         write_png(path, 255 - np.asarray(Image.open(path)))
     assert run_job(none, session) == "rescored"
     assert run_job(row, session) == "rescored"
-    assert folder_of(row).read_record()["metrics"]["ssim"]["value"] != before
+    assert row.folder.read_record()["metrics"]["ssim"]["value"] != before
 
 
 def test_each_part_of_the_work_has_the_code_that_did_it(smallest_row, session, monkeypatch) -> None:
@@ -232,7 +228,7 @@ def test_each_part_of_the_work_has_the_code_that_did_it(smallest_row, session, m
         monkeypatch.setattr(provenance, "git_state", lambda root: git)
 
     def commits() -> list[str]:
-        record = folder_of(row).read_record()
+        record = row.folder.read_record()
         return [part["git"]["sha"][0] for part in (record["provenance"], record["timing"]["by"], record["scored_by"])]
 
     timed = ("timing=smoke", "timing.warmup=0", "timing.images=1")
@@ -253,10 +249,10 @@ def test_each_part_of_the_work_has_the_code_that_did_it(smallest_row, session, m
 def test_a_run_is_not_gone_on_with_other_weights(smallest_row, session) -> None:
     row = smallest_row("method=none")
     run_job(row, session)
-    kept = folder_of(row).path / "weights.json"
+    kept = row.folder.path / "weights.json"
     hashes = json.loads(kept.read_text(encoding="utf-8"))
     kept.write_text(json.dumps(hashes | {"unet": "0" * 64}), encoding="utf-8")
-    next(folder_of(row).images.iterdir()).unlink()
+    next(row.folder.images.iterdir()).unlink()
     with pytest.raises(RunError, match=r"generated with other weights than the model has now \(unet\)"):
         run_job(row, session)
     kept.write_text("[", encoding="utf-8")
@@ -268,15 +264,15 @@ def test_a_row_is_compared_again_when_images_of_the_baseline_are_repaired(smalle
     unmerged, row = smallest_row("method=none"), smallest_row("method=retom")
     for one in (unmerged, row):
         run_job(one, session)
-    whole = folder_of(row).read_record()
-    image = min(folder_of(unmerged).images.iterdir())
+    whole = row.folder.read_record()
+    image = min(unmerged.folder.images.iterdir())
     write_png(image, np.zeros((64, 64, 3), np.uint8), NAN)
-    for record in (path / "record.json" for path in (folder_of(unmerged).path, folder_of(row).path)):
+    for record in (path / "record.json" for path in (unmerged.folder.path, row.folder.path)):
         record.unlink()
     spoilt = json.loads(json.dumps(whole))
     spoilt["against_pictures"] = {"none": "0" * 64}
-    folder_of(row).write_record(spoilt)
+    row.folder.write_record(spoilt)
     assert run_job(unmerged, session) == "done"
     assert run_job(row, session) == "rescored"
-    mended = folder_of(row).read_record()
+    mended = row.folder.read_record()
     assert (mended["against_pictures"], mended["metrics"]) == (whole["against_pictures"], whole["metrics"])

@@ -2,19 +2,14 @@
 
 import pytest
 
-from eval.records import RunFolder
+from eval.row import Row
 from scripts.jobs.job import run_job
-from scripts.jobs.row import Row
 
 pytestmark = pytest.mark.slow  # half precision is slow on a CPU
 
 
-def folder_of(row: Row) -> RunFolder:
-    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
-
-
 def saved_images(row: Row) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(row.folder.images.iterdir())}
 
 
 def test_in_bfloat16_a_row_is_compared_with_one_of_the_same_batch_size_alone(smallest_row, session) -> None:
@@ -22,10 +17,10 @@ def test_in_bfloat16_a_row_is_compared_with_one_of_the_same_batch_size_alone(sma
     run_job(smallest_row("method=none", *half, "sampler.batch_size=1"), session)
     rows = smallest_row("method=none", *half), smallest_row("method=retom", *half)
     run_job(rows[1], session)
-    assert folder_of(rows[1]).read_record()["against"] == {}
+    assert rows[1].folder.read_record()["against"] == {}
     for row in rows:
         run_job(row, session)
-    assert list(folder_of(rows[1]).read_record()["against"]) == ["none"]
+    assert list(rows[1].folder.read_record()["against"]) == ["none"]
 
 
 def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smallest_row, session) -> None:
@@ -37,8 +32,8 @@ def test_a_gap_in_a_batch_that_images_depend_on_is_filled_by_the_same_batch(smal
     assert whole != saved_images(alone)  # so that the comparisons below could fail
     for record_too in (False, True):
         for name in list(whole)[1:3]:
-            (folder_of(row).images / name).unlink()
+            (row.folder.images / name).unlink()
         if record_too:
-            (folder_of(row).path / "record.json").unlink()
+            (row.folder.path / "record.json").unlink()
         assert run_job(row, session) == "done"
         assert saved_images(row) == whole

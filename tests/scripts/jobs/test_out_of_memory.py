@@ -7,16 +7,10 @@ import pytest
 from PIL import Image
 
 from eval.errors import RunError
-from eval.records import RunFolder
 from scripts.jobs.job import run_job
-from scripts.jobs.row import Row
 from tests.scripts.conftest import SmallMemory
 
 FOUR = ("prompts.classes=2", "prompts.images_per_class=2", "sampler.batch_size=4")
-
-
-def folder_of(row: Row) -> RunFolder:
-    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
 
 
 def saved_images(folder: Path) -> dict[str, np.ndarray]:
@@ -26,14 +20,14 @@ def saved_images(folder: Path) -> dict[str, np.ndarray]:
 def test_smaller_batches_make_the_same_images_and_are_recorded(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none", *FOUR)
     run_job(row, session)
-    undisturbed, record = saved_images(folder_of(row).images), folder_of(row).read_record()
+    undisturbed, record = saved_images(row.folder.images), row.folder.read_record()
     assert record["provenance"]["run"]["batch_size_drawn"] == record["provenance"]["run"]["batch_size"]
-    for path in folder_of(row).images.iterdir():
+    for path in row.folder.images.iterdir():
         path.unlink()
-    (folder_of(row).path / "record.json").unlink()
+    (row.folder.path / "record.json").unlink()
     with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
         assert run_job(row, session) == "done"
-    again, after = saved_images(folder_of(row).images), folder_of(row).read_record()
+    again, after = saved_images(row.folder.images), row.folder.read_record()
     assert again.keys() == undisturbed.keys()
     assert max(abs(again[name] - undisturbed[name]).max() for name in again) <= 1  # float noise of another batch
     assert after["provenance"]["run"]["batch_size_drawn"] == 1
@@ -48,12 +42,12 @@ def test_a_batch_that_images_depend_on_is_refused_and_not_made_smaller(smallest_
         pytest.raises(RunError, match=r"4 images per .* bfloat16 images depend .* again with sampler.batch_size=2"),
     ):
         run_job(row, session)
-    assert folder_of(row).read_record()["status"] == "failed"
-    assert saved_images(folder_of(row).images) == {}
+    assert row.folder.read_record()["status"] == "failed"
+    assert saved_images(row.folder.images) == {}
 
 
 def test_a_method_of_one_image_a_call_keeps_to_its_batch_in_every_dtype(smallest_row, session) -> None:
     row = smallest_row("method=tomesd", *FOUR, "sampler.dtype=bfloat16")
     with SmallMemory(session.pipeline(row.model, row.sampler).unet, images=1):
         assert run_job(row, session) == "done"
-    assert folder_of(row).read_record()["provenance"]["run"]["batch_size_drawn"] == 1
+    assert row.folder.read_record()["provenance"]["run"]["batch_size_drawn"] == 1

@@ -5,7 +5,7 @@ from omegaconf import open_dict
 
 from eval.generation.prompts import PromptSet
 from eval.generation.sampler import SamplerConfig
-from eval.records import RunFolder, protocol_hash
+from eval.records import protocol_hash
 from scripts.jobs.job import run_job
 from scripts.jobs.row import build, device_of
 from tests.scripts.conftest import SMALLEST, composed
@@ -15,7 +15,7 @@ TIMED = ("timing=smoke", "timing.warmup=0", "timing.images=1")
 
 def test_seconds_of_another_device_do_not_become_those_of_this_one(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none", *TIMED)
-    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash)
+    folder = row.folder
     run_job(row, session)
     record = folder.read_record()
     assert record["timing"] is not None

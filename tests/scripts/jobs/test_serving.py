@@ -2,10 +2,9 @@
 
 import pytest
 
-from eval.records import RunFolder
+from eval.generation.applied import merged
 from scripts.jobs import session as session_module
 from scripts.jobs.job import run_job
-from scripts.jobs.patching import merged
 from scripts.jobs.serving import check_served
 from tests.eval.tiny_families import TRANSFORMERS, tiny_family
 
@@ -38,7 +37,7 @@ def family_row(smallest_row, saved):
 
 
 def record_of(row):
-    return RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
+    return row.folder.read_record()
 
 
 # DPMSolverMultistepScheduler itself hands torch tensors to numpy the old way.

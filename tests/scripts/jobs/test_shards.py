@@ -5,24 +5,19 @@ import json
 import pytest
 
 from eval.errors import RunError
-from eval.records import RunFolder
+from eval.row import Row
 from scripts.jobs.job import run_job
-from scripts.jobs.row import Row
 from tests.scripts.conftest import SmallMemory
 
 CUT = ("method=none", "prompts.classes=3", "sampler.batch_size=2", "shard.count=2")
 
 
-def folder_of(row: Row) -> RunFolder:
-    return RunFolder(row.results / "runs", row.runs, row.name, row.hash)
-
-
 def saved_images(row: Row) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder_of(row).images.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(row.folder.images.iterdir())}
 
 
 def what_must_be_equal(row: Row) -> dict:
-    record = json.loads((folder_of(row).path / "record.json").read_text())
+    record = json.loads((row.folder.path / "record.json").read_text())
     return {key: record[key] for key in ("status", "config", "protocol", "merges", "metrics", "images")}
 
 
@@ -30,15 +25,15 @@ def test_a_run_in_parts_is_the_run_in_one_piece(smallest_row, session) -> None:
     whole = smallest_row(*CUT[:3])
     run_job(whole, session)
     images, record = saved_images(whole), what_must_be_equal(whole)
-    for path in (*folder_of(whole).images.iterdir(), folder_of(whole).path / "record.json"):
+    for path in (*whole.folder.images.iterdir(), whole.folder.path / "record.json"):
         path.unlink()
     parts = [smallest_row(*CUT, f"shard.index={index}") for index in (1, 0)]
     assert {part.hash for part in parts} == {whole.hash}
     assert [run_job(part, session) for part in parts] == ["done", "done"]
-    assert folder_of(whole).read_record() is None
+    assert whole.folder.read_record() is None
     assert run_job(smallest_row(*CUT, "shard.index=close"), session) == "done"
     assert (saved_images(whole), what_must_be_equal(whole)) == (images, record)
-    shards = folder_of(whole).read_record()["provenance"]["run"]["shards"]
+    shards = whole.folder.read_record()["provenance"]["run"]["shards"]
     assert [(shard["shard"], shard["images"], shard["batch_size_drawn"]) for shard in shards] == [
         ("1-of-2", 1, 2),
         ("0-of-2", 2, 2),
@@ -54,7 +49,7 @@ def test_a_smaller_batch_of_a_shard_is_recorded(smallest_row, session, caplog) -
         run_job(part, session)
     for row in (part, other, close):  # the first has nothing left to draw, and is not kept twice
         run_job(row, session)
-    run = folder_of(close).read_record()["provenance"]["run"]
+    run = close.folder.read_record()["provenance"]["run"]
     assert (run["batch_size"], run["batch_size_drawn"]) == (2, 1)
     assert [shard["batch_size_drawn"] for shard in run["shards"]] == [1, 2]
 
@@ -68,7 +63,7 @@ def test_parts_of_another_batch_size_are_of_another_run_where_images_depend_on_i
     close = smallest_row(*cut, "sampler.batch_size=1", "shard.index=close")
     for row in (part, other):
         run_job(row, session)
-    assert (folder_of(part).path != folder_of(close).path) == depends
+    assert (part.folder.path != close.folder.path) == depends
     if depends:
         with pytest.raises(RunError, match="cannot be closed, 3 of its 3 images are missing"):
             run_job(close, session)
@@ -79,11 +74,11 @@ def test_parts_of_another_batch_size_are_of_another_run_where_images_depend_on_i
 def test_damaged_facts_of_the_shards_are_set_aside(smallest_row, session, caplog) -> None:
     part, other, close = (smallest_row(*CUT, f"shard.index={index}") for index in ("0", "1", "close"))
     run_job(part, session)
-    (folder_of(part).path / "shards.json").write_text('[{"shard": "0-of-2"}]')
+    (part.folder.path / "shards.json").write_text('[{"shard": "0-of-2"}]')
     run_job(other, session)
     assert "shards.json is corrupt (an entry has no batch_size_drawn)" in caplog.text
     run_job(close, session)
-    shards = folder_of(close).read_record()["provenance"]["run"]["shards"]
+    shards = close.folder.read_record()["provenance"]["run"]["shards"]
     assert [shard["shard"] for shard in shards] == ["1-of-2"]
 
 
@@ -94,11 +89,11 @@ def test_a_missing_shard_is_reported_by_the_closing_job_and_repaired_by_that_sha
         RunError, match=r"shard 1 misses 1 \(first: .*\.png\); run it again with .* shard.index=1, then"
     ):
         run_job(close, session)
-    assert folder_of(part).read_record()["status"] == "failed"
+    assert part.folder.read_record()["status"] == "failed"
     assert len(saved_images(part)) == 2  # the closing job has drawn nothing
     run_job(other, session)
     assert run_job(close, session) == "done"
-    assert folder_of(part).read_record()["status"] == "ok"
+    assert part.folder.read_record()["status"] == "ok"
 
 
 def test_what_a_shard_failed_of_stands_in_the_record_and_is_not_written_over(smallest_row, session) -> None:
@@ -108,12 +103,12 @@ def test_what_a_shard_failed_of_stands_in_the_record_and_is_not_written_over(sma
     close = smallest_row(*cut, "prompts.classes=6", "shard.index=close")
     with pytest.raises(RunError, match="cannot be closed"):
         run_job(close, session)
-    assert "merged nothing" in folder_of(close).read_record()["error"]["sentence"]
+    assert "merged nothing" in close.folder.read_record()["error"]["sentence"]
 
 
 def test_shards_keep_each_other_and_the_complete_run_out(smallest_row, session) -> None:
     part, close = smallest_row(*CUT, "shard.index=0"), smallest_row(*CUT, "shard.index=close")
-    with folder_of(part).lock_shard("0-of-2"):
+    with part.folder.lock_shard("0-of-2"):
         with pytest.raises(RunError, match=r"Shard 0-of-2 of run folder .* is being written by process"):
             run_job(part, session)
         assert run_job(smallest_row(*CUT, "shard.index=1"), session) == "done"
@@ -126,7 +121,7 @@ def test_a_shard_mends_its_images_of_a_finished_run(smallest_row, session) -> No
     for row in (part, other, close):
         run_job(row, session)
     before = saved_images(part)
-    next(folder_of(part).images.iterdir()).unlink()
+    next(part.folder.images.iterdir()).unlink()
     run_job(part, session)
     run_job(other, session)
     assert saved_images(part) == before
