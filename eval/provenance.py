@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+CHECKOUT = Path(__file__).parents[1]
 PACKAGES = (
     "torch",
     "torchvision",
@@ -36,7 +37,7 @@ PACKAGES = (
 
 def collect(
     *,
-    root: Path,
+    root: Path = CHECKOUT,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
     packages: Sequence[str] = PACKAGES,
@@ -50,7 +51,7 @@ def collect(
     """
     device = torch.device(device)
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": _now(),
         "git": git_state(Path(root)),
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in packages},
@@ -60,6 +61,11 @@ def collect(
         "torch": torch_settings(),
         "run": run or {},
     }
+
+
+def code() -> dict:
+    """Code version and date of a part of the work that may be done later than the rest."""
+    return {"date": _now(), "git": git_state(CHECKOUT)}
 
 
 def git_state(root: Path) -> dict:
@@ -81,6 +87,10 @@ def git_state(root: Path) -> dict:
         return {"sha": None, "dirty": None, "reason": reason}
     status, reason = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
     return {"sha": sha, "dirty": None if status is None else bool(status), "reason": reason}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _git(root: Path, *arguments: str) -> tuple[str | None, str | None]:

@@ -20,7 +20,7 @@ from eval.submissions.checks import Accepted, Rules, faults
 from eval.submissions.layout import folders, name_of, read_invalid
 from eval.submissions.protocols import Published, read_published
 from scripts.command_line.entry import CONF, ROOT, say, work_on_each
-from scripts.jobs.regenerated import verify_submission
+from scripts.finished.regenerated import verify_submission
 from scripts.jobs.session import Session
 from scripts.jobs.shipped import shipped_options
 from scripts.tables import method_labels

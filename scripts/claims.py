@@ -20,8 +20,8 @@ from eval.tables.spec import TableSpec
 from eval.tables.terminal import terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
-from scripts.jobs.fitting import fitting
-from scripts.jobs.recorded import recorded
+from scripts.finished.fitting import fitting
+from scripts.finished.recorded import recorded
 from scripts.jobs.row import resolve
 from scripts.tables import table_folder, table_options, table_specs
 

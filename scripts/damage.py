@@ -17,12 +17,12 @@ from eval.errors import RunError
 from eval.judging.damage import WORSE, Pair, Run, growth_lines, render, rivals_of, steps_of
 from eval.metrics.profiles import score
 from eval.records import load_records, run_id
+from eval.records.siblings import sibling_images
 from eval.reference import ReferenceSet, load_reference
 from eval.row import Row
 from scripts.command_line.entry import say, work_on_each
-from scripts.jobs.fitting import fitting
+from scripts.finished.fitting import fitting
 from scripts.jobs.row import read_row
-from scripts.jobs.siblings import sibling_images
 from scripts.tables import method_labels
 
 DESTINATIONS = ("retom", ("retom_random", "retom_least"))

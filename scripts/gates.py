@@ -13,7 +13,7 @@ from eval.errors import RunError
 from eval.judging.gates import read_references, reference_entry
 from eval.records import BASELINE, load_records
 from scripts.command_line.entry import ROOT, say, work_on_each
-from scripts.jobs.fitting import fitting
+from scripts.finished.fitting import fitting
 from scripts.jobs.row import resolve
 
 

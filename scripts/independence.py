@@ -21,9 +21,8 @@ from eval.generation.images import to_uint8
 from eval.provenance import device_name
 from eval.row import Row
 from scripts.command_line.entry import work_on_each
-from scripts.jobs.patching import applied
+from scripts.jobs.patching import applied, check_served
 from scripts.jobs.row import read_row
-from scripts.jobs.serving import check_served
 from scripts.jobs.session import Session
 
 COLUMNS = ("method", "limit", "batch", "images", "moved", "by more than 1", "grey levels", "largest difference")

@@ -15,7 +15,7 @@ from eval.report.page import folder_of, write_report
 from eval.report.studies import Studies, find_studies
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
-from scripts.jobs.fitting import fitting
+from scripts.finished.fitting import fitting
 from scripts.jobs.row import resolve
 from scripts.tables import table_options, table_specs
 

@@ -20,10 +20,10 @@ from eval.interrupts import raise_if_pressed
 from eval.judging.objective import Objective
 from eval.row import Row
 from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_and_call, interrupted, is_user_error, say
-from scripts.jobs import dry_run
-from scripts.jobs.job import run_job
+from scripts.forecast import dry_run
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
 from scripts.jobs.row import build, device_of, read_row
+from scripts.jobs.run_row import run_row
 from scripts.jobs.session import Session
 from scripts.jobs.track import track
 
@@ -31,7 +31,7 @@ from scripts.jobs.track import track
 def main() -> int:
     """Run every job of the command line; a failing one does not stop the others. Returns the exit status.
 
-    With --dry-run nothing is run: `scripts.jobs.dry_run` forecasts the rows.
+    With --dry-run nothing is run: `scripts.forecast.dry_run` forecasts the rows.
     """
     if dry_run.FLAG in sys.argv[1:]:
         return dry_run.main()
@@ -85,7 +85,7 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, errors
             say(f"{name}: {len(row.prompts.items())} images")
         objective, tracker = _aside("objective", composed), _aside("tracker", composed)
         with session.progress.row(number + 1, _rows(hydra), name, alone=_is_submitted(hydra)):
-            status = run_job(row, session)
+            status = run_row(row, session)
         if session.speaks and not row.shard.is_part:
             track(row, tracker)
         return Outcome(number, name, status, overrides, *_judged(objective, row, session))

@@ -20,7 +20,7 @@ from eval.tables.grid import speed_up_mark
 from eval.tables.terminal import print_table, terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
-from scripts.jobs.fitting import fitting
+from scripts.finished.fitting import fitting
 from scripts.jobs.row import resolve
 from scripts.tables import table_folder, table_options, table_specs
 

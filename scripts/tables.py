@@ -24,7 +24,7 @@ from eval.tables.terminal import print_table, terminal
 from eval.tables.tidy import tidy, unfinished_runs, write_tidy
 from scripts.command_line.entry import CONF, ROOT, say
 from scripts.command_line.sweeps import Part, work_on_sweep
-from scripts.jobs.fitting import fitting, no_record
+from scripts.finished.fitting import fitting, no_record
 from scripts.jobs.measured import with_measured_share
 from scripts.jobs.outcomes import planned
 from scripts.jobs.row import build, resolve

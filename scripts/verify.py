@@ -20,11 +20,10 @@ from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
 from eval.metrics.decoding import ImageSet
 from eval.metrics.profiles import score
 from eval.records import RunFolder, pixel_hash, status_of, validate_record
+from eval.records.record import image_facts, protocol_of
+from eval.records.siblings import compared_with, image_set
 from scripts.command_line.entry import say, work_on_each
-from scripts.jobs.generate_images import image_facts
-from scripts.jobs.job import protocol_of
-from scripts.jobs.recorded import Recorded, recorded
-from scripts.jobs.siblings import compared_with, image_set
+from scripts.finished.recorded import Recorded, recorded
 
 IMAGES = "image files"
 
@@ -102,7 +101,7 @@ def _same(what: str, there: object, wanted: object) -> Finding:
 
 
 def _images(run: Recorded) -> list[Finding]:
-    check = verify(run.items, run.folder.images, (run.row.sampler.width, run.row.sampler.height))
+    check = verify(run.items, run.folder.images, run.row.sampler.size)
     gone = [*check.missing, *check.broken]
     if gone:
         missing = f"{len(gone)} of {len(run.items)} are missing or damaged (first: {gone[0]})"

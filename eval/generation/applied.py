@@ -1,10 +1,14 @@
-"""A method on a pipeline, as the steps of a run see it: set the seeds, generate, read what was merged."""
+"""A method on a pipeline, as the steps of a run see it: its seeds, where it merged, which attention ran with it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
-from eval.generation.sampler import SamplerConfig
+from eval.generation.prompts import PromptItem
+from eval.generation.sampler import SamplerConfig, call_pipeline, denoiser
+from eval.speed.attention import attention_dispatch, first_call_attention
 
 Report = Callable[[], list[dict]]
 
@@ -36,6 +40,23 @@ class Applied:
             return sampler
         return dataclasses.replace(sampler, batch_size=limit)
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether the pipeline was called with the method."""
+        return any(site["grid"] is not None for site in self.report())
+
+    def check_once(self, name: str) -> Callable[[], None]:
+        """A callback for every batch that checks the first one, rather than failing after hours."""
+        checked = False
+
+        def after_batch() -> None:
+            nonlocal checked
+            if not checked:
+                self.check(name)
+            checked = True
+
+        return after_batch
+
     def check(self, name: str) -> None:
         """RunError if the method should merge and merged nothing in at least one pipeline call."""
         sites = self.report()
@@ -51,3 +72,33 @@ class Applied:
 def merged(site: dict) -> bool:
     """Whether a site of a report runs on fewer tokens than its input has."""
     return site["merged"] is not None and site["merged"] < site["tokens"]
+
+
+def merges(
+    pipe: DiffusionPipeline, on_pipe: Applied, name: str, item: PromptItem, sampler: SamplerConfig
+) -> list[dict]:
+    """The report of method `name` on `pipe`. RunError: it should merge and did not.
+
+    If this process has not called the pipeline yet, since all images exist, `item` is generated and discarded.
+    """
+    if not on_pipe.has_worked:
+        on_pipe.set_seeds([item.seed])
+        call_pipeline(pipe, [item.prompt], [item.seed], sampler)
+    on_pipe.check(name)
+    return on_pipe.report()
+
+
+def attention(pipe: DiffusionPipeline, on_pipe: Applied, items: Sequence[PromptItem], sampler: SamplerConfig) -> dict:
+    """The attention kernels of one denoiser call for `items`; as many as before, so that nothing is compiled.
+
+    Call this last: afterwards `on_pipe` reports an aborted generation.
+    """
+    seeds = [item.seed for item in items]
+    on_pipe.set_seeds(seeds)
+
+    def generate() -> None:
+        call_pipeline(pipe, [item.prompt for item in items], seeds, sampler)
+
+    model = denoiser(pipe)
+    kernels = first_call_attention(model, generate, sampler.device)
+    return {"attention_kernel": kernels, "attention_dispatch": attention_dispatch(model)}

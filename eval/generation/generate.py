@@ -63,7 +63,7 @@ def generate(
     folder, started = Path(folder), time.perf_counter()
     limit = BatchLimit(sampler.batch_size, sampler.dtype if sampler.images_depend_on_batch else None)
     folder.mkdir(parents=True, exist_ok=True)
-    size = (sampler.width, sampler.height)
+    size = sampler.size
     kept = {item.file: read_flag(folder / item.file) for item in items if is_intact(folder / item.file, size)}
     flags = {name: flag for name, flag in kept.items() if flag != NAN}
     intact = set(flags)

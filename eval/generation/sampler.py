@@ -60,6 +60,11 @@ class SamplerConfig:
         return DTYPES[self.dtype]
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of an image."""
+        return self.width, self.height
+
+    @property
     def images_depend_on_batch(self) -> bool:
         """Whether `batch_size` changes images beyond float noise and is therefore hashed (`depends_on_batch`)."""
         return depends_on_batch(self.dtype)

@@ -15,6 +15,7 @@ __all__ = [
     "BOUND",
     "RECORD_VERSION",
     "RunFolder",
+    "has_record",
     "is_finished",
     "load_record",
     "load_records",
@@ -80,3 +81,11 @@ def load_record(path: Path) -> dict:
     if path.parent.name != f"{record['method']}-{record['pixel_hash']}" or path.parts[-3] != record["experiment"]:
         raise RunError(f"{path} is the record of {run_id(record)}; move it to that run's folder, or delete it.")
     return record
+
+
+def has_record(folder: RunFolder) -> bool:
+    """Whether the run has a record without failure."""
+    try:
+        return load_record(folder.path / "record.json")["status"] != "failed"
+    except RunError:  # none, or unreadable: the run rebuilds it
+        return False

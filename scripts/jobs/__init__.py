@@ -1,1 +1,1 @@
-"""From a composed configuration to a record, for one row or many: sessions, processes, shards, Slurm."""
+"""From a composed configuration to a record, for one row or many: the run, its processes, sessions, Slurm."""

@@ -1,13 +1,52 @@
-"""Applies a method to a pipeline for a `with` block, for both kinds of methods."""
+"""The model of a row with its method on it: whether they fit, before any weight is loaded, and for a `with` block."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
+import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 import retom
 from baselines.adapter import Adapter
 from eval.generation.applied import Applied, Report
+from eval.generation.models.skeleton import denoiser_skeleton
+from eval.generation.pipelines import pipe_identity
+from eval.generation.sampler import check_attention
+from eval.row import Row
+from retom.patching.sites import find_sites
+from scripts.jobs.session import Session
+
+
+@contextlib.contextmanager
+def patched(row: Row, session: Session) -> Iterator[tuple[DiffusionPipeline, Applied, dict]]:
+    """The row's pipeline, loaded only if it supports the method, with the method on it, and what it was loaded from.
+
+    RunError: the run has images of other weights. Errors as in `check_served` and `applied`.
+    """
+    with session.team.phase():
+        check_served(row)
+        pipe = session.pipeline(row.model, row.sampler)
+        if row.sampler.compile:
+            torch.compiler.reset()  # graphs of the previous row, which may have used this pipeline, are not reusable
+        identity = pipe_identity(pipe)
+        if session.team.is_main:
+            row.folder.keep_weights(identity["weights"])
+    with applied(pipe, row.method, row.backend) as on_pipe:
+        yield pipe, on_pipe, identity
+
+
+def check_served(row: Row) -> None:
+    """ValueError if method, attention or batches of the row do not fit its model; RunError if this is unknown."""
+    denoiser = denoiser_skeleton(row.model)
+    check_attention(denoiser, row.sampler.attention)
+    if row.sampler.compile:
+        denoiser.compile()  # compiles nothing before a call
+    if isinstance(row.method, Adapter):
+        row.method.check_model(denoiser)
+    else:
+        retom.check_model(denoiser, row.method)
+    _check_depth(row, denoiser)
 
 
 @contextlib.contextmanager
@@ -49,3 +88,15 @@ def _of_one_call(sites: int, method: object, set_seeds: Callable[[list[int]], No
         ]
 
     return Applied(sites, begin, last_call, method.merges, method.batch_limit)
+
+
+def _check_depth(row: Row, denoiser: nn.Module) -> None:
+    """ValueError if the method's options exclude every site, as ToMeSD's defaults do on SDXL."""
+    sites = find_sites(denoiser)
+    coarser = sorted({site.downsample for site in sites})
+    if row.method.merges and sites and not any(map(row.method.reaches, coarser)):
+        raise ValueError(
+            f"method {row.name} with these options merges at none of the {len(sites)} sites of model {row.model.name}: "
+            f"their grids are {' or '.join(map(str, coarser))} times coarser than its top level, which has none; "
+            f"choose options that merge there, such as method.max_downsample={coarser[-1]} if the method has it"
+        )

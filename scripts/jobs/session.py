@@ -1,7 +1,7 @@
 """State shared by the jobs of one command: the processes, the last pipeline and the last reference."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
@@ -10,7 +10,7 @@ from eval.generation.pipelines import ModelConfig, load_pipeline
 from eval.generation.prompts import ImageClass
 from eval.generation.sampler import SamplerConfig
 from eval.progress import Progress
-from eval.reference import ReferenceConfig, ReferenceSet
+from eval.reference import ReferenceConfig, ReferenceSet, load_reference
 from scripts.jobs.processes import Team
 
 
@@ -66,15 +66,9 @@ class Session:
         """Clear the cache: the next job loads everything again."""
         self._pipeline = self._reference = None
 
-    def reference(
-        self,
-        config: ReferenceConfig,
-        classes: Sequence[ImageClass],
-        cache: Path,
-        load: Callable[[ReferenceConfig, Sequence[ImageClass], Path], ReferenceSet],
-    ) -> ReferenceSet:
+    def reference(self, config: ReferenceConfig, classes: Sequence[ImageClass], cache: Path) -> ReferenceSet:
         """The reference images, read and hashed again only if their configuration or the classes changed."""
         wanted = (config, tuple(classes), cache)
         if self._reference is None or self._reference[0] != wanted:
-            self._reference = (wanted, load(config, classes, cache))
+            self._reference = (wanted, load_reference(config, classes, cache))
         return self._reference[1]

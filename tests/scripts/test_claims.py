@@ -13,8 +13,8 @@ import scripts.tables
 import scripts.verify
 from eval.generation.images import write_png
 from eval.judging.gates import read_references, reference_key
+from eval.preflight.check import check
 from scripts.command_line.entry import ROOT
-from scripts.jobs.job import preflight
 from scripts.jobs.row import read_row
 from tests.scripts.conftest import SMALLEST, composed
 
@@ -103,6 +103,6 @@ def test_a_run_that_is_not_there_is_said(command, capsys) -> None:
 
 
 def test_the_smoke_baseline_has_a_reference_run(session) -> None:
-    checked = preflight(read_row(*composed("experiment=smoke", "method=none")), session)
+    checked = check(read_row(*composed("experiment=smoke", "method=none")), session.reference)
     keys = {entry["key"] for entry in read_references(ROOT / "results" / "gates.json")}
     assert reference_key(checked.protocol) in keys, "python -m scripts.gates experiment=smoke records one"

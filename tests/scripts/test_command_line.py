@@ -155,19 +155,19 @@ def test_results_that_are_no_folder_are_reported(value: str, command, tmp_path: 
 
 
 def test_ctrl_c_leaves_what_is_finished_and_says_so(command, monkeypatch, capsys) -> None:
-    import scripts.jobs.generate_images
+    import scripts.jobs.run_row
 
-    whole = scripts.jobs.generate_images.generate
+    whole = scripts.jobs.run_row.generate
 
     def interrupted(pipe, items, *rest, **options):
         whole(pipe, items[:1], *rest, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scripts.jobs.generate_images, "generate", interrupted)
+    monkeypatch.setattr(scripts.jobs.run_row, "generate", interrupted)
     choices = [*SMALLEST, "timing=off", "method=retom"]
     assert command(scripts.run, *choices) == 130
     assert "run the same command again to resume" in capsys.readouterr().err
-    monkeypatch.setattr(scripts.jobs.generate_images, "generate", whole)
+    monkeypatch.setattr(scripts.jobs.run_row, "generate", whole)
     assert command(scripts.run, *choices) == 0
 
 

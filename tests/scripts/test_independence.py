@@ -10,7 +10,7 @@ import scripts.independence
 from eval.errors import RunError
 from scripts.command_line.entry import CONF
 from scripts.independence import independence
-from scripts.jobs.job import run_job
+from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST, trusting
 
 METHODS = sorted((CONF / "method").glob("*.yaml"))
@@ -34,7 +34,7 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
             f"sampler.batch_size={size}",
             f"results={tmp_path / str(size)}",
         )
-        run_job(row, session)
+        run_row(row, session)
         images.append(saved_images(row))
     alone, together = images
     assert len(alone) == 3
@@ -59,7 +59,7 @@ def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
     smallest_row, session, method: str, dtype: str, size: int
 ) -> None:
     row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2", "metrics=none")
-    run_job(row, session)
+    run_row(row, session)
     record = row.folder.read_record()
     assert record["provenance"]["run"]["batch_size"] == size
 

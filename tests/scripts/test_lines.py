@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scripts.jobs.generate_images
-import scripts.jobs.job
-import scripts.jobs.needs
+import scripts.jobs.run_row
 import scripts.jobs.session
 import scripts.run
 import scripts.tables
@@ -48,10 +46,10 @@ def counted(monkeypatch, module: object, name: str) -> Counted:
 
 def test_twenty_jobs_cost_less_than_six_seconds_each_besides_their_work(command, monkeypatch) -> None:
     loads = counted(monkeypatch, scripts.jobs.session, "load_pipeline")
-    reads = [counted(monkeypatch, module, "load_reference") for module in (scripts.jobs.needs, scripts.jobs.job)]
+    reads = counted(monkeypatch, scripts.jobs.session, "load_reference")
     draws, scores = (
-        counted(monkeypatch, scripts.jobs.generate_images, "generate"),
-        counted(monkeypatch, scripts.jobs.job, "score"),
+        counted(monkeypatch, scripts.jobs.run_row, "generate"),
+        counted(monkeypatch, scripts.jobs.run_row, "score"),
     )
     ratios = ",".join(f"{0.1 + 0.04 * step:.2f}" for step in range(20))
     began = time.process_time()
@@ -61,7 +59,7 @@ def test_twenty_jobs_cost_less_than_six_seconds_each_besides_their_work(command,
     beside = (whole - draws.seconds - scores.seconds) / 20
     print(f"\n20 jobs: {whole:.1f} s, {beside:.2f} s a job beside drawing and scoring")
     assert draws.calls == scores.calls == 20
-    assert loads.calls == sum(read.calls for read in reads) == 1
+    assert loads.calls == reads.calls == 1
     assert beside < 6
 
 
@@ -87,9 +85,9 @@ def test_a_complete_run_of_2000_images_is_resumed_in_less_than_ten_seconds(recor
     for item in PromptSet(classes=1000, images_per_class=2).items():
         write_png(folder.images / item.file, noise.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     if record != "without":
-        assert scripts.jobs.job.run_job(row, session) == "done"
+        assert scripts.jobs.run_row.run_row(row, session) == "done"
     began = time.process_time()
-    assert scripts.jobs.job.run_job(row, session) == ("done" if record == "without" else "already finished")
+    assert scripts.jobs.run_row.run_row(row, session) == ("done" if record == "without" else "already finished")
     seconds = time.process_time() - began
     print(f"\n2,000 images {record}: {seconds:.2f} s")
     assert seconds < 10

@@ -13,8 +13,8 @@ from eval.submissions import layout, pack
 from eval.submissions.protocols import fixed_part, protocol_key
 from eval.submissions.source import hash_of_folders
 from scripts import check_submissions, submit
-from scripts.jobs.job import run_job
 from scripts.jobs.row import read_row
+from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST, composed
 from tests.scripts.forging import rescale
 
@@ -27,7 +27,7 @@ def finished(tmp_path_factory, session) -> Path:
     results = tmp_path_factory.mktemp("finished")
     for method in METHODS:
         choices = (f"method={method}", "runs=packed", "timing=smoke", "timing.images=6", f"results={results}")
-        run_job(read_row(*composed(*SMALLEST, *choices)), session)
+        run_row(read_row(*composed(*SMALLEST, *choices)), session)
     return results
 
 
@@ -182,7 +182,7 @@ def test_a_method_of_your_own_package_is_packed(
     choices = ("method=retom", f"method._target_={target}", "runs=packed", "timing=smoke", "timing.images=6")
     shutil.rmtree(folder_of(results, "retom"))
     config = composed(*SMALLEST, *choices, f"trusted=[{package}]", f"results={results}")
-    run_job(read_row(*config), session)
+    run_row(read_row(*config), session)
     assert packed(command, results) == 1
     assert f"trusted=[{package}]" in capsys.readouterr().err
     assert packed(command, results, "retom", "A. Name", f"trusted=[{package}]") == 1

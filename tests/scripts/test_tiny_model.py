@@ -11,8 +11,8 @@ from transformers import ResNetForImageClassification
 from eval.assets import ASSETS, folder_sha256
 from eval.metrics.profiles import check_reference
 from eval.reference import load_reference
-from scripts.jobs.job import run_job
 from scripts.jobs.row import read_row
+from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import composed
 
 TINY = ASSETS / "tiny"
@@ -50,7 +50,7 @@ def test_the_reference_is_of_the_shipped_classifier(row, tmp_path):
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_what_it_draws_is_recognised_and_measured(row, session, tmp_path):
     made = row(CLASSES, "prompts.images_per_class=2")
-    assert run_job(made, session) == "done"
+    assert run_row(made, session) == "done"
     (folder,) = (tmp_path / "runs" / "single").glob("none-*")
     metrics = json.loads((folder / "record.json").read_text())["metrics"]
     assert metrics["fid_smoke"]["value"] > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.jobs.job import run_job
+from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST
 
 
@@ -32,7 +32,7 @@ def test_two_processes_make_the_images_of_one_and_fail_together(smallest_row, se
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the two have: with more, sums round otherwise
     try:
-        run_job(row, session)
+        run_row(row, session)
     finally:
         torch.set_num_threads(threads)
     name = f"runs/single/retom_random-{row.hash}/images"

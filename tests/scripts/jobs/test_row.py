@@ -6,8 +6,8 @@ from omegaconf import open_dict
 from eval.generation.prompts import PromptSet
 from eval.generation.sampler import SamplerConfig
 from eval.records import protocol_hash
-from scripts.jobs.job import run_job
 from scripts.jobs.row import build, device_of
+from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST, composed
 
 TIMED = ("timing=smoke", "timing.warmup=0", "timing.images=1")
@@ -16,16 +16,16 @@ TIMED = ("timing=smoke", "timing.warmup=0", "timing.images=1")
 def test_seconds_of_another_device_do_not_become_those_of_this_one(smallest_row, session, caplog) -> None:
     row = smallest_row("method=none", *TIMED)
     folder = row.folder
-    run_job(row, session)
+    run_row(row, session)
     record = folder.read_record()
     assert record["timing"] is not None
     record["protocol"]["device_name"] = "another"
     record["protocol_hash"] = protocol_hash(record["protocol"])
     folder.write_record(record)
-    assert run_job(smallest_row("method=none", "timing=off"), session) == "rescored"
+    assert run_row(smallest_row("method=none", "timing=off"), session) == "rescored"
     assert folder.read_record()["timing"] is None
     assert "The timing is from another and this is" in caplog.text
-    assert run_job(row, session) == "done"
+    assert run_row(row, session) == "done"
     assert folder.read_record()["timing"] is not None
 
 

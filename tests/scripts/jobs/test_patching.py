@@ -4,8 +4,8 @@ import pytest
 
 from eval.generation.applied import merged
 from scripts.jobs import session as session_module
-from scripts.jobs.job import run_job
-from scripts.jobs.serving import check_served
+from scripts.jobs.patching import check_served
+from scripts.jobs.run_row import run_row
 from tests.eval.tiny_families import TRANSFORMERS, tiny_family
 
 
@@ -45,7 +45,7 @@ def record_of(row):
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_every_family_runs_from_a_folder_to_its_record(family_row, session, name):
     row = family_row(name, "method=retom_fixed_2")
-    assert run_job(row, session) == "done"
+    assert run_row(row, session) == "done"
     record = record_of(row)
     assert record["status"] == "ok"
     assert [merged(site) for site in record["merges"]] == [True] * len(record["merges"])
@@ -59,7 +59,7 @@ def test_a_refused_method_loads_nothing_and_is_a_failed_row(family_row, session,
     with pytest.raises(
         ValueError, match=r"targets of a SD3Transformer2DModel.* must be one or more of self, ff .*, got"
     ) as no:
-        run_job(row, session)
+        run_row(row, session)
     record = record_of(row)
     assert (record["status"], record["error"]["sentence"]) == ("failed", str(no.value))
     assert "\n" not in str(no.value)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import scripts.run
-from scripts.jobs.dry_run import _without_launching, forecast
-from scripts.jobs.job import run_job
+from scripts.forecast.dry_run import _without_launching, forecast
+from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST, SmallMemory
 
 FOUR = ("prompts.classes=2", "prompts.images_per_class=2", "sampler.batch_size=4")
@@ -26,7 +26,7 @@ def test_rows_images_disk_and_hours_are_reported_and_nothing_is_written(command,
 
 def test_what_is_made_already_is_not_made_again(smallest_row, session, tmp_path: Path) -> None:
     row = smallest_row("method=none")
-    run_job(row, session)
+    run_row(row, session)
     done = forecast(row, session, tmp_path / "cache")
     assert (done.finished, done.images, done.there, done.hours) == (True, 2, 2, 0.0)
     run = tmp_path / "runs" / "single" / f"none-{row.hash}"
@@ -103,7 +103,7 @@ def test_jobs_are_looked_at_here_whatever_the_launcher() -> None:
 
 def test_a_finished_row_that_lacks_something_says_so(command, smallest_row, session, tmp_path: Path, capsys) -> None:
     row = smallest_row("method=none")
-    run_job(row, session)
+    run_row(row, session)
     folder = row.results / "runs" / row.runs / f"{row.name}-{row.hash}"
     next((folder / "images").iterdir()).unlink()
     found = forecast(row, session, tmp_path / "cache")

@@ -4,7 +4,7 @@ import pytest
 
 from eval.errors import RunError
 from eval.records import run_id
-from scripts.jobs.fitting import fitting
+from scripts.finished.fitting import fitting
 from tests.eval.sample_records import make_config, make_record
 
 

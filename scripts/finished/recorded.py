@@ -11,11 +11,11 @@ from eval.generation.prompts import PromptItem
 from eval.metrics.decoding import ImageSet
 from eval.metrics.profiles import check_reference
 from eval.records import RunFolder
+from eval.records.siblings import image_set
 from eval.reference import ReferenceSet, load_reference
 from eval.reference.moments import ReferenceMoments
 from eval.row import Row
 from scripts.jobs.row import BUILT, build
-from scripts.jobs.siblings import image_set
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,8 @@ from eval.submissions.badges import CLOSE, CLOSE_SHARE, holds
 from eval.submissions.checks import Rules, check_submission
 from eval.submissions.layout import IMAGES, VERIFIED, fixed_images
 from scripts.command_line.entry import say
+from scripts.finished.recorded import recorded
 from scripts.jobs.patching import applied
-from scripts.jobs.recorded import recorded
 from scripts.jobs.session import Session
 
 
@@ -65,7 +65,7 @@ def regenerate(row: Row, items: Sequence[PromptItem], shown: set[str], folder: P
         pipe = session.pipeline(row.model, row.sampler)
         generate(pipe, wanted, folder, sampler, before_batch=on_pipe.set_seeds, progress=session.progress)
         on_pipe.check(row.name)
-    check = verify(wanted, folder, (sampler.width, sampler.height))
+    check = verify(wanted, folder, sampler.size)
     if not check.complete:
         raise RunError(f"images could not be generated: {', '.join([*check.missing, *check.broken])}")
 

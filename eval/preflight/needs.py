@@ -1,4 +1,4 @@
-"""Requirements of a row that are not on this machine yet: device, files, space, downloads. Nothing is downloaded."""
+"""The downloads of a row, their sizes, and whether there is room for them. Nothing is downloaded."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eval.devices import check_device
 from eval.downloads import hub
 from eval.downloads.causes import cause_of, offline_variable
 from eval.downloads.fetching import require_space
@@ -14,15 +13,10 @@ from eval.downloads.hub import Repository
 from eval.downloads.progress import readable
 from eval.errors import RunError
 from eval.generation.models.hub_files import cached_pipeline, files_to_come, repository
-from eval.generation.pipelines import ModelConfig, local_folder
-from eval.generation.prompts import PromptItem
+from eval.generation.pipelines import ModelConfig
 from eval.metrics.networks.weights import HubFile, WeightFile, weights_folder
-from eval.metrics.profiles import check_reference
-from eval.records import RunFolder, load_record
-from eval.reference import load_reference
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come
 from eval.row import Row
-from scripts.jobs.session import Session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +68,7 @@ class Sizes:
             except RunError as error:
                 messages.append(str(error))
         for place in sizes.items():
-            messages += _messages_of(_room, place)
+            messages += messages_of(_room, place)
         return messages
 
     def _ask(self, need: Need) -> int | RunError | None:
@@ -89,37 +83,10 @@ class Sizes:
             return error
 
 
-def faults(row: Row) -> list[str]:
-    """Problems found immediately: device, local files, space for the images."""
-    checks = (_device, _own_weights, _own_model, _own_reference, _space)
-    return [message for check in checks for message in _messages_of(check, row)]
-
-
-def require(messages: Sequence[str]) -> None:
-    """RunError that contains all `messages`, if there are any."""
-    if len(messages) == 1:
-        raise RunError(messages[0])
-    if messages:
-        listed = " ".join(f"({number}) {message}" for number, message in enumerate(messages, 1))
-        raise RunError(f"{len(messages)} things are missing: {listed}")
-
-
-def reference_faults(row: Row, session: Session, cache: Path) -> list[str]:
-    """What is wrong with a reference that is on this machine. cache: where it may be unpacked to."""
-
-    def check(row: Row) -> None:
-        if row.metrics.profile != "none" and not _is_to_fetch(row):
-            check_reference(
-                session.reference(row.reference, row.prompts.selected(), cache, load_reference), row.metrics
-            )
-
-    return _messages_of(check, row)
-
-
 def needs(row: Row, with_model: bool = True) -> list[Need]:
     """The downloads of the row: metric networks, reference, and the model if `with_model`."""
     found = [_of_weights(file) for file in dict.fromkeys(weight_files(row.metrics)) if not file.is_here()]
-    if row.metrics.profile != "none" and _is_to_fetch(row):
+    if row.metrics.profile != "none" and reference_is_to_fetch(row):
         dataset = hub_reference(row.reference.repo, row.reference.revision)
         what = f"the reference {row.reference.repo} is not on this machine; the run downloads it"
         found.append(Need(what, _hub_server(), dataset.cache, lambda: validation_to_come(dataset)))
@@ -145,60 +112,6 @@ def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from weight_files(getattr(value, field.name))
-
-
-def has_record(folder: RunFolder) -> bool:
-    """Whether the run has a record without failure."""
-    try:
-        return load_record(folder.path / "record.json")["status"] != "failed"
-    except RunError:  # none, or unreadable: the run rebuilds it
-        return False
-
-
-def _device(row: Row) -> None:
-    check_device(row.sampler.device)
-
-
-def _own_weights(row: Row) -> list[str]:
-    files = list(dict.fromkeys(weight_files(row.metrics)))
-    if not files:
-        row.metrics.preflight()  # networks that need no file, or ship with this project
-    own = [file.path for file in files if file.path is not None and not file.is_here()]
-    return [f"the weights {path} of a metric do not exist" for path in own]
-
-
-def _own_model(row: Row) -> None:
-    local_folder(row.model)
-
-
-def _own_reference(row: Row) -> list[str]:
-    chosen, found = row.reference, []
-    if row.metrics.profile == "none":
-        return found
-    if chosen.kind == "folder" and not Path(chosen.path).expanduser().is_dir():
-        found.append(f"reference folder {chosen.path} does not exist or is not a folder; set it to a folder of images")
-    if chosen.kind == "parquet" and not Path(chosen.path).expanduser().exists():
-        found.append(f"reference {chosen.path} is neither a parquet file nor a folder with parquet files")
-    for name in ("labels", "synsets"):
-        value = getattr(chosen, name)
-        if value is not None and not Path(value).expanduser().is_file():
-            found.append(f"reference.{name}={value} is not a file; set it to the one of the ImageNet devkit")
-    return found
-
-
-def _space(row: Row) -> None:
-    folder = row.folder
-    if not has_record(folder):
-        require_image_space(row, folder, row.prompts.items())
-
-
-def require_image_space(row: Row, folder: RunFolder, items: Sequence[PromptItem]) -> None:
-    """RunError if the disk has no room for the missing images of `items`.
-
-    An upper bound is used: a PNG of noise is about as large as its pixels.
-    """
-    absent = sum(not (folder.images / item.file).exists() for item in items)
-    folder.require_space(absent * row.sampler.height * row.sampler.width * 3)
 
 
 def _room(place: tuple[Path, int]) -> None:
@@ -244,12 +157,14 @@ def model_is_here(model: ModelConfig) -> bool:
     return model.kind != "hub" or bool(model.path) or cached_pipeline(repository(model), model.variant) is not None
 
 
-def _is_to_fetch(row: Row) -> bool:
+def reference_is_to_fetch(row: Row) -> bool:
+    """Whether the run downloads its reference images."""
     chosen = row.reference
     return chosen.kind == "hub" and not cached_validation(hub_reference(chosen.repo, chosen.revision))
 
 
-def _messages_of(check: Callable[[Any], list[str] | None], subject: Any) -> list[str]:
+def messages_of(check: Callable[[Any], list[str] | None], subject: Any) -> list[str]:
+    """What `check` returns or raises about `subject`, as messages."""
     try:
         return check(subject) or []
     except (RunError, ValueError) as error:

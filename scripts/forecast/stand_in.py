@@ -12,9 +12,9 @@ from eval.errors import RunError
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.pipelines import ModelConfig
 from eval.generation.sampler import SamplerConfig
+from eval.preflight.needs import local_model, model_is_here
 from eval.row import Row
 from scripts.command_line.entry import CONF
-from scripts.jobs.needs import local_model, model_is_here
 from scripts.jobs.row import build
 
 OTHER_PARTS = 1.5  # size of a pipeline relative to its denoiser

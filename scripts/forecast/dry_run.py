@@ -23,16 +23,17 @@ from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig, call_pipeline
 from eval.interrupts import raise_if_pressed
-from eval.records import RunFolder
+from eval.preflight.faults import faults, reference_faults
+from eval.preflight.needs import Sizes, needs
+from eval.records import RunFolder, has_record
 from eval.row import Row
 from eval.speed.memory import BatchLimit, fixed_batch, is_out_of_memory
 from eval.speed.timing import TimingConfig, peak_memory
 from scripts.command_line.entry import ErrorsOnce, compose_and_call, given_arguments, is_user_error, say
-from scripts.jobs.needs import Sizes, faults, has_record, needs, reference_faults
+from scripts.forecast.stand_in import CannotMeasureError, model_to_time
 from scripts.jobs.patching import applied
 from scripts.jobs.row import device_of, read_row
 from scripts.jobs.session import Session
-from scripts.jobs.stand_in import CannotMeasureError, model_to_time
 
 FLAG = "--dry-run"
 FEW, MORE = 2, 6  # steps of the short calls, so that planning at the first step does not affect the slope
@@ -108,7 +109,7 @@ def forecast(row: Row, session: Session, cache: Path, sizes: Sizes | None = None
     done = has_record(folder) and there == len(items)
     sizes = sizes or Sizes()
     lacking = faults(row)
-    lacking += [message for message in reference_faults(row, session, cache) if message not in lacking]
+    lacking += [message for message in reference_faults(row, session.reference, cache) if message not in lacking]
     lacking += [sizes.message(need) for need in needs(row, with_model=not done)]
     if done:
         return Forecast(name, row.results, len(items), there, True, 0, None, 0.0, tuple(dict.fromkeys(lacking)))
@@ -225,7 +226,7 @@ def _timed_images(timing: TimingConfig) -> int:
 def _made_already(row: Row, folder: RunFolder, items: list[PromptItem]) -> int:
     if not folder.images.is_dir():
         return 0
-    return verify(items, folder.images, (row.sampler.width, row.sampler.height)).intact
+    return verify(items, folder.images, row.sampler.size).intact
 
 
 def _too_large(row: Row) -> str:

@@ -1,0 +1,1 @@
+"""What commands ask about finished runs."""

@@ -1,0 +1,1 @@
+"""The dry run: what a long run will take, and what it lacks."""
