@@ -23,7 +23,6 @@ from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_an
 from scripts.forecast import dry_run
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
 from scripts.jobs.row import build, device_of, read_row
-from scripts.jobs.run_row import run_row
 from scripts.jobs.session import Session
 from scripts.jobs.track import track
 
@@ -84,6 +83,8 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, errors
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
         objective, tracker = _aside("objective", composed), _aside("tracker", composed)
+        from scripts.jobs.run_row import run_row  # heavy: a mistake on the command line is reported without it
+
         with session.progress.row(number + 1, _rows(hydra), name, alone=_is_submitted(hydra)):
             status = run_row(row, session)
         if session.speaks and not row.shard.is_part:

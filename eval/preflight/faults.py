@@ -7,7 +7,6 @@ from eval.devices import check_device
 from eval.errors import RunError
 from eval.generation.pipelines import local_folder
 from eval.generation.prompts import ImageClass, PromptItem
-from eval.metrics.profiles import check_reference
 from eval.preflight.needs import messages_of, reference_is_to_fetch, weight_files
 from eval.records import has_record
 from eval.reference import ReferenceConfig, ReferenceSet
@@ -33,6 +32,8 @@ def require(messages: Sequence[str]) -> None:
 
 def reference_faults(row: Row, load: LoadReference, cache: Path) -> list[str]:
     """What is wrong with a reference that is on this machine. cache: where it may be unpacked to."""
+
+    from eval.metrics.profiles import check_reference  # heavy
 
     def check(row: Row) -> None:
         if row.metrics.profile != "none" and not reference_is_to_fetch(row):
