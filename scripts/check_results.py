@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from eval.errors import RunError
-from eval.judging.gates import read_references
 from eval.judging.release import add, check, committed, repository_has
+from eval.records.gates import read_references
 from scripts.command_line.entry import ROOT, say, work_on_each
 
 

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from eval.atomic import write_text
 from eval.errors import RunError
-from eval.judging.gates import read_references
 from eval.judging.release import repository_has
 from eval.records.canonical import canonical_json, flat_options
+from eval.records.gates import read_references
 from eval.submissions.board import Mark, render
 from eval.submissions.checks import Accepted, Rules, faults
 from eval.submissions.layout import folders, name_of, read_invalid

@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_json, write_text
 from eval.errors import RunError
-from eval.judging.gates import FAILED, check_gates, verdict
 from eval.judging.terminal import print_claims
 from eval.judging.verdicts import CLAIMS, Compare, judge, page
 from eval.metrics.profiles import score
 from eval.records import BASELINE, load_records, run_id
 from eval.records.canonical import canonical_json
+from eval.records.gates import FAILED, check_gates, verdict
 from eval.tables.selection import assign, choose, refuse_mixed
 from eval.tables.spec import TableSpec
 from eval.tables.terminal import terminal

@@ -18,7 +18,8 @@ from eval.judging.damage import WORSE, Pair, Run, growth_lines, render, rivals_o
 from eval.metrics.profiles import score
 from eval.records import load_records, run_id
 from eval.records.siblings import sibling_images
-from eval.reference import ReferenceSet, load_reference
+from eval.reference import ReferenceSet
+from eval.reference.loading import load_reference
 from eval.row import Row
 from scripts.command_line.entry import say, work_on_each
 from scripts.finished.fitting import fitting

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from eval.errors import RunError
 from eval.generation.sampler import SamplerConfig
 from eval.row import Row
-from eval.speed.timing import measure
+from eval.speed.measuring import measure
 from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.measured import keep_finding
 from scripts.jobs.patching import applied

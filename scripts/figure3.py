@@ -17,14 +17,14 @@ from omegaconf import DictConfig
 
 import retom
 from eval.errors import RunError
+from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
 from eval.generation.pipelines import pipe_identity
-from eval.generation.sampler import call_pipeline
 from eval.provenance import collect
 from eval.records import pixel_hash
-from eval.report.figures.similarity import draw_recording
 from eval.report.page import FIGURES, folder_of
 from eval.report.studies.recording import ALONE, DESTINATION, MERGED, Panel, Recording, scaled_steps, write_recording
+from eval.report.studies.similarity import draw_recording
 from eval.row import Row
 from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT, say

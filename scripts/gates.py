@@ -1,6 +1,6 @@
 """Record the finished baseline of these choices as a reference run: `python -m scripts.gates experiment=table1`.
 
-Tables then check every baseline of the same protocol against it, on any machine (eval/judging/gates.py).
+Tables then check every baseline of the same protocol against it, on any machine (eval/records/gates.py).
 """
 
 import sys
@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from eval.atomic import write_json
 from eval.errors import RunError
-from eval.judging.gates import read_references, reference_entry
 from eval.records import BASELINE, load_records
+from eval.records.gates import read_references, reference_entry
 from scripts.command_line.entry import ROOT, say, work_on_each
 from scripts.finished.fitting import fitting
 from scripts.jobs.row import resolve

@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from eval.devices import check_device
 from eval.errors import RunError
 from eval.generation.applied import Applied
-from eval.generation.generate import batches, sample
+from eval.generation.generate import sample
 from eval.generation.images import to_uint8
+from eval.generation.shards import batches
 from eval.provenance import device_name
 from eval.row import Row
 from scripts.command_line.entry import work_on_each

@@ -12,7 +12,7 @@ from eval.records import load_records
 from eval.report.claims import FILE, Claims, read_claims
 from eval.report.gather import Gathered, gather
 from eval.report.page import folder_of, write_report
-from eval.report.studies import Studies, find_studies
+from eval.report.studies.found import Studies, find_studies
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.finished.fitting import fitting

@@ -24,7 +24,6 @@ from scripts.forecast import dry_run
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary
 from scripts.jobs.row import build, device_of, read_row
 from scripts.jobs.session import Session
-from scripts.jobs.track import track
 
 
 def main() -> int:
@@ -83,7 +82,8 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, errors
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
         objective, tracker = _aside("objective", composed), _aside("tracker", composed)
-        from scripts.jobs.run_row import run_row  # heavy: a mistake on the command line is reported without it
+        from scripts.jobs.run_row import run_row  # imports torch: only for a row that is right
+        from scripts.jobs.track import track
 
         with session.progress.row(number + 1, _rows(hydra), name, alone=_is_submitted(hydra)):
             status = run_row(row, session)

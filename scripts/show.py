@@ -21,8 +21,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
+from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
-from eval.generation.sampler import call_pipeline
 from eval.metrics.ssim import ssim
 from eval.records import BASELINE
 from eval.records.canonical import canonical_json

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 import retom
 from eval.errors import RunError
+from eval.generation.calls import call_pipeline
 from eval.generation.pipelines import pipe_identity
-from eval.generation.sampler import call_pipeline
 from eval.provenance import collect
 from eval.report.page import folder_of
 from eval.report.studies.staleness import Staleness, write_staleness

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from eval.decoding import hash_of_digests, image_label
 from eval.errors import RunError
-from eval.metrics.decoding import hash_of_digests, image_label
 from eval.records import RunFolder, load_records
 from eval.submissions.consistency import prompts_of
 from eval.submissions.documents import first_fault

@@ -15,9 +15,9 @@ from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig
 
 from eval.errors import RunError
-from eval.judging.gates import FAILED, read_references
 from eval.records import load_records
 from eval.records.canonical import canonical_json
+from eval.records.gates import FAILED, read_references
 from eval.tables import Line, Table, build_table, write_table
 from eval.tables.spec import TableRow, TableSpec
 from eval.tables.terminal import print_table, terminal

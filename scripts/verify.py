@@ -14,10 +14,10 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.generation.images import verify
 from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
-from eval.metrics.decoding import ImageSet
 from eval.metrics.profiles import score
 from eval.records import RunFolder, pixel_hash, status_of, validate_record
 from eval.records.record import image_facts, protocol_of

@@ -1,7 +1,10 @@
 """The rules of the house: which folder may import which, how long files and functions may be, which names are out."""
 
 import ast
+import functools
 import re
+from collections.abc import Callable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,10 @@ FOREIGN = {
     "hydra_plugins": set(),
 }
 MAX_LINES, MAX_FUNCTION = 300, 60
+# Folders in which every file is one choice of one kind, or one command: they grow with what can be chosen.
+CATALOGUES = {"baselines", "retom/families", "scripts"}
+TOO_FULL = {"scripts/jobs"}
+MAX_FILES = 12
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
@@ -56,6 +63,77 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     assert names & set(FOLDERS) <= ALLOWED[folder]
     assert not names & FOREIGN[folder]
     assert not names & {"tests"}
+
+
+@functools.cache
+def arrows() -> dict[str, set[str]]:
+    """Module -> the modules of this project that it imports, anywhere in it, and their packages."""
+    modules = {named(path): path for path in sources(*FOLDERS)}
+    return {name: set(imported_modules(name, path, modules)) - {name} for name, path in modules.items()}
+
+
+def named(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(name: str, path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    for node in at_run_time(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        else:
+            above = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
+            module = ".".join(filter(None, [above, node.module]))
+            wanted = [f"{module}.{alias.name}" for alias in node.names]
+            wanted = [one if one in modules else module for one in wanted]
+        for one in wanted:
+            # Python runs the packages around a module first, except those that are being imported already.
+            around = [one.rsplit(".", depth)[0] for depth in range(one.count(".") + 1)]
+            yield from (each for each in around if each in modules and not name.startswith(f"{each}."))
+            if one in modules:
+                yield one
+
+
+def at_run_time(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from at_run_time(node)
+
+
+def circle(graph: Mapping[str, set[str]], room: Callable[[str], str] = str) -> list[str]:
+    """A circle of imports once each module is replaced by its `room`; empty if there is none."""
+    rooms: dict[str, set[str]] = {}
+    for name, others in graph.items():
+        rooms.setdefault(room(name), set()).update(set(map(room, others)) - {room(name)})
+    try:
+        TopologicalSorter(rooms).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert not circle(arrows())
+
+
+def test_rooms_of_eval_import_one_way() -> None:
+    assert not circle(arrows(), lambda name: ".".join(name.split(".")[:2]) if name.startswith("eval.") else name)
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in sources("eval")}), ids=identify)
+def test_a_room_of_eval_does_not_import_what_imports_it(folder: Path) -> None:
+    room = named(folder / "__init__.py")
+    found = circle(arrows(), lambda name: f"{room}/" if name == room or name.startswith(f"{room}.") else name)
+    assert not found
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in sources("eval", "retom", "scripts")}), ids=identify)
+def test_a_room_is_seen_at_a_glance(folder: Path) -> None:
+    name = identify(folder)
+    assert len(list(folder.glob("*.py"))) <= MAX_FILES or name in CATALOGUES | TOO_FULL
 
 
 @pytest.mark.parametrize("path", sources(*FOLDERS, "tests"), ids=identify)

@@ -4,9 +4,11 @@ import torch
 from diffusers import AutoencoderTiny, DiffusionPipeline
 from transformers import CLIPModel, CLIPTokenizer
 
+from eval.generation.calls import call_pipeline, configure
 from eval.generation.prompts import PromptSet
-from eval.generation.sampler import SamplerConfig, call_pipeline, configure
-from eval.metrics.fid import Moments, fid, moments
+from eval.generation.sampler import SamplerConfig
+from eval.metrics.fid import fid, moments
+from eval.reference.moments import Moments
 from training.autoencoder import psnr, rebuild
 from training.classifier import predict
 from training.clip import retrieval

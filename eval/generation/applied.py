@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
+from eval.generation.calls import call_pipeline, denoiser
 from eval.generation.prompts import PromptItem
-from eval.generation.sampler import SamplerConfig, call_pipeline, denoiser
+from eval.generation.sampler import SamplerConfig
 from eval.speed.attention import attention_dispatch, first_call_attention
 
 Report = Callable[[], list[dict]]

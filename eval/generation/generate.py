@@ -3,27 +3,28 @@ its item and its batch; in float32 on its item only, up to float noise (`Sampler
 
 import dataclasses
 import inspect
-import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
+from eval.generation.calls import BeforeBatch, call_pipeline
 from eval.generation.image_writer import ImageWriter
 from eval.generation.images import NAN, ImageCheck, is_intact, read_flag, verify
+from eval.generation.memory import BatchLimit
 from eval.generation.prompts import PromptItem
-from eval.generation.sampler import BeforeBatch, SamplerConfig, call_pipeline
+from eval.generation.sampler import SamplerConfig
+from eval.generation.shards import batches
 from eval.progress import Progress
-from eval.speed.memory import BatchLimit
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["GenerateReport", "ImageCheck", "batches", "generate", "sample", "shard", "verify"]
+__all__ = ["GenerateReport", "ImageCheck", "generate", "sample", "verify"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,21 +95,6 @@ def generate(
         for batch in batches(items, sampler.batch_size):
             limit.work_through(batch, fill)
     return _report(items, intact, remade, flags, time.perf_counter() - started, limit.size)
-
-
-def shard(items: Sequence[PromptItem], rank: int, world: int, batch_size: int = 1) -> list[PromptItem]:
-    """The part of `items` that process `rank` of `world` generates: every `world`-th batch of `batch_size`.
-
-    Split by batches, the processes together generate exactly the batches of one process. ValueError for a wrong rank.
-    """
-    if world < 1 or not 0 <= rank < world:
-        raise ValueError(f"rank must be in [0, {world - 1}] of {world} processes, got {rank}")
-    return list(itertools.chain.from_iterable(itertools.islice(batches(items, batch_size), rank, None, world)))
-
-
-def batches(items: Sequence[PromptItem], size: int) -> Iterator[Sequence[PromptItem]]:
-    """Consecutive batches of `size` items; the last one may be smaller."""
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def sample(pipe: DiffusionPipeline, batch: Sequence[PromptItem], sampler: SamplerConfig) -> np.ndarray:

@@ -1,72 +1,23 @@
 """Loads a diffusers pipeline from a model's configuration, ready to sample, and identifies its weights."""
 
-import dataclasses
 import hashlib
-import json
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
-from eval.assets import ASSETS, RESTORE, folder_sha256
 from eval.devices import check_device
 from eval.downloads.digests import file_sha256
 from eval.downloads.hub import check_digest, check_files
-from eval.errors import RunError, first_line
+from eval.generation.calls import configure, denoiser
+from eval.generation.models.config import ModelConfig
+from eval.generation.models.folders import DENOISERS, local_folder, not_loaded, read_index
 from eval.generation.models.hub_files import SETTINGS, denoiser_configs, pipeline_folder, repository
-from eval.generation.models.random_pipelines import PIPELINES, random_pipeline
-from eval.generation.models.text_to_image import check_text_to_image
+from eval.generation.models.random_pipelines import random_pipeline
 from eval.generation.models.tiny import tiny_pipeline
-from eval.generation.sampler import SamplerConfig, configure, denoiser
+from eval.generation.sampler import SamplerConfig
 from eval.silence import silent_loading
-
-DENOISERS = ("unet", "transformer")
-KINDS = ("hub", "shipped", "random", "tiny")
-ARCHITECTURES = tuple(PIPELINES)
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Source of a pipeline.
-
-    kind "hub": `repo` at `revision` from the Hugging Face hub, or the local folder `path` in its place (written by
-    `save_pretrained`, or a hub snapshot); safetensors only. `variant`: such as "fp16".
-    kind "shipped": the folder `path` in eval/assets; `revision` is the sha256 over its files (`folder_sha256`), so
-    that the weights are part of a run's name.
-    kind "random": `architecture` ("sd15" | "sd21" | "sdxl" | "pixart" | "sd3" | "sd35_medium" | "sd35_large" | "flux")
-    at full size (except T5, see `eval.generation.models.random_pipelines`), random weights from `seed`, no download.
-    kind "tiny": the embedded 64 px pipeline, random weights from `seed`.
-    """
-
-    name: str
-    kind: str = "hub"
-    repo: str | None = None
-    revision: str | None = None
-    path: str | None = None
-    variant: str | None = None
-    architecture: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"model.name must be a text, got {self.name!r}")
-        if self.kind not in KINDS:
-            raise ValueError(f"model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.kind == "hub" and not self.path and not (self.repo and self.revision):
-            raise ValueError(
-                f"model {self.name!r} of kind hub needs repo and revision, or path, "
-                f"got repo={self.repo!r}, revision={self.revision!r}"
-            )
-        if self.kind == "shipped" and not (self.path and self.revision):
-            raise ValueError(
-                f"model {self.name!r} of kind shipped needs path and revision, got path={self.path!r}, "
-                f"revision={self.revision!r}"
-            )
-        if self.kind == "random" and self.architecture not in ARCHITECTURES:
-            raise ValueError(f"model.architecture must be one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"model.seed must be an integer in [0, 2**32), got {self.seed!r}")
 
 
 def load_pipeline(model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeline:
@@ -113,60 +64,6 @@ def pipe_identity(pipe: DiffusionPipeline) -> dict:
     }
 
 
-def local_folder(model: ModelConfig) -> Path | None:
-    """The local folder of `model`, or None if it comes from the hub. RunError: it is not a pipeline folder."""
-    if model.kind == "shipped":
-        return _shipped_folder(model)
-    if not model.path:
-        return None
-    folder = Path(model.path).expanduser()
-    if not (folder / "model_index.json").is_file():
-        raise RunError(
-            f"model {model.name}: {folder} is not a diffusers pipeline folder (no model_index.json in it); "
-            "set model.path=FOLDER to one written by save_pretrained or downloaded from the hub"
-        )
-    return folder
-
-
-def config_folder(model: ModelConfig) -> Path:
-    """The folder with the configurations of `model`: its own, or a hub snapshot with at least those files."""
-    return local_folder(model) or denoiser_configs(repository(model), DENOISERS)
-
-
-def read_index(model: ModelConfig, folder: Path) -> dict:
-    """`model_index.json` in `folder`, the model's configurations.
-
-    RunError if it cannot be read or names no text-to-image pipeline (`models.text_to_image`). Reads no weights.
-    """
-    index = read_settings(model, folder, "model_index.json")
-    name = next((name for name in DENOISERS if name in index), "")
-    where = f"model {model.name}: {model.path or model.repo}"
-    check_text_to_image(index, where, lambda: read_settings(model, folder, f"{name}/config.json"))
-    return index
-
-
-def read_settings(model: ModelConfig, folder: Path, file: str) -> dict:
-    """A JSON file in `folder`, the model's configurations. RunError if it cannot be read."""
-    try:
-        return json.loads((folder / file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        check_files([folder / file])
-        raise _not_loaded(model, folder, error) from error
-
-
-def _shipped_folder(model: ModelConfig) -> Path:
-    folder = ASSETS / model.path
-    found = folder_sha256(folder)
-    if found != model.revision:
-        differs = f"its files have sha256 {found[:12]}, expected {model.revision[:12]}"
-        raise RunError(
-            f"model {model.name}: {folder} is not what this version ships "
-            f"({differs if folder.is_dir() else 'it does not exist'}); {RESTORE}; for your own pipeline set "
-            "model.kind=hub model.path=FOLDER"
-        )
-    return folder
-
-
 def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     known = DiffusionPipeline.load_config(str(folder))
     off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
@@ -185,23 +82,11 @@ def _from_folder(model: ModelConfig, folder: Path, dtype: torch.dtype) -> Diffus
         check_files(path for path in folder.rglob("*") if path.is_file())
         if isinstance(error, ValueError):
             raise
-        raise _not_loaded(model, folder, error) from error
-
-
-def _not_loaded(model: ModelConfig, folder: Path, error: Exception) -> RunError:
-    return RunError(
-        f"model {model.name}: {folder} cannot be loaded ({_cause(error)}); it must contain every component of "
-        "the pipeline with weights as safetensors"
-    )
+        raise not_loaded(model, folder, error) from error
 
 
 def _networks(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-
-
-def _cause(error: BaseException) -> str:
-    """The reason in one line. diffusers surrounds the cause that a user can act on with a page of advice."""
-    return first_line(error.__cause__ or error).rstrip(".")
 
 
 def _file_hashes(folder: Path, pipe: DiffusionPipeline) -> dict[str, str]:

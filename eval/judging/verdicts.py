@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from eval.errors import RunError
-from eval.judging.gates import FAILED, Gate
 from eval.metrics.stats import shift
 from eval.records import run_id
+from eval.records.gates import FAILED, Gate
 from eval.tables.footnotes import timed
 from eval.tables.formats import heading, interval, number
 from eval.tables.spec import SECONDS, TableSpec, metric_name

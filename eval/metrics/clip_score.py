@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from eval.checks import packaged_file
+from eval.decoding import ImageSet
+from eval.downloads.weights import HubFile
 from eval.errors import RunError
-from eval.metrics.decoding import ImageSet
 from eval.metrics.features import Embed
 from eval.metrics.metric_pass import Prepare, Task, compute
-from eval.metrics.networks.weights import HubFile
 from eval.silence import silent_building
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -72,10 +73,11 @@ class OpenClip:
     weights: HubFile
 
     def __post_init__(self) -> None:
-        import open_clip
+        if not packaged_file("open_clip", f"model_configs/{self.architecture}.json").is_file():
+            import open_clip  # a package may have added architectures of its own
 
-        if open_clip.get_model_config(self.architecture) is None:
-            raise ValueError(f"architecture must be one of open_clip's names, got {self.architecture!r}")
+            if open_clip.get_model_config(self.architecture) is None:
+                raise ValueError(f"architecture must be one of open_clip's names, got {self.architecture!r}")
         if not self.architecture.endswith("-quickgelu"):
             raise ValueError(
                 f"architecture must be one of OpenAI's CLIP, such as {DEFAULT}, got {self.architecture!r}; others use "

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.metrics.decoding import EncodedImage
+from eval.decoding import EncodedImage
+from eval.downloads.weights import WeightFile
 from eval.metrics.metric_pass import Prepare, Task, compute
-from eval.metrics.networks.weights import WeightFile
 
 CLEAN_INCEPTION = WeightFile(
     "inception-2015-12-05.pt",

@@ -14,26 +14,13 @@ import numpy as np
 import torch
 
 from eval.errors import RunError
+from eval.reference.moments import MINIMUM_IMAGES, Moments
 
-MINIMUM_IMAGES = 10
 SPLITS = 8  # of the images into halves
 
 
 class TooFewImagesError(RunError):
     """A distance between distributions was requested for fewer than MINIMUM_IMAGES images."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean [d] and covariance [d, d] of a feature set, float64; `n` images."""
-
-    mean: torch.Tensor
-    covariance: torch.Tensor
-    n: int
-
-    def to(self, device: str | torch.device) -> "Moments":
-        """The same moments on `device`."""
-        return Moments(self.mean.to(device), self.covariance.to(device), self.n)
 
 
 def check_features(features: np.ndarray, what: str) -> None:

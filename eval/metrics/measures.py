@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from eval.decoding import ImageSet
 from eval.metrics.clip_score import ClipNetwork, clip_task
-from eval.metrics.decoding import ImageSet
 from eval.metrics.feature_cache import cached_array
 from eval.metrics.features import FeatureNetwork, feature_task
-from eval.metrics.fid import Moments, check_features, extrapolate, fid_derivatives, moments
+from eval.metrics.fid import check_features, extrapolate, fid_derivatives, moments
 from eval.metrics.kid import kid_derivatives
 from eval.metrics.metric_pass import Task, compute
 from eval.metrics.ssim import PROTOCOL as SSIM
@@ -21,7 +21,7 @@ from eval.metrics.ssim import ssim_task
 from eval.metrics.stats import Bootstrap, class_influences, class_positions, mean_influences
 from eval.progress import Progress
 from eval.reference import ReferenceSet
-from eval.reference.moments import ReferenceMoments
+from eval.reference.moments import Moments, ReferenceMoments
 
 FORMULAS = "formulas 1"  # increment if computations from features change, so that cached numbers are not reused
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from eval.metrics.decoding import EncodedImage, read_rgb
+from eval.decoding import EncodedImage, read_rgb
 from eval.metrics.feature_cache import load_array, store_array
 from eval.progress import Progress
 

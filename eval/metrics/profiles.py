@@ -8,18 +8,18 @@ from typing import ClassVar, Protocol
 import torch
 
 from eval.checks import check_integer
+from eval.decoding import ImageSet, ScoredImage
+from eval.downloads.weights import WeightFile
 from eval.errors import RunError
 from eval.metrics.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
-from eval.metrics.decoding import ImageSet, ScoredImage
 from eval.metrics.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
-from eval.metrics.fid import MINIMUM_IMAGES, TooFewImagesError
+from eval.metrics.fid import TooFewImagesError
 from eval.metrics.measures import Distance, Estimate, Likeness, Measure, Setting, TextAgreement
 from eval.metrics.networks.smoke import SmokeClip, SmokeFeatures
-from eval.metrics.networks.weights import WeightFile
 from eval.metrics.stats import Bootstrap, difference, interval
 from eval.progress import Progress
 from eval.reference import ReferenceSet
-from eval.reference.moments import ReferenceMoments
+from eval.reference.moments import MINIMUM_IMAGES, ReferenceMoments
 
 __all__ = ["ImageSet", "NoMetrics", "RealMetrics", "ScoredImage", "SmokeMetrics", "check_reference", "score"]
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torchmetrics.functional.image import structural_similarity_index_measure
 
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
-from eval.metrics.decoding import ImageSet, ScoredImage
 from eval.metrics.metric_pass import Prepare, Task, compute
 
 _WINDOW = 11
@@ -30,6 +29,8 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
     if torch.equal(a, b):
         # 1 by definition; rounding of the variances in flat areas would yield 0.99999.
         return 1.0
+    from torchmetrics.functional.image import structural_similarity_index_measure  # imports transformers
+
     value = structural_similarity_index_measure(
         a[None], b[None], gaussian_kernel=True, sigma=1.5, kernel_size=_WINDOW, data_range=1.0
     )

@@ -11,10 +11,10 @@ from eval.downloads.causes import cause_of, offline_variable
 from eval.downloads.fetching import require_space
 from eval.downloads.hub import Repository
 from eval.downloads.progress import readable
+from eval.downloads.weights import HubFile, WeightFile, weights_folder
 from eval.errors import RunError
+from eval.generation.models.config import ModelConfig
 from eval.generation.models.hub_files import cached_pipeline, files_to_come, repository
-from eval.generation.pipelines import ModelConfig
-from eval.metrics.networks.weights import HubFile, WeightFile, weights_folder
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come
 from eval.row import Row
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig
-from eval.metrics.decoding import ImageSet
 from eval.provenance import code, collect, device_name
 from eval.records.canonical import make_protocol, protocol_hash
 from eval.records.due import Before

@@ -1,8 +1,8 @@
 """The finished runs that a row is compared with: the baseline and ToMeSD, all else being equal."""
 
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
 from eval.generation.prompts import PromptItem
-from eval.metrics.decoding import ImageSet, ScoredImage
 from eval.records import BASELINE, RunFolder, load_records, run_id
 from eval.records.canonical import pixel_options
 from eval.row import Row

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.metrics.decoding import EncodedImage, read_file
+from eval.decoding import EncodedImage, read_file
 
 NO_IMAGES = ("EPS", "MPEG")
 # Files that belong to no data set, written by file managers.

@@ -6,6 +6,7 @@ sha256 of the network's weights file. Distances to it can only be computed with 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,12 +15,31 @@ from safetensors import safe_open
 from eval.assets import ASSETS, RESTORE, intact_safetensors
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.metrics.features import FeatureNetwork
-from eval.metrics.fid import MINIMUM_IMAGES, Moments
 
 SHIPPED = ASSETS / "tiny" / "reference.safetensors"
 TENSORS = ("mean", "covariance", "features")
 METADATA = ("n", "classifier_sha256")
+MINIMUM_IMAGES = 10  # below which a covariance says nothing
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean [d] and covariance [d, d] of a feature set, float64; `n` images."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    n: int
+
+    def to(self, device: str | torch.device) -> "Moments":
+        """The same moments on `device`."""
+        return Moments(self.mean.to(device), self.covariance.to(device), self.n)
+
+
+class Network(Protocol):
+    """What is asked of a metric's network: the name under which its features are saved."""
+
+    @property
+    def identity(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +56,7 @@ class ReferenceMoments:
         """Number of images behind the statistics."""
         return self.moments.n
 
-    def check(self, network: FeatureNetwork) -> None:
+    def check(self, network: Network) -> None:
         """RunError if `network` did not compute these statistics."""
         own = getattr(network, "sha256", None)
         if own != self.network:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eval.decoding import EncodedImage
 from eval.downloads.causes import offline_variable
 from eval.downloads.digests import file_sha256
 from eval.downloads.hub import (
@@ -27,7 +28,6 @@ from eval.downloads.hub import (
     snapshot,
 )
 from eval.errors import RunError
-from eval.metrics.decoding import EncodedImage
 from eval.reference.files import Skipped, has_image_ending, holds_images, image_files
 from eval.reference.label_column import WNID, classes_of_rows
 from eval.reference.labels import read_labels

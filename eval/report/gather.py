@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import RunError
-from eval.judging.gates import FAILED
 from eval.records import run_id
+from eval.records.gates import FAILED
 from eval.tables import Line, Table, build_table
 from eval.tables.grid import row_names
 from eval.tables.spec import SECONDS, TableRow, TableSpec

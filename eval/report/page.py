@@ -14,7 +14,7 @@ from eval.report.gallery import Gallery, gallery
 from eval.report.gather import Gathered
 from eval.report.limits import IMAGES, LEAST, PAGE
 from eval.report.provenance import origins, study_origins
-from eval.report.studies import Studies, draw_studies
+from eval.report.studies.found import Studies, draw_studies
 from eval.report.summary import summary
 from eval.report.tables_view import view
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from markupsafe import escape
 
-from eval.judging.gates import attention_of
+from eval.records.gates import attention_of
 from eval.report.gather import Entry, Gathered
 from eval.report.limits import RECORDS
-from eval.report.studies import Studies, recording, staleness
+from eval.report.studies import recording, staleness
+from eval.report.studies.found import Studies
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eval.judging.gates import FAILED, PASSED, Gate
 from eval.records import run_id
+from eval.records.gates import FAILED, PASSED, Gate
 from eval.report.typography import typeset
 from eval.tables import Line, Table, csv_text
 from eval.tables.claims import OURS as METHOD

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from eval.decoding import decode, read_file
 from eval.errors import RunError
-from eval.metrics.decoding import decode, read_file
 from eval.metrics.ssim import ssim
 
 SIDE = 256

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 # Share of the machine's processor time used by other processes from which a row timed on the CPU is marked. The
 # services of an idle system use 1 to 2%.
 CPU_SHARE = 0.05
@@ -91,6 +89,8 @@ def other_gpu_processes(device: str) -> int | None:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
+    import torch  # not needed to read what a record says about other work
+
     try:
         torch.cuda.init()
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")

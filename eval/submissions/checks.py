@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import RunError
-from eval.judging.gates import FAILED, check_gates
 from eval.records import run_id
 from eval.records.canonical import canonical_json, digest
+from eval.records.gates import FAILED, check_gates
 from eval.submissions.consistency import check_differences, check_images, check_protocol
 from eval.submissions.environment import environment, slug
 from eval.submissions.layout import RECORDS, Submission, folders, name_of, read_submission
@@ -23,7 +23,7 @@ Known = Callable[[str], bool | None]
 class Rules:
     """What submissions are held against.
 
-    references: reference runs of baselines, as `eval.judging.gates.read_references`. has_commit: whether the
+    references: reference runs of baselines, as `eval.records.gates.read_references`. has_commit: whether the
     repository at `root` has a commit; None where it cannot tell.
     """
 

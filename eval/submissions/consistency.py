@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 
+from eval.decoding import hash_of_digests, image_label
 from eval.errors import RunError
 from eval.generation.prompts import PromptItem, PromptSet
-from eval.metrics.decoding import hash_of_digests, image_label
 from eval.records import make_protocol, run_id
 from eval.records.canonical import canonical_json, mapping_or_empty
 from eval.submissions.environment import stated_device

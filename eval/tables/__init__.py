@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas
-
 from eval import atomic
 from eval.errors import RunError
-from eval.judging.gates import Gate, check_gates, verdict
 from eval.metrics.stats import median_interval
 from eval.records import BASELINE, run_id
+from eval.records.gates import Gate, check_gates, verdict
 from eval.tables.costs import SPEED_UP, TOKENS_KEPT, speed_up, tokens_kept
 from eval.tables.footnotes import below_zero
 from eval.tables.markdown import render
@@ -84,7 +82,7 @@ def build_table(
     """The paper's rows in its order, each with its record's numbers, then the other records.
 
     `select` chooses among protocols, e.g. {"model": "tiny"} or {"protocol": "3fa2"}. Of several `seeds` (of the
-    prompts) the first gives the numbers, and the spread over all is added. `references`: those of eval.judging.gates.
+    prompts) the first gives the numbers, and the spread over all is added. `references`: those of eval.records.gates.
     RunError: the records are of several protocols (they are listed), `select` matches none, or nothing measures one of
     the metrics.
     """
@@ -140,6 +138,8 @@ def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
 
 def csv_text(table: Table) -> str:
     """The CSV file's text, at full precision."""
+    import pandas
+
     frame = pandas.DataFrame([line.cells for line in table.lines], columns=list(table.columns), dtype=object)
     return frame.to_csv(index=False, lineterminator="\n")
 

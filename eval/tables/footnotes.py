@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from eval.judging.gates import FAILED, PASSED, UNCHECKED
 from eval.records import run_id
 from eval.records.canonical import mapping_or_empty
+from eval.records.gates import FAILED, PASSED, UNCHECKED
 from eval.speed.idle import Disturbance
 from eval.tables.formats import MARK, mark
 from eval.tables.spec import SECONDS

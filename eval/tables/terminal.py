@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eval.judging.gates import FAILED
+from eval.records.gates import FAILED
 from eval.tables.grid import COST, DIFFERENCE, LABEL, OURS, PAPER, Column, legend, overview
 
 if TYPE_CHECKING:

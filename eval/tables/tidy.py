@@ -3,9 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas
 import yaml
 
 from eval import atomic
@@ -13,13 +12,16 @@ from eval.records import run_id
 from eval.records.canonical import EXACT, canonical_json, depends_on_batch, flat_options
 from eval.tables import seconds_interval
 
+if TYPE_CHECKING:
+    import pandas
+
 UNFINISHED = "unfinished"
 HEAD = ("run_id", "method", "status")
 TAIL = ("metric", "value", "low", "high", "minus_none", "minus_none_low", "minus_none_high", "n", "quiet", "protocol")
 OPTIONS = ("model", "sampler", "method", "backend", "prompts")
 
 
-def tidy(records: Sequence[Mapping], unfinished: Mapping[str, Mapping] | None = None) -> pandas.DataFrame:
+def tidy(records: Sequence[Mapping], unfinished: Mapping[str, Mapping] | None = None) -> "pandas.DataFrame":
     """One line for each record and metric, in the order of run ids and of the record's metrics, time last.
 
     Between `run_id`, `method`, `status` and the numbers are the options in which the runs differ, by dotted name
@@ -38,6 +40,8 @@ def tidy(records: Sequence[Mapping], unfinished: Mapping[str, Mapping] | None = 
         for name in sorted(runs)
         for line in numbers.get(name) or [{}]
     ]
+    import pandas
+
     return pandas.DataFrame(lines, columns=[*HEAD, *differing, *TAIL], dtype=object)
 
 
@@ -52,7 +56,7 @@ def unfinished_runs(runs: Path, experiment: str, records: Sequence[Mapping]) -> 
     return found
 
 
-def write_tidy(frame: pandas.DataFrame, path: Path) -> Path:
+def write_tidy(frame: "pandas.DataFrame", path: Path) -> Path:
     """Write `frame` at full precision, atomically; the same records give the same bytes."""
     atomic.write_text(path, frame.to_csv(index=False, lineterminator="\n"))
     return path

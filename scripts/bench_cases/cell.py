@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from eval.errors import RunError
-from eval.generation.sampler import DTYPES
 from eval.interrupts import raise_if_pressed
 from eval.speed.attention import attention_kernels, first_call_attention
 from eval.speed.bench.budget import Limit, NoTimeLeftError
@@ -132,7 +131,7 @@ def _check_naive_fits(cell: Cell) -> None:
     """RunError if the score matrices of naive attention exceed the host's free memory, as the system would kill us."""
     if cell.attention != "naive" or cell.device != "cpu":
         return
-    needed = 2 * cell.batch * cell.heads * cell.tokens**2 * DTYPES[cell.dtype].itemsize
+    needed = 2 * cell.batch * cell.heads * cell.tokens**2 * getattr(torch, cell.dtype).itemsize
     free = free_bytes(cell.device)
     if needed > free:
         raise RunError(
@@ -156,7 +155,7 @@ def _probe(cell: Cell, entry: Entry, memory: bool) -> None:
         case.begin()
         probes["peak_bytes"] = peak_bytes(case.call, cell.device)
         if cell.level == "site":
-            size = cell.batch * cell.tokens * cell.channels * DTYPES[cell.dtype].itemsize
+            size = cell.batch * cell.tokens * cell.channels * getattr(torch, cell.dtype).itemsize
             probes["peak_to_input"] = probes["peak_bytes"] / size
             if cell.mode == "eager":
                 probes["merging_to_input"] = _merging_bytes(cell, entry.contender) / size

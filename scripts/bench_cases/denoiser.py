@@ -10,8 +10,9 @@ from torch import nn
 
 import retom
 from baselines.adapter import Adapter
+from eval.generation.calls import call_pipeline
 from eval.generation.compiling import compile_in_place
-from eval.generation.sampler import SamplerConfig, call_pipeline
+from eval.generation.sampler import SamplerConfig
 from eval.speed.bench.cells import Cell
 from eval.speed.bench.denoisers import sharing_copy, timestep
 from eval.speed.bench.interleave import Case

@@ -13,7 +13,6 @@ import retom
 from baselines.adapter import Adapter
 from baselines.tomesd_package import ToMeSDPackage
 from eval.generation.compiling import compile_in_place
-from eval.generation.sampler import DTYPES
 from eval.speed.bench.cells import Cell
 from eval.speed.bench.interleave import Case
 from scripts.bench_cases.methods import Clock, Contender, clocked, compile_patched
@@ -74,14 +73,14 @@ def site_model(cell: Cell, seed: int = 0) -> OneSite:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         site = OneSite(cell)
-    return site.to(cell.device, DTYPES[cell.dtype]).eval()
+    return site.to(cell.device, getattr(torch, cell.dtype)).eval()
 
 
 def site_inputs(cell: Cell, seed: int = 0) -> list[Tensor]:
     """Random activations, [B, N, C] in memory, viewed as feature maps [B, C, H, W]."""
     generator = torch.Generator().manual_seed(seed)
     tokens = [torch.randn(cell.batch, cell.tokens, cell.channels, generator=generator) for _ in range(INPUTS)]
-    return [x.to(cell.device, DTYPES[cell.dtype]).transpose(1, 2).unflatten(2, cell.grid) for x in tokens]
+    return [x.to(cell.device, getattr(torch, cell.dtype)).transpose(1, 2).unflatten(2, cell.grid) for x in tokens]
 
 
 def site_case(cell: Cell, contender: Contender, site: OneSite, inputs: list[Tensor]) -> tuple[Case, Callable]:

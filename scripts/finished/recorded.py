@@ -5,14 +5,15 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.decoding import ImageSet
 from eval.devices import check_device
 from eval.errors import RunError
 from eval.generation.prompts import PromptItem
-from eval.metrics.decoding import ImageSet
 from eval.metrics.profiles import check_reference
 from eval.records import RunFolder
 from eval.records.siblings import image_set
-from eval.reference import ReferenceSet, load_reference
+from eval.reference import ReferenceSet
+from eval.reference.loading import load_reference
 from eval.reference.moments import ReferenceMoments
 from eval.row import Row
 from scripts.jobs.row import BUILT, build

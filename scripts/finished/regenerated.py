@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from eval.atomic import write_json
+from eval.decoding import decode, read_file
 from eval.errors import RunError
-from eval.generation.generate import batches, generate
+from eval.generation.generate import generate
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig
-from eval.metrics.decoding import decode, read_file
+from eval.generation.shards import batches
 from eval.metrics.ssim import ssim
 from eval.provenance import device_name
 from eval.row import Row

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from eval.devices import check_device
 from eval.downloads.progress import readable
 from eval.errors import RunError
+from eval.generation.models.config import ModelConfig
 from eval.generation.models.skeleton import denoiser_skeleton
-from eval.generation.pipelines import ModelConfig
 from eval.generation.sampler import SamplerConfig
 from eval.preflight.needs import local_model, model_is_here
 from eval.row import Row

@@ -10,9 +10,9 @@ from torch import nn
 import retom
 from baselines.adapter import Adapter
 from eval.generation.applied import Applied, Report
+from eval.generation.calls import check_attention
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.pipelines import pipe_identity
-from eval.generation.sampler import check_attention
 from eval.row import Row
 from retom.patching.sites import find_sites
 from scripts.jobs.session import Session

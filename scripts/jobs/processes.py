@@ -1,22 +1,32 @@
 """The processes of one `accelerate launch`, or the single process: how they share images, and joint failure."""
 
 import contextlib
+import dataclasses
 import datetime
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
-
 from eval.errors import RunError
-from eval.generation.generate import shard
 from eval.generation.prompts import PromptItem
+from eval.generation.shards import shard
 from eval.interrupts import raise_if_pressed
 
 Result = TypeVar("Result")
 
 # The others wait while the main process times and scores; timing ATC alone exceeds torch's 10 minutes.
 WAIT = datetime.timedelta(days=2)
+# One of them is in the environment of every process that torch, accelerate or MPI start beside others.
+LAUNCHED = ("LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Alone:
+    """The state of a process without others, as accelerate's `PartialState` reports it, without importing torch."""
+
+    is_main_process: bool = True
+    num_processes: int = 1
+    process_index: int = 0
 
 
 class ProcessLostError(RunError):
@@ -28,7 +38,12 @@ class Team:
 
     def __init__(self, device: str) -> None:
         """device: the sampler's; "cpu" makes the processes communicate by gloo even if there is a GPU."""
-        self._state = PartialState(cpu=device == "cpu", timeout=WAIT)
+        if any(name in os.environ for name in LAUNCHED):
+            from accelerate import PartialState
+
+            self._state = PartialState(cpu=device == "cpu", timeout=WAIT)
+        else:
+            self._state = _Alone()
         self._lost: ProcessLostError | None = None
 
     @property
@@ -67,11 +82,19 @@ class Team:
         """The result of `work` in the main process, sent to all. Fails in all, as a phase does."""
         with self.phase():
             value = [work() if self.is_main else None]
-        return value[0] if self.size == 1 else self._meet(broadcast_object_list, value)[0]
+        if self.size == 1:
+            return value[0]
+        from accelerate.utils import broadcast_object_list
+
+        return self._meet(broadcast_object_list, value)[0]
 
     def from_all(self, value: Result) -> list[Result]:
         """The values of all processes, in their order."""
-        return [value] if self.size == 1 else self._meet(gather_object, [value])
+        if self.size == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        return self._meet(gather_object, [value])
 
     def _meet(self, exchange: Callable[[list], list], values: list) -> list:
         if self._lost is not None:

@@ -14,12 +14,14 @@ from eval.errors import RunError
 from eval.generation.prompts import imagenet_classes
 from eval.generation.sampler import SamplerConfig
 from eval.records.targets import current_targets, recorded_targets
-from eval.reference import ReferenceConfig, held_classes
+from eval.reference import ReferenceConfig
+from eval.reference.loading import held_classes
 from eval.row import CACHE, Row
 from scripts.command_line.trust import check_targets
 from scripts.jobs.measured import with_measured_share
 
-BUILT = ("model", "sampler", "method", "prompts", "reference", "metrics", "timing", "bootstrap", "shard")
+# In this order, so that a mistake in the others is told before a method or metric has imported torch.
+BUILT = ("model", "sampler", "reference", "timing", "bootstrap", "shard", "prompts", "metrics", "method")
 ON_DISK = "on_disk"
 
 
@@ -100,6 +102,7 @@ def _has_default(field: dataclasses.Field) -> bool:
 
 def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | None:
     """The wnids for which the reference has enough images; None for all 1,000, as in the shipped choice."""
+
     known = imagenet_classes()
     held = held_classes(reference, known, results / CACHE)
     if not held:

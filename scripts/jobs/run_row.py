@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from diffusers import DiffusionPipeline
 
+from eval.decoding import ImageSet
 from eval.errors import RunError
 from eval.generation.applied import Applied, attention, merges
 from eval.generation.generate import generate
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.interrupts import raise_if_pressed
-from eval.metrics.decoding import ImageSet
 from eval.metrics.profiles import score
 from eval.preflight.check import Checked, check
 from eval.records.due import Before, Due, due, look_back
@@ -30,7 +30,7 @@ from eval.records.record import (
 )
 from eval.records.siblings import compared_with, image_set, sibling_images
 from eval.row import Row
-from eval.speed.timing import measure
+from eval.speed.measuring import measure
 from scripts.jobs.patching import patched
 from scripts.jobs.processes import ProcessLostError, Team
 from scripts.jobs.session import Session

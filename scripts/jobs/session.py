@@ -3,15 +3,18 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diffusers import DiffusionPipeline
-
-from eval.generation.pipelines import ModelConfig, load_pipeline
+from eval.generation.models.config import ModelConfig
 from eval.generation.prompts import ImageClass
 from eval.generation.sampler import SamplerConfig
 from eval.progress import Progress
-from eval.reference import ReferenceConfig, ReferenceSet, load_reference
+from eval.reference import ReferenceConfig, ReferenceSet
+from eval.reference.loading import load_reference
 from scripts.jobs.processes import Team
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 
 class Session:
@@ -54,10 +57,12 @@ class Session:
             raise RuntimeError("Session.join was not called")
         return self._progress
 
-    def pipeline(self, model: ModelConfig, sampler: SamplerConfig) -> DiffusionPipeline:
+    def pipeline(self, model: ModelConfig, sampler: SamplerConfig) -> "DiffusionPipeline":
         """The pipeline of `model`, loaded again only if model or sampler changed."""
         wanted = (model, sampler)
         if self._pipeline is None or self._pipeline[0] != wanted:
+            from eval.generation.pipelines import load_pipeline  # torch is imported when a row was found to be right
+
             self._pipeline = None  # frees its memory before the new one is loaded
             self._pipeline = (wanted, load_pipeline(model, sampler))
         return self._pipeline[1]

@@ -14,8 +14,8 @@ from diffusers import DiffusionPipeline
 from omegaconf import OmegaConf
 
 from eval.errors import RunError
+from eval.generation.models.config import ModelConfig
 from eval.generation.models.skeleton import denoiser_skeleton
-from eval.generation.pipelines import ModelConfig
 from retom.patching.sites import find_sites
 from scripts.command_line.entry import CONF
 from scripts.jobs.patching import applied

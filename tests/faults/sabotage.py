@@ -13,7 +13,7 @@ from diffusers import UNet2DConditionModel
 from omegaconf.base import Container
 
 import eval.atomic
-from eval.metrics.networks.weights import WeightFile
+from eval.downloads.weights import WeightFile
 
 FILL_STEP = 4096
 

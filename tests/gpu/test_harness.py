@@ -14,17 +14,19 @@ from PIL import Image
 
 import retom
 from eval.errors import RunError
+from eval.generation.calls import configure
 from eval.generation.generate import generate
+from eval.generation.memory import BatchLimit, is_out_of_memory
 from eval.generation.prompts import PromptItem
-from eval.generation.sampler import SamplerConfig, configure
+from eval.generation.sampler import SamplerConfig
 from eval.metrics.networks.smoke import SmokeClip, SmokeFeatures
 from eval.provenance import collect
 from eval.speed.attention import attention_kernels, first_call_attention
 from eval.speed.bench.interleave import Case, interleave
 from eval.speed.bench.probes import kernel_launches, peak_bytes
 from eval.speed.idle import Watch, other_gpu_processes
-from eval.speed.memory import BatchLimit, is_out_of_memory
-from eval.speed.timing import TimingConfig, measure
+from eval.speed.measuring import measure
+from eval.speed.timing import TimingConfig
 from tests.gpu.devices import HERE, everywhere
 from tests.retom.tiny_unet import TINY
 

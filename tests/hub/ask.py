@@ -27,7 +27,7 @@ def model(name: str, mode: str = "") -> object:
 
 def file(repo: str, name: str, mode: str = "locate", revision: str = "main") -> object:
     """A weight file of a repository; with `digest` its sha256."""
-    from eval.metrics.networks.weights import HubFile
+    from eval.downloads.weights import HubFile
 
     found = HubFile(repo, name, revision)
     return found.digest if mode == "digest" else found.locate()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from eval.downloads import fetching, progress
+from eval.downloads.weights import WeightFile
 from eval.errors import RunError
-from eval.metrics.networks.weights import WeightFile
 from tests.faults.workshop import small_disk
 from tests.hub.conftest import ROOT
 from tests.hub.server import Fault, serving
@@ -66,7 +66,7 @@ def test_more_cuts_than_tries_do_not_matter_while_bytes_come(weights, hub):
 
 def test_another_process_goes_on_where_the_first_was_killed(weights, hub, tmp_path):
     hub.fault = Fault(pace=200_000)
-    module = "eval.metrics.networks.weights"
+    module = "eval.downloads.weights"
     code = f"from {module} import WeightFile; WeightFile('net.pt', {weights.url!r}, {DIGEST!r}).locate()"
     first = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)})
     while not (partial(tmp_path).exists() and partial(tmp_path).stat().st_size >= 65_536):

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 import retom
 from eval.errors import RunError
+from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
-from eval.generation.sampler import call_pipeline
 from eval.report.studies.recording import ALONE, DESTINATION, MERGED
 from scripts.command_line.entry import CONF
 from scripts.figure3 import Look, record, token_states, window_at

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eval.records import make_protocol
-from eval.reference import load_reference
+from eval.reference.loading import load_reference
 from eval.submissions.protocols import Published, fixed_part, read_published
 from scripts.command_line.entry import ROOT
 from scripts.jobs.row import read_row

@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from eval.errors import RunError
+from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
-from eval.generation.sampler import call_pipeline
 from scripts.command_line.entry import CONF
 from scripts.command_line.prompting import translated
 from scripts.show import FLAGS, check_seeds, generate_columns, main, method_names, rows, split

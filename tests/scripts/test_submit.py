@@ -110,7 +110,7 @@ def test_images_of_another_method_are_not_verified(results, command, capsys) -> 
     assert "are not those of its record" in capsys.readouterr().err
     (folder,) = (results.parent / "submissions").glob("retom/*/*")
     record = json.loads((folder / "record.json").read_text())
-    from eval.metrics.decoding import ImageSet, ScoredImage
+    from eval.decoding import ImageSet, ScoredImage
 
     manifest = [json.loads(line) for line in (images.parent / "manifest.jsonl").read_text().splitlines()]
     scored = [ScoredImage(item["key"], item["class_index"], item["prompt"], images / item["file"]) for item in manifest]

@@ -10,7 +10,7 @@ from transformers import ResNetForImageClassification
 
 from eval.assets import ASSETS, folder_sha256
 from eval.metrics.profiles import check_reference
-from eval.reference import load_reference
+from eval.reference.loading import load_reference
 from scripts.jobs.row import read_row
 from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import composed

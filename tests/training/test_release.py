@@ -8,7 +8,8 @@ from safetensors import safe_open
 
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.generation.sampler import SamplerConfig, call_pipeline
+from eval.generation.calls import call_pipeline
+from eval.generation.sampler import SamplerConfig
 from eval.metrics.fid import moments
 from training import evaluate, export
 from training.data import to_signed

@@ -23,7 +23,7 @@ _WEIGHTS = re.compile(
 
 
 class HubModel(Protocol):
-    """The fields of `eval.generation.pipelines.ModelConfig` that identify a repository."""
+    """The fields of `eval.generation.models.config.ModelConfig` that identify a repository."""
 
     @property
     def name(self) -> str: ...

@@ -7,9 +7,10 @@ from torch import nn
 
 from eval.errors import RunError
 from eval.generation.models.architectures import UNETS
+from eval.generation.models.config import ModelConfig
 from eval.generation.models.diffusion_transformers import TRANSFORMERS
+from eval.generation.models.folders import DENOISERS, config_folder, read_index, read_settings
 from eval.generation.models.tiny import TINY_UNET
-from eval.generation.pipelines import DENOISERS, ModelConfig, config_folder, read_index, read_settings
 
 
 def denoiser_skeleton(model: ModelConfig) -> nn.Module:

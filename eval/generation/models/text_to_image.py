@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
 
-# Arguments set by eval.generation.sampler.call_pipeline.
+# Arguments set by eval.generation.calls.call_pipeline.
 SET = ("prompt", "height", "width", "num_inference_steps", "guidance_scale", "generator")
 FRAMES = ("num_frames", "video_length", "frames", "num_videos_per_prompt", "video", "control_video")
 IMAGES = (

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.checks import check_integer
-from eval.generation.models.random_pipelines import PIPELINES
+from eval.generation.models.config import ARCHITECTURES
 from eval.generation.sampler import ATTENTIONS, DTYPES
 
 LEVELS = ("site", "denoiser", "pipeline")
 TINY = "tiny"
-MODELS = (*PIPELINES, TINY)
+MODELS = (*ARCHITECTURES, TINY)
 MODES = ("eager", "default", "reduce-overhead", "max-autotune")
 AXES = ("attention", "mode", "dtype", "batch", "ratio")
 NAMED = {"site": ("shapes",), "denoiser": ("models", "pixels"), "pipeline": ("models", "pixels", "steps")}

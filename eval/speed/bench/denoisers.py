@@ -11,13 +11,14 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel, UNet2DCondition
 from torch import nn
 
 from eval.errors import RunError
+from eval.generation.calls import check_attention
 from eval.generation.models.architectures import UNETS
+from eval.generation.models.config import ModelConfig
 from eval.generation.models.diffusion_transformers import TRANSFORMERS, random_transformer, transformer_inputs
 from eval.generation.models.random_pipelines import random_pipeline
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.models.tiny import TINY_UNET, tiny_pipeline
-from eval.generation.pipelines import ModelConfig
-from eval.generation.sampler import DTYPES, check_attention
+from eval.generation.sampler import DTYPES
 from eval.speed.bench.cells import TINY, Cell
 
 TEXT_LENGTH = 77

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from eval.errors import RunError
-from eval.generation.generate import batches, generate, sample, shard, verify
+from eval.generation.generate import generate, sample, verify
 from eval.generation.prompts import PromptSet
 from eval.generation.sampler import SamplerConfig
+from eval.generation.shards import batches, shard
 
 ITEMS = PromptSet(classes=2, images_per_class=2).items()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
+from eval.decoding import _Stored, _to_rgb, decode
 from eval.errors import RunError
-from eval.metrics.decoding import _Stored, _to_rgb, decode
 
 RED, GREY, WHITE = (200, 40, 10), (128, 128, 128), (255, 255, 255)
 

@@ -9,8 +9,10 @@ import torch
 from eval.assets import folder_sha256
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from eval.generation.pipelines import ModelConfig, load_pipeline, pipe_identity
-from eval.generation.sampler import SamplerConfig, call_pipeline
+from eval.generation.calls import call_pipeline
+from eval.generation.models.config import ModelConfig
+from eval.generation.pipelines import load_pipeline, pipe_identity
+from eval.generation.sampler import SamplerConfig
 
 TINY = ModelConfig("tiny_random", kind="tiny")
 SD15 = ModelConfig(
@@ -98,7 +100,7 @@ def test_pickled_weights_are_never_read(tiny_original, tmp_path):
 @pytest.fixture
 def shipped(saved, monkeypatch):
     """The saved folder as if it came with the package."""
-    monkeypatch.setattr("eval.generation.pipelines.ASSETS", saved.parent)
+    monkeypatch.setattr("eval.generation.models.folders.ASSETS", saved.parent)
     return ModelConfig("mine", kind="shipped", path=saved.name, revision=folder_sha256(saved))
 
 

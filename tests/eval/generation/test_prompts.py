@@ -103,3 +103,8 @@ def test_the_hash_follows_every_option(change):
 def test_bad_values_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         PromptSet(**options)
+
+
+def test_every_class_can_be_named_by_its_wnid() -> None:
+    every = [chosen.wnid for chosen in imagenet_classes()]
+    assert PromptSet(classes=every).classes == tuple(every)

@@ -8,7 +8,8 @@ import torch
 
 from eval.devices import check_device
 from eval.errors import RunError
-from eval.generation.sampler import SamplerConfig, call_pipeline, configure, denoiser, size_multiple
+from eval.generation.calls import call_pipeline, configure, denoiser, size_multiple
+from eval.generation.sampler import SamplerConfig, scheduler_names
 
 
 def tiny_sampler(**options):
@@ -98,3 +99,8 @@ def test_sizes_follow_the_vae_and_the_patch(tiny_pipe):
 def test_any_multiple_of_eight_works(tiny_original):
     images = call_pipeline(tiny_original, ["a dog"], [0], tiny_sampler(height=72, width=40), output_type="np").images
     assert images.shape == (1, 72, 40, 3)
+
+
+def test_scheduler_names_are_those_that_diffusers_has_once_imported() -> None:
+    found = [name for name in dir(diffusers.schedulers) if name.endswith("Scheduler") and not name.startswith("Flax")]
+    assert scheduler_names() == sorted(found)

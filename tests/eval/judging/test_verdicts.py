@@ -1,8 +1,8 @@
 import pytest
 
 from eval.errors import RunError
-from eval.judging.gates import check_gates
 from eval.judging.verdicts import CLAIMS, judge, page
+from eval.records.gates import check_gates
 from tests.eval.sample_records import make_record, shipped_id
 from tests.eval.sample_specs import TABLE2, make_spec
 

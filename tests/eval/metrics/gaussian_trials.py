@@ -13,8 +13,9 @@ import sys
 import numpy as np
 import torch
 
-from eval.metrics.fid import Moments, fid_derivatives
+from eval.metrics.fid import fid_derivatives
 from eval.metrics.stats import Bootstrap, class_influences, difference
+from eval.reference.moments import Moments
 
 DIMENSIONS, BETWEEN = 32, 0.3  # features; share of the variance that lies between classes
 CLASSES, PER_CLASS, EFFECTS = (20, 32, 100), (2, 5, 10), ("shift", "merge")

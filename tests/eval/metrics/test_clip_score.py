@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from eval.decoding import ImageSet, ScoredImage, read_rgb
+from eval.downloads.weights import HubFile
 from eval.errors import RunError
 from eval.metrics.clip_score import VIT_B32, VIT_L14, OpenClip, clip_scores
-from eval.metrics.decoding import ImageSet, ScoredImage, read_rgb
-from eval.metrics.networks.weights import HubFile
 
 ARCHITECTURE = "retom-test-quickgelu"
 

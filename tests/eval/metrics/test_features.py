@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.decoding import ImageSet, ScoredImage, contents_hash
 from eval.downloads.digests import file_sha256
+from eval.downloads.weights import WeightFile
 from eval.errors import RunError
-from eval.metrics.decoding import ImageSet, ScoredImage, contents_hash
 from eval.metrics.features import CleanFidNetwork, extract
-from eval.metrics.networks.weights import WeightFile
 
 
 class Net(torch.nn.Module):

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import eval.metrics.metric_pass
+from eval.decoding import ImageSet, ScoredImage, read_rgb
 from eval.errors import RunError
 from eval.metrics.clip_score import VIT_B32, VIT_L14, clip_scores, clip_task
-from eval.metrics.decoding import ImageSet, ScoredImage, read_rgb
 from eval.metrics.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, extract, feature_task
 from eval.metrics.metric_pass import compute
 from eval.metrics.networks.smoke import SmokeClip, SmokeFeatures

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.downloads.weights import WeightFile
 from eval.errors import RunError
 from eval.generation.prompts import PromptSet
 from eval.metrics.features import CLEAN_INCEPTION, extract
 from eval.metrics.fid import fid, moments
 from eval.metrics.kid import kid
-from eval.metrics.networks.weights import WeightFile
 from eval.metrics.profiles import ImageSet, NoMetrics, RealMetrics, ScoredImage, SmokeMetrics, score
 from eval.metrics.stats import Bootstrap
-from eval.reference import ReferenceConfig, load_reference
+from eval.reference import ReferenceConfig
+from eval.reference.loading import load_reference
 
 CLASSES = PromptSet(template="a {class}", classes=6).selected()
 BOOTSTRAP = Bootstrap(replicates=20)

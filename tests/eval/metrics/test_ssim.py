@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
+from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
-from eval.metrics.decoding import ImageSet, ScoredImage
 from eval.metrics.ssim import ssim, ssim_scores
 
 

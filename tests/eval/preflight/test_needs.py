@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.downloads.weights import HubFile, WeightFile
 from eval.errors import RunError
-from eval.metrics.networks.weights import HubFile, WeightFile
 from eval.preflight import needs
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from eval.decoding import read_rgb
 from eval.errors import RunError
 from eval.generation.prompts import imagenet_classes
-from eval.metrics.decoding import read_rgb
-from eval.reference import ReferenceConfig, held_classes, load_reference
+from eval.reference import ReferenceConfig
 from eval.reference.files import image_endings
+from eval.reference.loading import held_classes, load_reference
 
 TENCH, GOLDFISH, SHARK = imagenet_classes()[:3]
 

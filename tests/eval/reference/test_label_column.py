@@ -10,7 +10,8 @@ from PIL import Image
 
 from eval.errors import RunError
 from eval.generation.prompts import imagenet_classes
-from eval.reference import ReferenceConfig, load_reference
+from eval.reference import ReferenceConfig
+from eval.reference.loading import load_reference
 
 TENCH, GOLDFISH, SPRINGER, CASSETTE = (imagenet_classes()[index] for index in (0, 1, 217, 482))
 IMAGENETTE = ["n01440764", "n02102040", "n02979186"]

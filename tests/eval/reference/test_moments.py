@@ -14,7 +14,8 @@ from eval.metrics.fid import moments
 from eval.metrics.networks.smoke import SmokeFeatures
 from eval.metrics.profiles import ImageSet, RealMetrics, ScoredImage, SmokeMetrics, check_reference, score
 from eval.metrics.stats import Bootstrap
-from eval.reference import ReferenceConfig, held_classes, load_reference
+from eval.reference import ReferenceConfig
+from eval.reference.loading import held_classes, load_reference
 
 CLASSES = PromptSet(template="a {class}", classes=6).selected()
 DIGEST = "ab" * 32

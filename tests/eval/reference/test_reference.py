@@ -7,9 +7,10 @@ import datasets
 import pytest
 from PIL import Image
 
+from eval.decoding import read_rgb
 from eval.errors import RunError
-from eval.metrics.decoding import read_rgb
-from eval.reference import ReferenceConfig, held_classes, load_reference
+from eval.reference import ReferenceConfig
+from eval.reference.loading import held_classes, load_reference
 
 REAL = Path(__file__).parents[3].parent / "shared" / "data"
 

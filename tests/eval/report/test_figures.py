@@ -15,8 +15,8 @@ from eval.report.figures import draw_all
 from eval.report.figures.drawing import ACCENT, COLUMN, PAGE, STYLE, TEXT, panels
 from eval.report.figures.labels import Label, place
 from eval.report.figures.sheet import Column, sheet
-from eval.report.figures.similarity import SCALE, draw_recording
 from eval.report.gather import Gathered, gather
+from eval.report.studies.similarity import SCALE, draw_recording
 from eval.report.studies.staleness import draw_staleness
 from eval.tables.claims import OURS
 from eval.tables.spec import TableSpec

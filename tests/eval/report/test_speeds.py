@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eval.provenance import collect
-from eval.report.studies import Studies, find_studies
+from eval.report.studies.found import Studies, find_studies
 from eval.speed.bench.speed import COLUMNS, speed_rows, write_speed
 from eval.speed.bench.stage_file import stage_facts
 from tests.eval.report.test_studies import page_of

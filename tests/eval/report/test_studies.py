@@ -10,12 +10,12 @@ from PIL import Image
 
 from eval.errors import RunError
 from eval.records import load_records, run_id
-from eval.report.figures.similarity import draw_recording, overlay
 from eval.report.figures.sweeps import curves
 from eval.report.gather import gather
 from eval.report.page import write_report
-from eval.report.studies import SHOWN, Studies, draw_studies, find_studies
+from eval.report.studies.found import SHOWN, Studies, draw_studies, find_studies
 from eval.report.studies.recording import DESTINATION, MERGED, read_recording, scaled_steps, write_recording
+from eval.report.studies.similarity import draw_recording, overlay
 from eval.report.studies.staleness import over, read_staleness, write_staleness
 from tests.eval.report.test_report import OPTIONS, Page
 from tests.eval.sample_records import make_config, make_record

@@ -9,7 +9,8 @@ import torch
 
 from eval.errors import RunError
 from eval.generation.sampler import SamplerConfig
-from eval.speed.timing import TimingConfig, measure, summarise
+from eval.speed.measuring import measure, summarise
+from eval.speed.timing import TimingConfig
 
 SAMPLER = SamplerConfig(steps=1, height=64, width=64)
 

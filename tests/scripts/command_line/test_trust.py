@@ -164,7 +164,7 @@ def test_what_is_trusted_is_a_list_of_packages(argument: str) -> None:
 
 
 def test_the_one_network_that_is_code_is_the_published_one() -> None:
-    kind = "eval.metrics.networks.weights.WeightFile"
+    kind = "eval.downloads.weights.WeightFile"
     other = {"_target_": kind, "name": "x.pt", "url": "http://x", "sha256": "0" * 64}
     real = {"_target_": "eval.metrics.profiles.RealMetrics"}
     with pytest.raises(ValueError, match="inception must be the published file"):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import scripts.run
-from scripts.forecast.dry_run import _without_launching, forecast
+from scripts.forecast.dry_run import _without_launching
+from scripts.forecast.forecast import forecast
 from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST, SmallMemory
 

@@ -38,7 +38,7 @@ def test_classes_in_another_order_are_the_same_run(smallest_row) -> None:
 def test_a_choice_that_lacks_a_key_says_which() -> None:
     """As a file of a user's own may: Hydra composes it, and the class has no default."""
     with pytest.raises(ValueError, match=r"model has no name, which has no default; set model\.name=VALUE"):
-        build("model", {"_target_": "eval.generation.pipelines.ModelConfig", "kind": "tiny"})
+        build("model", {"_target_": "eval.generation.models.config.ModelConfig", "kind": "tiny"})
     assert build("prompts", {"_target_": "eval.generation.prompts.PromptSet"}).template == PromptSet().template
 
 

@@ -7,7 +7,8 @@ from diffusers.models.attention import BasicTransformerBlock
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from eval.generation.models.architectures import CLIP_BIG_G, CLIP_H, CLIP_L, KL_F8, SD15_UNET, SD21_UNET, SDXL_UNET
-from eval.generation.models.random_pipelines import random_pipeline
+from eval.generation.models.config import ARCHITECTURES
+from eval.generation.models.random_pipelines import PIPELINES, random_pipeline
 from eval.generation.models.tiny import clip_tokenizer, text_config
 
 
@@ -47,3 +48,7 @@ def test_the_text_encoders_are_full_size(kind, config, parameters):
 def test_an_unknown_architecture_is_named():
     with pytest.raises(ValueError, match=r"architecture must be one of sd15, sd21, sdxl, pixart, .*, got 'sd4'"):
         random_pipeline("sd4")
+
+
+def test_every_architecture_of_a_configuration_has_its_pipeline() -> None:
+    assert tuple(PIPELINES) == ARCHITECTURES

@@ -9,9 +9,10 @@ import pytest
 from diffusers import DDPMPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, UNet2DModel
 
 from eval.errors import RunError
+from eval.generation.models.config import ModelConfig
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.models.text_to_image import check_text_to_image
-from eval.generation.pipelines import ModelConfig, load_pipeline
+from eval.generation.pipelines import load_pipeline
 from eval.generation.sampler import SamplerConfig
 
 SUPPORTED = "a run needs a text-to-image pipeline, which takes a prompt alone"

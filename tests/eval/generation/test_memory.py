@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eval.errors import RunError
-from eval.speed.memory import BatchLimit, is_out_of_memory
+from eval.generation.memory import BatchLimit, is_out_of_memory
 
 CPU = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "

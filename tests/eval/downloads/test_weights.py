@@ -5,8 +5,8 @@ import pytest
 
 from eval.downloads import fetching
 from eval.downloads.digests import file_sha256
+from eval.downloads.weights import HubFile, WeightFile, cache_folder
 from eval.errors import RunError
-from eval.metrics.networks.weights import HubFile, WeightFile, cache_folder
 from tests.hub.server import Fault, serving
 
 CONTENT = b"weights" * 5000

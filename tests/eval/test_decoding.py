@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.decoding import ImageSet, ScoredImage, contents_hash, decode, read_rgb
 from eval.errors import RunError
-from eval.metrics.decoding import ImageSet, ScoredImage, contents_hash, decode, read_rgb
 
 
 def _encoded(image, form="PNG", **options):

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from eval.errors import RunError
-from eval.judging.gates import check_gates, read_references, reference_entry, reference_key, verdict
 from eval.records import protocol_hash, run_id
+from eval.records.gates import check_gates, read_references, reference_entry, reference_key, verdict
 from eval.tables import build_table
 from eval.tables.markdown import render
 from tests.eval.sample_records import make_record
