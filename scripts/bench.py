@@ -1,7 +1,12 @@
-"""Time methods in turn: `python -m scripts.bench`, and `bench=cuda` on a GPU; writes results/bench_<device>.csv.
+"""Time methods in turn; writes results/bench_<device>.csv.
 
 Grids other than the two main ones have a name that follows the device's in their files. So do the names of cells if
 `bench.only` chooses some: a partial result never replaces a complete one.
+
+Examples:
+    python -m scripts.bench
+    python -m scripts.bench bench=cuda
+    python -m scripts.bench bench.only=[level1]
 """
 
 import os
@@ -10,17 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from eval.checks import check_flag, check_integer
 from eval.devices import check_device, check_device_name
 from eval.errors import RunError
-from eval.provenance import collect
 from eval.speed.bench.cells import Cell, expand
 from eval.speed.bench.table import write_bench
-from scripts.bench_cases.cell import let_go, measure_cell
-from scripts.bench_cases.methods import check_name
+from scripts.bench_cases.names import check_name
 from scripts.command_line.entry import ROOT, say, work_on_each
 
 
@@ -46,9 +48,12 @@ def run_bench(config: Mapping[str, Any]) -> int:
     for cell in cells:  # checked here, since a cell may be reached only after an hour
         for name in cell.methods:
             check_name(name, bench["methods"])
-    before = torch.get_num_threads()
     if bench["threads"] is not None:
         check_integer("threads", bench["threads"], 1)
+    import torch
+
+    before = torch.get_num_threads()
+    if bench["threads"] is not None:
         torch.set_num_threads(bench["threads"])
     try:
         rows, paths = _measure(cells, config)
@@ -76,6 +81,9 @@ def _chosen(bench: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure(cells: list[Cell], config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[Path]]:
+    from eval.provenance import collect
+    from scripts.bench_cases.cell import let_go, measure_cell
+
     bench = config["bench"]
     provenance = collect(root=ROOT, device=bench["device"], dtype=",".join(sorted({cell.dtype for cell in cells})))
     rows: list[dict[str, Any]] = []

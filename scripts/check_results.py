@@ -1,7 +1,10 @@
 """Check the files of a release without a GPU: `make check-results`.
 
-`python -m scripts.check_results add=results/table1.csv command="make table1"` records the provenance of a CSV while
-its runs are still available.
+With `add` it records the provenance of a CSV while its runs are still available.
+
+Examples:
+    python -m scripts.check_results
+    python -m scripts.check_results add=results/table1.csv command="make table1"
 """
 
 import sys

@@ -1,6 +1,10 @@
-"""Check what was submitted, on a CPU without a network: `python -m scripts.check_submissions`.
+"""Check what was submitted, on a CPU without a network.
 
 write=true writes the page; verify=<method>/<environment>/<run> by=NAME generates the images of a submission again.
+
+Examples:
+    python -m scripts.check_submissions
+    python -m scripts.check_submissions write=true
 """
 
 import contextlib
@@ -20,7 +24,6 @@ from eval.submissions.checks import Accepted, Rules, faults
 from eval.submissions.layout import folders, name_of, read_invalid
 from eval.submissions.protocols import Published, read_published
 from scripts.command_line.entry import CONF, ROOT, say, work_on_each
-from scripts.finished.regenerated import verify_submission
 from scripts.jobs.session import Session
 from scripts.jobs.shipped import shipped_options
 from scripts.tables import method_labels
@@ -39,6 +42,8 @@ def _work(config: dict) -> int:
     rules = Rules(published, read_references(ROOT / config["gates"]), ROOT, repository_has(ROOT))
     asked = config["verify"] if isinstance(config["verify"], list) else [config["verify"]] if config["verify"] else []
     if asked:
+        from scripts.finished.regenerated import verify_submission
+
         session = Session()
         session.join("cpu")
         return max(verify_submission(str(name), root, rules, config, session) for name in asked)

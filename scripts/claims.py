@@ -1,4 +1,8 @@
-"""Check the paper's claims against the records: `python -m scripts.claims experiment=[table1,table2]`."""
+"""Check the paper's claims against the records.
+
+Examples:
+    python -m scripts.claims "experiment=[table1,table2]"
+"""
 
 import functools
 import sys
@@ -11,7 +15,6 @@ from eval.atomic import write_json, write_text
 from eval.errors import RunError
 from eval.judging.terminal import print_claims
 from eval.judging.verdicts import CLAIMS, Compare, judge, page
-from eval.metrics.profiles import score
 from eval.records import BASELINE, load_records, run_id
 from eval.records.canonical import canonical_json
 from eval.records.gates import FAILED, check_gates, verdict
@@ -21,7 +24,6 @@ from eval.tables.terminal import terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.finished.fitting import fitting
-from scripts.finished.recorded import recorded
 from scripts.jobs.row import resolve
 from scripts.tables import table_folder, table_options, table_specs
 
@@ -83,6 +85,9 @@ def _comparing(rows: Mapping[str, dict], config: dict) -> Compare:
 
     @functools.cache
     def scored(method: str) -> dict[str, dict]:
+        from eval.metrics.profiles import score
+        from scripts.finished.recorded import recorded
+
         run = recorded(rows[method], results, trusted)
         wanted = {BASELINE, *(claim.against for claim in CLAIMS if claim.method == method)} - {method}
         others = {name: recorded(rows[name], results, trusted) for name in sorted(wanted & set(rows))}

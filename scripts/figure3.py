@@ -1,73 +1,25 @@
-"""Figure 3: inside one generation: `python -m scripts.figure3 model=tiny prompt="a goldfish" method=retom`.
+"""Figure 3: inside one generation.
 
 The cosine similarities between the tokens of one window of every site, and which tokens were merged, at some steps;
 results/figure3_<name>.json and .npz (results/smoke/ in the smoke profile), and the figures as PNG and PDF. The image is
 that of an undisturbed run.
+
+Examples:
+    python -m scripts.figure3 model=tiny method=retom prompt="a goldfish"
 """
 
-import dataclasses
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
-import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-import retom
-from eval.errors import RunError
-from eval.generation.calls import call_pipeline
-from eval.generation.images import to_uint8
-from eval.generation.pipelines import pipe_identity
-from eval.provenance import collect
-from eval.records import pixel_hash
-from eval.report.page import FIGURES, folder_of
-from eval.report.studies.recording import ALONE, DESTINATION, MERGED, Panel, Recording, scaled_steps, write_recording
-from eval.report.studies.similarity import draw_recording
-from eval.row import Row
-from retom.plans.windows import tile
-from scripts.command_line.entry import ROOT, say
+from scripts.command_line.entry import say
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.jobs.row import read_row
 from scripts.jobs.session import Session
+from scripts.studies.look import Look
 from scripts.tables import method_labels
-
-METRIC_WORDS = {"attn_input": "the attention's input", "block_input": "the block's input", "keys": "the keys"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """What to look at: steps of `of`, the point of the image (shares of its height and width), the window's side.
-
-    window: for methods that have no windows of their own. ValueError: with the name, the value and what is allowed.
-    """
-
-    steps: tuple[int, ...] = (0, 300, 600, 900)
-    of: int = 1000
-    point: tuple[float, float] = (0.5, 0.5)
-    window: int | None = None
-
-    def __post_init__(self):
-        if isinstance(self.of, bool) or not isinstance(self.of, int) or self.of < 1:
-            raise ValueError(f"figure3.of must be an integer of at least 1, got {self.of!r}")
-        if not isinstance(self.steps, list | tuple):
-            raise ValueError(f"figure3.steps must be a list, as [0,300,600,900], got {self.steps!r}")
-        object.__setattr__(self, "steps", tuple(self.steps))
-        scaled_steps(list(self.steps), self.of, 1)
-        object.__setattr__(self, "point", _point(self.point))
-        if self.window is not None and (isinstance(self.window, bool) or not isinstance(self.window, int)):
-            raise ValueError(f"figure3.window must be null or an integer of at least 1, got {self.window!r}")
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"figure3.window must be null or at least 1, got {self.window}")
-
-
-def _point(point: Any) -> tuple[float, float]:
-    shares = point if isinstance(point, list | tuple) else ()
-    if [isinstance(share, int | float) and 0 <= share <= 1 for share in shares] != [True, True]:
-        raise ValueError(f"figure3.point must be two shares in [0, 1], of height and width, got {point!r}")
-    return tuple(float(share) for share in point)
 
 
 def main() -> int:
@@ -77,12 +29,14 @@ def main() -> int:
 
 
 def _work(composed: DictConfig, choices: dict[str, str], part: Part) -> None:
+    asked = OmegaConf.to_container(composed, resolve=True)  # checked first: to read the row imports its method
+    look, prompt, seed = Look(**asked["figure3"]), check_prompt(asked["prompt"]), check_seed(asked["seed"])
     row, session = read_row(composed, choices), Session()
-    look, prompt, seed = (
-        Look(**row.config["figure3"]),
-        check_prompt(row.config["prompt"]),
-        check_seed(row.config["seed"]),
-    )
+    from eval.report.page import FIGURES, folder_of
+    from eval.report.studies.recording import write_recording
+    from eval.report.studies.similarity import draw_recording
+    from scripts.studies.recorder import record
+
     session.join(row.sampler.device)
     # Hydra prints what libraries log, and fontTools logs every glyph that goes into a PDF.
     logging.getLogger("fontTools").setLevel(logging.WARNING)
@@ -92,118 +46,6 @@ def _work(composed: DictConfig, choices: dict[str, str], part: Part) -> None:
     drawings = draw_recording(recording, folder / FIGURES, method_labels().get(row.name))
     files = [*paths, *(file for drawing in drawings for file in drawing.files)]
     say(f"written: {', '.join(map(str, files))}")
-
-
-def record(row: Row, session: Session, look: Look, *, prompt: str, seed: int) -> Recording:
-    """Generate one image with the row's method and record what `look` asks for. RunError: the method plans nothing."""
-    if not isinstance(row.method, retom.TokenMerger):
-        raise RunError(f"method {row.name} makes no plan to look at; choose one that does, as method=retom")
-    pipe = session.pipeline(row.model, row.sampler)
-    recorder = Recorder(row.method, look, scaled_steps(list(look.steps), look.of, row.sampler.steps), [])
-    with retom.patched(pipe, recorder, backend=row.backend):
-        retom.set_seeds(pipe, [seed])
-        image = call_pipeline(pipe, [prompt], [seed], row.sampler, output_type="np").images[0]
-    config = {key: row.config[key] for key in ("model", "sampler", "method", "backend")}
-    named = pixel_hash(config | {"prompts": {"prompt": prompt, "seed": seed, "look": dataclasses.asdict(look)}})
-    run = {"model": pipe_identity(pipe)}
-    return Recording(
-        name=f"{row.model.name}_{row.name}-{named}",
-        method=row.name,
-        prompt=prompt,
-        seed=seed,
-        of=look.of,
-        steps=row.sampler.steps,
-        measured=f"measured on {METRIC_WORDS[row.method.metric]}, in the half with the prompt",
-        config=config,
-        provenance=collect(root=ROOT, device=row.sampler.device, dtype=row.sampler.dtype, run=run),
-        image=to_uint8(image)[0],
-        panels=tuple(recorder.panels),
-    )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recorder(retom.TokenMerger):
-    """The method `inner`, asked when it would be, and watched at every call: `panels` are recorded at those of `calls`.
-
-    calls: {denoiser call: step asked for}. Of the rows of a batch the last is looked at: with guidance, the one with
-    the prompt.
-    """
-
-    inner: retom.TokenMerger
-    look: Look
-    calls: Mapping[int, int]
-    panels: list[Panel]
-
-    def __post_init__(self):
-        for name in ("metric", "targets", "share_plan", "needs_output", "batch_limit"):
-            object.__setattr__(self, name, getattr(self.inner, name))
-
-    def plan(self, metric: torch.Tensor, grid: tuple[int, int], context: retom.SiteContext) -> Any:
-        """The plan that `inner` has in force."""
-        kept = context.memory.setdefault(Recorder, {})
-        if context.step == 0 or self.inner.due(context.step):
-            kept["plan"], kept["step"] = self.inner.plan(metric, grid, context), context.step
-        if context.step in self.calls:
-            self.panels.append(self._panel(metric[-1], grid, context, kept))
-        return kept["plan"]
-
-    def _panel(self, tokens: torch.Tensor, grid: tuple[int, int], context: retom.SiteContext, kept: Mapping) -> Panel:
-        side = self._side(context.layer_type)
-        window = window_at(grid, side, self.look.point)
-        top, left, height, width = window
-        inside = tokens.float().unflatten(0, grid)[top : top + height, left : left + width].flatten(0, 1)  # [n, C]
-        unit = torch.nn.functional.normalize(inside, dim=-1)
-        return Panel(
-            site=context.name,
-            layer=context.layer,
-            layer_type=context.layer_type,
-            grid=grid,
-            asked=self.calls[context.step],
-            step=context.step,
-            planned=kept["step"],
-            side=side,
-            window=window,
-            similarity=(unit @ unit.T).clamp(-1, 1).cpu().numpy(),
-            state=token_states(kept["plan"], grid),
-        )
-
-    def _side(self, layer_type: str) -> int:
-        """Side of the method's windows, or that which was given for a method without windows."""
-        for name in ("window", "sy"):
-            own = getattr(self.inner, name, None)
-            own = own[layer_type] if isinstance(own, Mapping) else own
-            if own is not None:
-                return own
-        if self.look.window is None:
-            raise RunError(f"{type(self.inner).__name__} has no windows: say which to look into, as figure3.window=8")
-        return self.look.window
-
-
-def window_at(grid: tuple[int, int], side: int, point: tuple[float, float]) -> tuple[int, int, int, int]:
-    """The window (top, left, height, width) in tokens that holds `point`, shares of the image's height and width."""
-    row, column = (min(int(share * length), length - 1) for share, length in zip(point, grid, strict=True))
-    for region in tile(grid, side):
-        down, across = (row - region.top) // region.height, (column - region.left) // region.width
-        if 0 <= down < region.rows and 0 <= across < region.columns:
-            return region.top + down * region.height, region.left + across * region.width, region.height, region.width
-    raise AssertionError(f"windows of side {side} do not cover ({row}, {column}) of {grid}")
-
-
-def token_states(plan: Any, grid: tuple[int, int]) -> np.ndarray:
-    """What each token of the last row of a plan is, [H, W] uint8. A soft plan merges every token; no plan, none."""
-    state = np.full(grid[0] * grid[1], ALONE, dtype=np.uint8)
-    if plan is None or plan.is_identity:
-        return state.reshape(grid)
-    destinations = plan.dst_index[-1].cpu().numpy()
-    if isinstance(plan, retom.MergePlan):
-        slots = plan.assign[-1].cpu().numpy()
-        shared = np.bincount(slots, minlength=plan.num_merged) > 1
-        state[shared[slots]] = MERGED
-        state[destinations[shared]] = DESTINATION
-    else:
-        state[:] = MERGED
-        state[destinations] = DESTINATION
-    return state.reshape(grid)
 
 
 if __name__ == "__main__":

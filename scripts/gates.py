@@ -1,6 +1,9 @@
-"""Record the finished baseline of these choices as a reference run: `python -m scripts.gates experiment=table1`.
+"""Record the finished baseline of these choices as a reference run.
 
 Tables then check every baseline of the same protocol against it, on any machine (eval/records/gates.py).
+
+Examples:
+    python -m scripts.gates experiment=table1
 """
 
 import sys

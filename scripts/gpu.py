@@ -1,7 +1,11 @@
-"""A short benchmark of a GPU: `python -m scripts.gpu minutes=10`; results/gpu_<card>.md, docs/gpu.md.
+"""A short benchmark of a GPU; results/gpu_<card>.md, docs/gpu.md.
 
 Stages run one after the other, each in its own process and within its share of the time. Measured rows are saved; the
 same command continues with the missing ones.
+
+Examples:
+    python -m scripts.gpu minutes=10
+    python -m scripts.gpu device=cpu minutes=2
 """
 
 import sys

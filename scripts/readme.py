@@ -1,7 +1,11 @@
-"""Fill the tables of README.md from results/: `python -m scripts.readme`; `image=true` also generates its image.
+"""Fill the tables of README.md from results/; with image=true also generate its image.
 
 Every number of README.md stands between two markers and comes from a committed CSV file. The share of tokens that a
 method removes comes from one generation with the tiny model.
+
+Examples:
+    python -m scripts.readme
+    python -m scripts.readme image=true
 """
 
 import csv
@@ -10,26 +14,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-import torch
-from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from eval import atomic
 from eval.errors import RunError
-from eval.metrics.ssim import ssim
-from scripts.command_line.entry import ROOT, say, work_on_each
+from scripts.command_line.entry import say, work_on_each
 from scripts.jobs.row import device_of
 from scripts.jobs.session import Session
-from scripts.show import Generated, generate, rows
+from scripts.show import rows
 from scripts.tables import method_labels
 
 RATIO = 0.5
-IMAGE = ROOT / "docs" / "images" / "merging_example.webp"
-GAIN = 3  # of the difference images
-SIDE = 256  # pixels of an enlarged image
 # The cells of the bench: one self-attention by its tokens, then the whole denoiser; ReToM plans at every call.
 PLACES = {
     "1024": ("one self-attention, 32 x 32 tokens", "retom_w2_p1"),
@@ -54,6 +49,8 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     atomic.write_text(page, filled(page.read_text(encoding="utf-8"), parts))
     say(f"written: {page}")
     if config["image"]:
+        from scripts.studies.example import write_example
+
         say(f"written: {write_example(config['example'], labels, session)}")
 
 
@@ -91,6 +88,8 @@ def filled(page: str, parts: Mapping[str, str]) -> str:
 
 def removed_tokens(results: Path, session: Session) -> dict[str, float]:
     """Method -> share of the tokens of all sites that it removes at the leaderboard's ratio, on the tiny model."""
+    from scripts.studies.sheets import generate
+
     methods = [name for name in studied(results) if name != "none"]
     chosen = rows(methods, [f"method.ratio={RATIO}", "sampler.steps=2"])
     return {row.name: generate(row, session, "a goldfish", [0]).removed for row in chosen}
@@ -171,41 +170,6 @@ def _lines(path: Path) -> list[dict]:
         raise RunError(f"{path} is missing; results/README.md names the command that writes it")
     with path.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))
-
-
-def write_example(example: Mapping, labels: Mapping[str, str], session: Session) -> Path:
-    """Generate one prompt with every method and write the images and their differences to the baseline; the path."""
-    chosen = rows(example["methods"], [f"method.ratio={example['ratio']}"])
-    columns = [generate(row, session, example["prompt"], [example["seed"]]) for row in chosen]
-    with matplotlib.rc_context({"font.size": 12}), atomic.replacing(IMAGE) as temporary:
-        figure = _example(columns, example, labels)
-        figure.savefig(temporary, format="webp", dpi=130, pil_kwargs={"quality": 90})
-    return IMAGE
-
-
-def _example(columns: list[Generated], example: Mapping, labels: Mapping[str, str]) -> Figure:
-    baseline = columns[0].images[0]
-    figure = Figure(figsize=(2.2 * (2 * len(columns) - 1), 3.2), layout="constrained", facecolor="white")
-    figure.suptitle(f"{example['prompt']} Seed {example['seed']}, merge ratio {example['ratio']:g}")
-    axes = iter(figure.subplots(1, 2 * len(columns) - 1))
-    _panel(next(axes), baseline, "Baseline\nno merging", "")
-    for column in columns[1:]:
-        image, label = column.images[0], labels[column.name].partition(" (")[0]
-        likeness = ssim(*(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (image, baseline)))
-        difference = np.abs(image.astype(int) - baseline.astype(int)) * GAIN
-        _panel(
-            next(axes), image, f"{label}\n{column.removed:.0%} of tokens removed", f"SSIM to baseline {likeness:.2f}"
-        )
-        _panel(
-            next(axes), difference.clip(0, 255).astype(np.uint8), f"{label} - baseline", f"absolute difference x {GAIN}"
-        )
-    return figure
-
-
-def _panel(axis, pixels: np.ndarray, title: str, note: str) -> None:
-    axis.imshow(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-    axis.set_title(title, fontsize=11)
-    axis.set(xticks=[], yticks=[], xlabel=note)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,14 @@
-"""Write results/report.html from an experiment's records: `python -m scripts.report experiment=smoke`."""
+"""Write results/report.html from an experiment's records: tables, claims, figures and images side by side.
+
+Examples:
+    python -m scripts.report experiment=smoke
+    python -m scripts.report "experiment=[table1,table2]"
+"""
 
 import dataclasses
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,8 +17,6 @@ from eval.errors import RunError
 from eval.records import load_records
 from eval.report.claims import FILE, Claims, read_claims
 from eval.report.gather import Gathered, gather
-from eval.report.page import folder_of, write_report
-from eval.report.studies.found import Studies, find_studies
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.finished.fitting import fitting
@@ -34,6 +38,9 @@ def main() -> int:
 
 
 def _report(config: dict, part: Part) -> int:
+    from eval.report.page import folder_of, write_report
+    from eval.report.studies.found import find_studies
+
     results = Path(config["results"])
     runs = results / "runs"
     specs = table_specs(config)
@@ -54,7 +61,7 @@ def _report(config: dict, part: Part) -> int:
     more = {"studies": studies, "claims": claims, "choice": choice}
     path = write_report(gathered, folder / part.folder, title=TITLE, **more)
     say(f"written: {path}")
-    return _complain(gathered, studies)
+    return _complain(gathered, studies.problems)
 
 
 def _claims(path: Path, gathered: Gathered, problems: list[str]) -> Claims | None:
@@ -66,9 +73,9 @@ def _claims(path: Path, gathered: Gathered, problems: list[str]) -> Claims | Non
         return None
 
 
-def _complain(gathered: Gathered, studies: Studies) -> int:
+def _complain(gathered: Gathered, of_studies: Sequence[str]) -> int:
     """Print the problems of the page; 1 for a problem. `scripts.tables` returns 1 for failed and missing rows."""
-    problems = (*gathered.problems, *studies.problems)
+    problems = (*gathered.problems, *of_studies)
     for problem in problems:
         say(f"problem in the report: {problem}")
     for entry in gathered.incomplete:

@@ -1,4 +1,13 @@
-"""The main command: `python -m scripts.run model=sd15 method=retom`; with --multirun one job per row of a table."""
+"""The main command: runs one row, a model, method, prompts and metrics; with --multirun one job per row of a table.
+
+A finished row is skipped and an interrupted one continues. --dry-run forecasts the rows instead: images, hours, disk,
+downloads, and everything that is missing.
+
+Examples:
+    python -m scripts.run model=tiny method=retom method.ratio=0.5
+    python -m scripts.run --multirun experiment=smoke
+    python -m scripts.run --dry-run --multirun experiment=table1 reference.path=/data/imagenet/val
+"""
 
 import dataclasses
 import math

@@ -1,54 +1,36 @@
-"""One prompt by several methods, side by side: `python -m scripts.show prompt="a goldfish" method=[retom,tomesd]`.
+"""One prompt by several methods, side by side.
 
 The baseline comes first, and every method generates the same seeds; results/show/<prompt>-<hash>.png. `--ui` opens a
 page to try prompts instead. Times are those of single calls; `make bench` measures speed.
+
+Examples:
+    python -m scripts.show prompt="a goldfish" method=[retom,tomesd]
+    python -m scripts.show --ui
 """
 
-import dataclasses
 import hashlib
 import re
-import statistics
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
-from eval.generation.calls import call_pipeline
-from eval.generation.images import to_uint8
-from eval.metrics.ssim import ssim
 from eval.records import BASELINE
 from eval.records.canonical import canonical_json
-from eval.report.figures.sheet import Column, write_sheet
 from eval.row import Row
 from scripts.command_line.entry import CONF, say, work_on_each
 from scripts.command_line.nearest import nearest_to
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
-from scripts.jobs.patching import applied
 from scripts.jobs.row import device_of, read_row
 from scripts.jobs.session import Session
-from scripts.tables import method_labels
 
 FOLDER = "show"
 FLAGS = {"--ui": "ui=true"}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Generated:
-    """One method: images [H, W, 3] uint8 by seed, seconds of each call, the ratio asked for, the share removed."""
-
-    name: str
-    images: tuple[np.ndarray, ...]
-    seconds: tuple[float, ...]
-    ratio: float | None
-    removed: float
 
 
 def main() -> int:
@@ -62,10 +44,13 @@ def _work(composed: DictConfig, choices: dict[str, str]) -> None:
     names, others = split(HydraConfig.get().overrides.task, choices.get("method"))
     session = Session()
     session.join(device_of(composed))
+    from eval.report.figures.sheet import write_sheet
+    from scripts.studies.sheets import generate_columns
+
     if composed.ui:
         from scripts.show_page import open_page  # gradio is an extra, and slow to import
 
-        def generate_more(methods: Sequence[str], *asked: object) -> list[Column]:
+        def generate_more(methods: Sequence[str], *asked: object) -> list:
             return generate_columns(rows(dict.fromkeys([BASELINE, *methods]), others), session, *asked)
 
         open_page(generate_more, method_names(), names, prompt, seeds[0])
@@ -137,53 +122,6 @@ def _check_method(name: str) -> None:
 def method_names() -> list[str]:
     """The choices of conf/method."""
     return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-
-
-def generate_columns(chosen: Sequence[Row], session: Session, prompt: str, seeds: Sequence[int]) -> list[Column]:
-    """A column for each row; SSIM is to the images of the first row, the baseline."""
-    _warm_up(chosen[0], session, prompt)
-    found = [generate(row, session, prompt, seeds) for row in chosen]
-    return [column(each, found[0]) for each in found]
-
-
-def _warm_up(row: Row, session: Session, prompt: str) -> None:
-    """A short call that is not timed: the first call of a process is slower than later ones."""
-    short = dataclasses.replace(row.sampler, steps=min(row.sampler.steps, 2))
-    call_pipeline(session.pipeline(row.model, row.sampler), [prompt], [0], short)
-
-
-def generate(row: Row, session: Session, prompt: str, seeds: Sequence[int]) -> Generated:
-    """Images of the prompt with the row's method, one call per seed. RunError: it should merge and merged nothing."""
-    pipe = session.pipeline(row.model, row.sampler)
-    images, seconds = [], []
-    with applied(pipe, row.method, row.backend) as on_pipe:
-        for seed in seeds:
-            on_pipe.set_seeds([seed])
-            begin = time.perf_counter()
-            image = call_pipeline(pipe, [prompt], [seed], row.sampler, output_type="np").images[0]
-            seconds.append(time.perf_counter() - begin)
-            images.append(to_uint8(image)[0])
-        on_pipe.check(row.name)
-        sites = [site for site in on_pipe.report() if site["merged"] is not None]
-    tokens, merged = (sum(site[key] for site in sites) for key in ("tokens", "merged"))
-    ratio = row.config["method"].get("ratio")
-    return Generated(row.name, tuple(images), tuple(seconds), ratio, 1 - merged / tokens if tokens else 0.0)
-
-
-def column(made: Generated, baseline: Generated) -> Column:
-    """The sheet's column of one method, under its name in tables and figures."""
-    first = made is baseline
-    ratio = f"ratio {made.ratio:g}, " if isinstance(made.ratio, int | float) else ""
-    merging = "no merging" if first else f"{ratio}{made.removed:.0%} of tokens merged"
-    pairs = zip(made.images, baseline.images, strict=True)
-    notes = ("",) * len(made.images) if first else tuple(_likeness(*pair) for pair in pairs)
-    name = method_labels().get(made.name, made.name)
-    return Column(name, (merging, f"{statistics.median(made.seconds):.2f} s"), made.images, notes)
-
-
-def _likeness(image: np.ndarray, baseline: np.ndarray) -> str:
-    a, b = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in (image, baseline))
-    return f"SSIM to baseline {ssim(a, b):.3f}"
 
 
 def _file_name(chosen: Sequence[Row], prompt: str, seeds: Sequence[int]) -> Path:

@@ -1,6 +1,7 @@
-"""Pack a finished run for submissions/: `python -m scripts.submit run=RUN_ID by=NAME contact=ADDRESS`.
+"""Pack a finished run for submissions/. docs/submitting.md says what is packed and what is checked.
 
-docs/submitting.md says what is packed and what is checked.
+Examples:
+    python -m scripts.submit run=track_tiny/retom-0123456789ab by="A. Name" contact=a@example.org
 """
 
 import importlib.metadata

@@ -1,6 +1,9 @@
-"""What a run shows, at the end of a `make` target: `python -m scripts.summary experiment=smoke`.
+"""What a run shows, at the end of a `make` target.
 
 Prints the tables, the claims of claims.json, why a small model is not faster, what to run next, and the report's path.
+
+Examples:
+    python -m scripts.summary experiment=smoke
 """
 
 import json

@@ -1,7 +1,11 @@
-"""Rebuild the tables of an experiment from its records: `python -m scripts.tables experiment=table1`.
+"""Rebuild the tables of an experiment from its records.
 
 It also writes `runs_<folder>.csv`: every run of the folder with the options that differ, one line for each metric. Plot
 a sweep's curves from it, also while its jobs still run.
+
+Examples:
+    python -m scripts.tables experiment=table1
+    python -m scripts.tables experiment=smoke method=none,retom
 """
 
 import itertools

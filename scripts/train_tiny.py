@@ -1,20 +1,21 @@
-"""Train the tiny model: `python -m scripts.train_tiny`; checkpoints, curves and the export go to results/training.
+"""Train the tiny model; checkpoints, curves and the export go to results/training.
 
-Stages are trained in the given order, each from its last checkpoint; `stages=[denoiser]` selects some. `export` writes
-the model of the current checkpoints, finished or not, with its scores on the held-out split and a model card.
+Stages are trained in the given order, each from its last checkpoint; `stages` selects some. `export` writes the model
+of the current checkpoints, finished or not, with its scores on the held-out split and a model card.
+
+Examples:
+    python -m scripts.train_tiny
+    python -m scripts.train_tiny stages=[denoiser,export]
 """
 
 import sys
 
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from eval.checks import check_integer
 from eval.generation.sampler import SamplerConfig
 from scripts.command_line.entry import say, work_on_each
-from training.loop import LoopConfig
-from training.release import release
-from training.stages import STAGES, Training, TrainingConfig
+from training.choices import STAGES, LoopConfig, TrainingConfig
 
 EXPORT = "export"
 
@@ -32,9 +33,16 @@ def work(composed: DictConfig) -> None:
     check_integer("per_class", composed.per_class, 1)
     if composed.threads is not None:
         check_integer("threads", composed.threads, 1)
-        torch.set_num_threads(composed.threads)
-    training = Training(read(composed))
+    config = read(composed)
     sampler = SamplerConfig(**composed.sampler, height=64, width=64, batch_size=20)
+    import torch
+
+    from training.release import release
+    from training.stages import Training
+
+    if composed.threads is not None:
+        torch.set_num_threads(composed.threads)
+    training = Training(config)
     for name in composed.stages:
         if name == EXPORT:
             say(f"wrote {release(training, sampler, composed.per_class)}")

@@ -1,31 +1,21 @@
 """Score a finished run again from its images, and report whether its record is the same.
 
-`python -m scripts.verify run=smoke/retom-0123456789ab`. The feature cache is not used and nothing is changed. Timing
-and merges need the model and are not checked.
+The feature cache is not used and nothing is changed. Timing and merges need the model and are not checked.
+
+Examples:
+    python -m scripts.verify run=smoke/retom-0123456789ab
 """
 
-import dataclasses
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from eval.decoding import ImageSet
 from eval.errors import RunError
-from eval.generation.images import verify
-from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
-from eval.metrics.profiles import score
-from eval.records import RunFolder, pixel_hash, status_of, validate_record
-from eval.records.record import image_facts, protocol_of
-from eval.records.siblings import compared_with, image_set
+from eval.records import validate_record
 from scripts.command_line.entry import say, work_on_each
-from scripts.finished.recorded import Recorded, recorded
-
-IMAGES = "image files"
 
 
 def main() -> int:
@@ -35,20 +25,17 @@ def main() -> int:
 
 def _verify(composed: DictConfig, choices: dict[str, str]) -> int:
     if OmegaConf.is_missing(composed, "run") or not composed.run:
-        raise RunError(
-            "run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab "
-            "run must name a run: the run_id of a table's row, such as run=table1/retom-0123456789ab "
-        )
+        raise RunError("run must name a run: the run_id of a table's row, such as run=table1/retom-0123456789ab")
     config = OmegaConf.to_container(composed, resolve=True)
     results = Path(config["results"])
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(config["run"])):
         raise RunError(
             f"run must name a run, such as table1/retom-0123456789ab (a run_id of a table), got {config['run']!r}"
         )
-    run = recorded(read_record(results / "runs" / config["run"]), results, config["trusted"])
-    findings = [*_folder(run), *_images(run)]
-    if all(finding.good for finding in findings if finding.what != IMAGES):
-        findings += _scores(run)  # also for other images: which numbers they change
+    record = read_record(results / "runs" / config["run"])
+    from scripts.studies.verification import findings_of
+
+    findings = findings_of(record, results, config["trusted"])
     for finding in findings:
         print(f"{finding.outcome:>16}  {finding.what}{f': {finding.detail}' if finding.detail else ''}", flush=True)
     bad = [finding.what for finding in findings if not finding.good]
@@ -69,87 +56,6 @@ def read_record(folder: Path) -> dict:
     if record["status"] == "failed":
         raise RunError(f"{path} is of a run that failed; there is nothing to verify")
     return record
-
-
-def _folder(run: Recorded) -> list[Finding]:
-    """Name, configuration and manifest: whether the images are those of the record's configuration."""
-    name = f"{run.record['experiment']}/{run.record['method']}-{run.row.hash}"
-    return [_same("folder", run.folder.run_id, name), _config(run), _manifest(run)]
-
-
-def _config(run: Recorded) -> Finding:
-    try:
-        kept = pixel_hash(yaml.safe_load((run.folder.path / "config.yaml").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        return Finding("config.yaml", DIFFERENT, f"cannot be read: {' '.join(str(error).split())}")
-    return _same("config.yaml", kept, run.row.hash)
-
-
-def _manifest(run: Recorded) -> Finding:
-    wanted = [dataclasses.asdict(item) for item in run.items]
-    try:
-        lines = (run.folder.path / "manifest.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-        manifest = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        return Finding("manifest.jsonl", DIFFERENT, f"cannot be read: {error}")
-    outcome = EQUAL if manifest == wanted else DIFFERENT
-    return Finding("manifest.jsonl", outcome, f"{len(manifest)} images, {len(wanted)} requested")
-
-
-def _same(what: str, there: object, wanted: object) -> Finding:
-    return Finding(what, EQUAL, str(there)) if there == wanted else Finding(what, DIFFERENT, f"{there}, not {wanted}")
-
-
-def _images(run: Recorded) -> list[Finding]:
-    check = verify(run.items, run.folder.images, run.row.sampler.size)
-    gone = [*check.missing, *check.broken]
-    if gone:
-        missing = f"{len(gone)} of {len(run.items)} are missing or damaged (first: {gone[0]})"
-        return [Finding("images", DIFFERENT, missing)]
-    facts = image_facts(run.items, run.folder, run.images, run.row.sampler)
-    kept = run.record["images"]
-    return [
-        _same("images", *(f"{images['n']}, {len(images['invalid'])} invalid" for images in (facts, kept))),
-        _same(IMAGES, facts["sha256"], kept.get("sha256")),
-        _same("foreign files", facts["foreign"], kept["foreign"]),
-        _same("status", status_of(facts["n"], len(facts["invalid"])), run.record["status"]),
-    ]
-
-
-def _scores(run: Recorded) -> list[Finding]:
-    reference = run.reference()
-    device = run.record["protocol"]["device_name"]
-    protocol = protocol_of(run.row, run.items, reference, device)
-    findings = [
-        _same(f"protocol.{key}", _short(protocol[key]), _short(value)) for key, value in run.record["protocol"].items()
-    ]
-    if reference is None:
-        return findings
-    images = run.images
-    others = {name: _compared_images(run, other) for name, other in run.record.get("against", {}).items()}
-    with tempfile.TemporaryDirectory() as cache:
-        again = score(
-            images,
-            reference,
-            run.row.metrics,
-            cache=Path(cache),
-            device=run.row.sampler.device,
-            bootstrap=run.row.bootstrap,
-            against=compared_with(run.record["method"], images, others),
-        )
-    return findings + compare_metrics(run.record["metrics"], again)
-
-
-def _compared_images(run: Recorded, other: str) -> ImageSet:
-    """The images of a run that this one was compared with: of the same items."""
-    experiment, _, name = other.partition("/")
-    method, _, number = name.rpartition("-")
-    return image_set(RunFolder(run.folder.root, experiment, method, number), run.items)
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 if __name__ == "__main__":

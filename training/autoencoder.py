@@ -5,8 +5,9 @@ from diffusers import AutoencoderTiny
 from torch.nn import functional
 
 from training.augment import flip
+from training.choices import LoopConfig
 from training.data import LabelledImages, to_signed
-from training.loop import Loop, LoopConfig, Setting
+from training.loop import Loop, Setting
 
 CHANNELS, WIDTH = 10, 32
 ENCODER_BLOCKS, DECODER_BLOCKS = (0, 1, 3), (3, 2, 0)

@@ -7,8 +7,9 @@ import torch
 from eval.downloads.digests import file_sha256
 from eval.generation.sampler import SamplerConfig
 from eval.provenance import cpu, gpu
+from training.choices import STAGES
 from training.export import files
-from training.stages import STAGES, Training
+from training.stages import Training
 
 
 def card(figures: dict, training: Training, sampler: SamplerConfig, folder: Path) -> str:

@@ -5,8 +5,9 @@ from torch.nn import functional
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from training import augment
+from training.choices import LoopConfig
 from training.data import LabelledImages, to_signed
-from training.loop import Loop, LoopConfig, Setting
+from training.loop import Loop, Setting
 
 WIDTHS, DEPTHS = (48, 96, 192), (2, 2, 2)
 SMOOTHING = 0.05

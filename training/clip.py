@@ -11,8 +11,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 
 from eval.generation.models.tiny import clip_tokenizer, text_config
 from training import augment
+from training.choices import LoopConfig
 from training.data import SIDE, LabelledImages, to_signed
-from training.loop import Loop, LoopConfig, Setting
+from training.loop import Loop, Setting
 
 TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 VISION = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4}

@@ -10,9 +10,10 @@ import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training.choices import LoopConfig
 from training.clip import tokens_of
 from training.data import LabelledImages, to_signed
-from training.loop import Loop, LoopConfig, Setting
+from training.loop import Loop, Setting
 
 UNET = {
     "sample_size": 16,

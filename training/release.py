@@ -12,9 +12,10 @@ from eval.atomic import write_json, write_text
 from eval.generation.sampler import SamplerConfig
 from training import evaluate, export
 from training.card import card
+from training.choices import STAGES
 from training.denoiser import SCHEDULE
 from training.sheet import write_sheet
-from training.stages import STAGES, Training
+from training.stages import Training
 
 SHEET_COLUMNS = 4
 

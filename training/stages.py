@@ -1,6 +1,5 @@
 """The stages of the tiny model in order, and their dependencies."""
 
-import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
@@ -11,42 +10,12 @@ from diffusers import AutoencoderTiny
 from transformers import CLIPModel, CLIPTokenizer
 
 from eval.atomic import write_json
-from eval.checks import check_integer
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
 from training import autoencoder, checkpoint, classifier, clip, denoiser
+from training.choices import PRECISIONS, TrainingConfig
 from training.data import LabelledImages, load_images
-from training.loop import LoopConfig, Setting
-
-STAGES = ("classifier", "autoencoder", "clip", "denoiser")
-PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """All settings that determine a training, besides the code.
-
-    data: folder with train.parquet and val.parquet. out: folder of checkpoints and curves. seed: of weights, order and
-    noise. device: "cpu" | "cuda". dtype: precision of matrix products; weights stay float32. classifier, autoencoder,
-    clip, denoiser: length and learning rate of each stage.
-    """
-
-    data: str
-    out: str
-    classifier: LoopConfig
-    autoencoder: LoopConfig
-    clip: LoopConfig
-    denoiser: LoopConfig
-    seed: int = 0
-    device: str = "cpu"
-    dtype: str = "bfloat16"
-
-    def __post_init__(self) -> None:
-        if self.dtype not in PRECISIONS:
-            raise ValueError(f"dtype must be one of {', '.join(PRECISIONS)}, got {self.dtype!r}")
-        if self.device not in ("cpu", "cuda"):
-            raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
-        check_integer("seed", self.seed, 0)
+from training.loop import Setting
 
 
 class Training:

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 import retom
-from eval.errors import RunError
 from eval.generation.compiling import compile_in_place, overwrites
 from retom import TokenMerger
-from scripts.command_line.nearest import nearest_to
+from scripts.bench_cases.names import check_name
 from scripts.jobs.row import build
 from scripts.jobs.shipped import shipped_options
 
@@ -52,12 +51,6 @@ def contender(
     shipped = shipped_options(choice)
     options = shipped | ({"ratio": ratio} if "ratio" in shipped else {}) | spec
     return Contender(name, build("method", options, trusted), backend)
-
-
-def check_name(name: str, specs: Mapping[str, Any]) -> None:
-    """RunError if a cell names a method that is not in `specs`."""
-    if name not in specs:
-        raise RunError(f"unknown method {name!r} in cells{nearest_to(str(name), list(specs))}")
 
 
 class Clock:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +20,7 @@ from eval.interrupts import pressed, raise_if_pressed, remembering
 from eval.records.schema import check_name
 from scripts.command_line.arguments import check_arguments
 from scripts.command_line.encoding import check_encoding, undecodable
+from scripts.command_line.help import asks_for_help, page
 from scripts.command_line.nearest import explain
 from scripts.command_line.trust import check_composed, named_on_command_line, vetting
 
@@ -38,11 +40,14 @@ Work = Callable[[DictConfig, dict[str, str]], int | None]
 def compose_and_call(job: Job, config: str = "config") -> int:
     """Call `job` for every configuration of the command line with the composed values and the choice of each group.
 
-    config: the file of conf/ to start from.
+    config: the file of conf/ to start from. With --help the command's page is printed and the process exits.
 
     Returns the exit status: 0, 1 after a mistake in the command line (reported in one line), 130 after Ctrl-C.
     `job` handles its own failures; an exception ends the sweep, and its return value goes to Hydra's sweeper.
     """
+
+    if asks_for_help(sys.argv[1:]):
+        _help(config)
 
     def task(composed: DictConfig) -> object:
         raise_if_pressed()
@@ -74,6 +79,12 @@ def compose_and_call(job: Job, config: str = "config") -> int:
             print_error(error)
         return 1
     return 0
+
+
+def _help(config: str) -> NoReturn:
+    """Print the page of --help for the running command, and exit."""
+    print(page(Path(sys.argv[0]), CONF, config), flush=True)
+    sys.exit(0)
 
 
 def _check_places(composed: DictConfig) -> None:

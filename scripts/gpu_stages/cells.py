@@ -14,7 +14,7 @@ from eval.speed.bench.cells import Cell, expand
 from eval.speed.bench.stage_file import StageFile, read_stage, stage_facts
 from eval.speed.bench.table import write_bench
 from scripts.bench_cases.cell import let_go, measure_cell, unmeasured
-from scripts.bench_cases.methods import check_name
+from scripts.bench_cases.names import check_name
 from scripts.command_line.entry import CONF, say
 from scripts.gpu_stages.order import Order
 

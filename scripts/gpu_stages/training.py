@@ -14,7 +14,7 @@ from eval.speed.bench.stage_file import stage_facts
 from scripts.command_line.entry import CONF, ROOT
 from scripts.gpu_stages.order import Order
 from training import checkpoint
-from training.stages import STAGES
+from training.choices import STAGES
 
 
 def train(order: Order) -> None:

@@ -12,7 +12,8 @@ from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
 from eval.report.studies.recording import ALONE, DESTINATION, MERGED
 from scripts.command_line.entry import CONF
-from scripts.figure3 import Look, record, token_states, window_at
+from scripts.studies.look import Look
+from scripts.studies.recorder import record, token_states, window_at
 from tests.baselines.generating import tokens
 
 PROMPT, SEED = "a goldfish", 5

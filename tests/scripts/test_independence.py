@@ -8,16 +8,16 @@ from PIL import Image
 
 import scripts.independence
 from eval.errors import RunError
+from eval.records import RunFolder
 from scripts.command_line.entry import CONF
-from scripts.independence import independence
-from scripts.jobs.run_row import run_row
+from scripts.studies.independence import independence
 from tests.scripts.conftest import SMALLEST, trusting
 
 METHODS = sorted((CONF / "method").glob("*.yaml"))
 
 
 def saved_images(row) -> dict[str, np.ndarray]:
-    folder = row.folder.images
+    folder = RunFolder(row.results / "runs", row.runs, row.name, row.hash).images
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(Path(folder).iterdir())}
 
 
@@ -34,7 +34,7 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
             f"sampler.batch_size={size}",
             f"results={tmp_path / str(size)}",
         )
-        run_row(row, session)
+        run_job(row, session)
         images.append(saved_images(row))
     alone, together = images
     assert len(alone) == 3
@@ -59,8 +59,8 @@ def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
     smallest_row, session, method: str, dtype: str, size: int
 ) -> None:
     row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2", "metrics=none")
-    run_row(row, session)
-    record = row.folder.read_record()
+    run_job(row, session)
+    record = RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
     assert record["provenance"]["run"]["batch_size"] == size
 
 

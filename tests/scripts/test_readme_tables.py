@@ -10,7 +10,8 @@ from PIL import Image
 
 from eval.errors import RunError
 from scripts.command_line.entry import CONF, ROOT
-from scripts.readme import IMAGE, filled, gpu, removed_tokens, sections, studied, write_example
+from scripts.readme import filled, gpu, removed_tokens, sections, studied
+from scripts.studies.example import IMAGE, write_example
 from scripts.tables import method_labels
 
 PAGE = ROOT / "README.md"
@@ -74,7 +75,7 @@ def test_a_measured_card_is_shown_and_none_is_said(tmp_path: Path) -> None:
 def test_the_image_is_small_and_can_be_generated_again(session, tmp_path, monkeypatch) -> None:
     assert IMAGE.stat().st_size < 200_000
     assert f"({IMAGE.relative_to(ROOT).as_posix()})" in PAGE.read_text(encoding="utf-8")
-    monkeypatch.setattr("scripts.readme.IMAGE", tmp_path / "again.webp")
+    monkeypatch.setattr("scripts.studies.example.IMAGE", tmp_path / "again.webp")
     example = OmegaConf.to_container(OmegaConf.load(CONF / "readme.yaml"))["example"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         path = write_example(example, LABELS, session)

@@ -16,8 +16,9 @@ from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
 from scripts.command_line.entry import CONF
 from scripts.command_line.prompting import translated
-from scripts.show import FLAGS, check_seeds, generate_columns, main, method_names, rows, split
+from scripts.show import FLAGS, check_seeds, main, method_names, rows, split
 from scripts.show_page import gallery, open_page
+from scripts.studies.sheets import generate_columns
 
 SMALL = ["model=tiny_random", "sampler.steps=2"]
 

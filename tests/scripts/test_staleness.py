@@ -5,7 +5,7 @@ import torch
 
 import retom
 from eval.errors import RunError
-from scripts.staleness import destinations, staleness, watching
+from scripts.studies.staleness import destinations, staleness, watching
 from tests.baselines.generating import generate, tokens
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from training import denoiser
-from training.loop import LoopConfig
-from training.stages import STAGES, Training, TrainingConfig
+from training.choices import STAGES, LoopConfig, TrainingConfig
+from training.stages import Training
 
 CLASSES = ((1, "n01443537", "goldfish"), (950, "n07747607", "orange"))
 SHORT = LoopConfig(steps=2, batch=2, lr=1e-3, warmup=1, decay=0.0, ema=0.5)

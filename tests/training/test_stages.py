@@ -9,9 +9,8 @@ import torch
 from eval.errors import RunError
 from tests.training.conftest import SHORT, training_of
 from training import autoencoder, checkpoint, clip
+from training.choices import STAGES, LoopConfig, TrainingConfig
 from training.data import to_signed
-from training.loop import LoopConfig
-from training.stages import STAGES, TrainingConfig
 
 
 @pytest.mark.parametrize("stage", STAGES)

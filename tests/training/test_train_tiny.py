@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from eval.assets import ASSETS
 from scripts.command_line.entry import CONF
 from scripts.train_tiny import read, work
-from training.stages import STAGES
+from training.choices import STAGES
 
 
 def composed(*overrides: str) -> dict:
