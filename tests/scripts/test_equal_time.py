@@ -8,8 +8,8 @@ import pytest
 from baselines.fewer_steps import FewerSteps
 from eval.errors import RunError
 from eval.speed.timing import TimingConfig
-from scripts import equal_time
 from scripts.jobs.measured import keep_finding
+from scripts.studies import equal_time
 
 
 def test_the_count_is_on_the_line_through_what_was_measured():
