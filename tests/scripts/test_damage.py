@@ -5,6 +5,7 @@ import pytest
 
 from eval.errors import RunError
 from eval.judging.damage import WORSE
+from scripts.jobs.run_row import run_row
 from scripts.studies.damage import Comparison
 
 SIZE = ("experiment=damage", "prompts.classes=6", "prompts.images_per_class=2", "reference.per_class=2")
@@ -16,14 +17,14 @@ def test_the_pairs_of_finished_runs_are_reported(smallest_row, session, tmp_path
     with pytest.raises(RunError, match="there is no record"):
         Comparison(rows[0])
     for row in rows[1:]:
-        run_job(row, session)
+        run_row(row, session)
     with pytest.raises(RunError, match="lacks finished runs of method none; run these first"):
         Comparison(rows[0])
-    run_job(rows[0], session)
+    run_row(rows[0], session)
     with pytest.raises(RunError, match=r"3 runs were scored before the baseline was finished \(first: damage/ret"):
         Comparison(rows[0])
     for row in rows[1:]:
-        assert run_job(row, session) == "rescored"
+        assert run_row(row, session) == "rescored"
     paths = Comparison(rows[0]).write()
     assert [path.name for path in paths] == ["damage_tiny_differences.csv", "damage_tiny_differences.md"]
     frame = pandas.read_csv(paths[0])

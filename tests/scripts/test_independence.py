@@ -10,6 +10,7 @@ import scripts.independence
 from eval.errors import RunError
 from eval.records import RunFolder
 from scripts.command_line.entry import CONF
+from scripts.jobs.run_row import run_row
 from scripts.studies.independence import independence
 from tests.scripts.conftest import SMALLEST, trusting
 
@@ -34,7 +35,7 @@ def test_a_batch_of_three_and_of_one_give_the_same_images(smallest_row, session,
             f"sampler.batch_size={size}",
             f"results={tmp_path / str(size)}",
         )
-        run_job(row, session)
+        run_row(row, session)
         images.append(saved_images(row))
     alone, together = images
     assert len(alone) == 3
@@ -59,7 +60,7 @@ def test_what_merges_is_generated_one_image_a_call_where_no_batch_is_named(
     smallest_row, session, method: str, dtype: str, size: int
 ) -> None:
     row = smallest_row(f"method={method}", f"sampler.dtype={dtype}", "sampler.batch_size=2", "metrics=none")
-    run_job(row, session)
+    run_row(row, session)
     record = RunFolder(row.results / "runs", row.runs, row.name, row.hash).read_record()
     assert record["provenance"]["run"]["batch_size"] == size
 
