@@ -72,9 +72,12 @@ def _run(row: Row, session: Session, checked: Checked, record: dict | None) -> s
     if steps.nothing:
         return "already finished"
     if row.shard.is_part:
-        _make_part(row, session, items)
+        _generate_part(row, session, items)
         return "done"
-    made = _make(row, session, checked, before, steps) if steps.needs_model else made_before(before, protocol)
+    if steps.needs_model:
+        made = _generate_and_time(row, session, checked, before, steps)
+    else:
+        made = made_before(before, protocol)
     with team.phase():
         if team.is_main:
             images = image_set(row.folder, items)
@@ -87,7 +90,7 @@ def _run(row: Row, session: Session, checked: Checked, record: dict | None) -> s
     return "done" if steps.needs_model else "rescored"
 
 
-def _make(row: Row, session: Session, checked: Checked, before: Before, steps: Due) -> Made:
+def _generate_and_time(row: Row, session: Session, checked: Checked, before: Before, steps: Due) -> Made:
     """Generate and time what is due, with the method on the model."""
     team, items = session.team, checked.items
     with patched(row, session) as (pipe, on_pipe, identity):
@@ -106,7 +109,7 @@ def _make(row: Row, session: Session, checked: Checked, before: Before, steps: D
     return Made(sites, provenance, timing if steps.time else before.timing(checked.protocol))
 
 
-def _make_part(row: Row, session: Session, items: list[PromptItem]) -> None:
+def _generate_part(row: Row, session: Session, items: list[PromptItem]) -> None:
     """Generate the missing images of the row's shard, and save their settings for the job that closes the run."""
     team = session.team
     with patched(row, session) as (pipe, on_pipe, _):
