@@ -105,6 +105,11 @@ def _git(root: Path, *arguments: str) -> tuple[str | None, str | None]:
     return done.stdout.strip(), None
 
 
+def distribution_of(package: str) -> str | None:
+    """The installed distribution that holds a top-level package; None for a folder on Python's path."""
+    return next(iter(importlib.metadata.packages_distributions().get(package, [])), None)
+
+
 def package_version(name: str) -> dict | None:
     """{"version"} of an installed distribution, with {"commit"} if it was installed from a repository; else None.
 

@@ -6,7 +6,7 @@ Computed with open_clip, without clamping, on the complete prompt. This is MLPer
 Without it the score would silently differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from eval.decoding import ImageSet
 from eval.downloads.weights import HubFile
 from eval.errors import RunError
 from eval.metrics.features import Embed
+from eval.metrics.measures import MeanOfImages, Measure, Metric, Reference, Setting
 from eval.metrics.metric_pass import Prepare, Task, compute
 from eval.silence import silent_building
 
@@ -135,6 +136,27 @@ VIT_L14 = OpenClip(
         revision="18d0535469bb561bf468d76c1d73aa35156c922b",
     ),
 )
+
+
+@dataclass(frozen=True)
+class TextAgreement(Metric):
+    """Mean over images of 100 cos(image, prompt)."""
+
+    network: ClipNetwork
+
+    @property
+    def identity(self) -> str:
+        """The network's."""
+        return self.network.identity
+
+    def preflight(self) -> None:
+        """The network's weights."""
+        self.network.preflight()
+
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
+        """Needs images and prompts alone."""
+        protocol = f"100 x cosine, mean, whole prompt as text; {self.identity}"
+        return MeanOfImages(protocol, lambda images: clip_task(self.network, images), setting)
 
 
 def clip_task(network: ClipNetwork, images: ImageSet) -> Task:

@@ -18,7 +18,9 @@ from PIL import Image
 
 from eval.decoding import EncodedImage
 from eval.downloads.weights import WeightFile
+from eval.errors import RunError
 from eval.metrics.metric_pass import Prepare, Task, compute
+from eval.reference.moments import MINIMUM_IMAGES
 
 CLEAN_INCEPTION = WeightFile(
     "inception-2015-12-05.pt",
@@ -31,7 +33,12 @@ PYTORCH_INCEPTION = WeightFile(
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
 
+
 Embed = Callable[[torch.Tensor], torch.Tensor]
+
+
+class TooFewImagesError(RunError):
+    """A distance between distributions was requested for fewer than MINIMUM_IMAGES images."""
 
 
 class FeatureNetwork(Protocol):
@@ -135,6 +142,15 @@ def _pytorch_inception(path: Path) -> torch.nn.Module:
     children = dict(net.named_children())
     order = [name for name in children if name not in ("avgpool", "dropout", "fc", "AuxLogits")]
     return torch.nn.Sequential(*(children[name] for name in order), torch.nn.AdaptiveAvgPool2d(1)).eval()
+
+
+def check_features(features: np.ndarray, what: str) -> None:
+    """RunError if `features` [n, d] has NaN or infinite values, TooFewImagesError if n < MINIMUM_IMAGES."""
+    if len(features) < MINIMUM_IMAGES:
+        raise TooFewImagesError(f"{what}: {len(features)} images, at least {MINIMUM_IMAGES} are needed")
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if bad.size:
+        raise RunError(f"{what}: features of {bad.size} images are not finite (first: number {bad[0]})")
 
 
 def feature_task(network: FeatureNetwork, images: Sequence[EncodedImage], contents: str) -> Task:

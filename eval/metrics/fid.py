@@ -8,28 +8,54 @@ whichever is smaller is solved. There is no matrix square root, complex number o
 original.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from eval.errors import RunError
-from eval.reference.moments import MINIMUM_IMAGES, Moments
+from eval.decoding import ImageSet
+from eval.metrics.features import check_features
+from eval.metrics.measures import Distance, FeatureMetric, Measure, Reference, Setting
+from eval.reference.moments import MINIMUM_IMAGES, Moments, ReferenceMoments
 
 SPLITS = 8  # of the images into halves
 
 
-class TooFewImagesError(RunError):
-    """A distance between distributions was requested for fewer than MINIMUM_IMAGES images."""
+@dataclass(frozen=True)
+class FrechetDistance(FeatureMetric):
+    """The Frechet distance to the reference through a network."""
+
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
+        """Needs the reference alone."""
+        return _Frechet(self.network, reference, setting)
 
 
-def check_features(features: np.ndarray, what: str) -> None:
-    """RunError if `features` [n, d] has NaN or infinite values, TooFewImagesError if n < MINIMUM_IMAGES."""
-    if len(features) < MINIMUM_IMAGES:
-        raise TooFewImagesError(f"{what}: {len(features)} images, at least {MINIMUM_IMAGES} are needed")
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if bad.size:
-        raise RunError(f"{what}: features of {bad.size} images are not finite (first: number {bad[0]})")
+@dataclass(frozen=True)
+class _Frechet(Distance):
+    kind = "frechet"
+    formula = "Frechet distance"
+
+    def derivatives(self, features: np.ndarray) -> tuple[float, np.ndarray]:
+        return fid_derivatives(features, self._moments)
+
+    def beside(self, images: ImageSet, features: np.ndarray, positions: np.ndarray) -> dict:
+        """The distance at half as many images, and extrapolated to infinitely many."""
+
+        def extrapolated() -> np.ndarray:
+            found = extrapolate(features, positions, self._moments)
+            return np.array([] if found is None else [found.half, found.n_half, found.infinite])
+
+        half, n_half, infinite = self.cached("extrapolated", images, extrapolated) or (None, None, None)
+        return {"half": {"value": half, "n": None if n_half is None else int(n_half)}, "infinite": infinite}
+
+    @cached_property
+    def _moments(self) -> Moments:
+        if isinstance(self.reference, ReferenceMoments):
+            self.reference.check(self.network)
+            return self.reference.moments.to(self.setting.device)
+        return moments(self.reference_features, self.setting.device, "reference")
 
 
 def moments(features: np.ndarray, device: str | torch.device = "cpu", what: str = "features") -> Moments:

@@ -4,10 +4,33 @@ Binkowski et al. 2018, arXiv 1801.01401, Eq. 4. All images are used at once, wit
 deterministic. Unlike FID it is unbiased, so values of different n can be compared.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from eval.metrics.fid import check_features
+from eval.decoding import ImageSet
+from eval.metrics.features import check_features
+from eval.metrics.measures import Distance, FeatureMetric, Measure, Reference, Setting
+
+
+@dataclass(frozen=True)
+class KernelDistance(FeatureMetric):
+    """The kernel distance to the reference through a network."""
+
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
+        """Needs the reference alone."""
+        return _Kernel(self.network, reference, setting)
+
+
+@dataclass(frozen=True)
+class _Kernel(Distance):
+    kind = "kernel"
+    formula = "unbiased cubic MMD"
+
+    def derivatives(self, features: np.ndarray) -> tuple[float, np.ndarray]:
+        return kid_derivatives(features, self.reference_features, self.setting.device)
 
 
 def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -16,7 +39,7 @@ def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def kid(features: np.ndarray, reference: np.ndarray, device: str | torch.device = "cpu") -> float:
-    """Unbiased squared MMD between `features` [n, d] and `reference` [m, d]. Errors as in `fid.check_features`."""
+    """Unbiased squared MMD between `features` [n, d] and `reference` [m, d]. Errors as in `features.check_features`."""
     return kid_derivatives(features, reference, device)[0]
 
 

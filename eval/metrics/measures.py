@@ -1,29 +1,33 @@
-"""The kinds of numbers in a table. A measure returns its value for a set of images, and the influence of each class."""
+"""What a metric is: a description of one number, and the measure that takes it of a set of images.
 
-from collections.abc import Callable, Sequence
+A further metric subclasses `ImageMetric` (the mean of one number for each image), `FeatureMetric` (a distance between
+features of the images and of the reference) or `Metric` itself. docs/extending.md has a complete one.
+"""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 
 from eval.decoding import ImageSet
-from eval.metrics.clip_score import ClipNetwork, clip_task
+from eval.errors import RunError
 from eval.metrics.feature_cache import cached_array
-from eval.metrics.features import FeatureNetwork, feature_task
-from eval.metrics.fid import check_features, extrapolate, fid_derivatives, moments
-from eval.metrics.kid import kid_derivatives
-from eval.metrics.metric_pass import Task, compute
-from eval.metrics.ssim import PROTOCOL as SSIM
-from eval.metrics.ssim import ssim_task
+from eval.metrics.features import FeatureNetwork, check_features, feature_task
+from eval.metrics.metric_pass import Prepare, Task, compute
 from eval.metrics.stats import Bootstrap, class_influences, class_positions, mean_influences
 from eval.progress import Progress
 from eval.reference import ReferenceSet
-from eval.reference.moments import Moments, ReferenceMoments
+from eval.reference.moments import ReferenceMoments
 
 FORMULAS = "formulas 1"  # increment if computations from features change, so that cached numbers are not reused
+
+Reference = ReferenceSet | ReferenceMoments
 
 
 @dataclass(frozen=True)
@@ -54,31 +58,132 @@ class Estimate:
     beside: dict = field(default_factory=dict)
 
 
-class Measure(Protocol):
-    """One named number. `n_reference` is None if no real images are used."""
+class Measure(abc.ABC):
+    """Takes one number of sets of images.
 
-    n_reference: int | None
+    protocol: how the number comes about, in words. n_reference: None if no real images are used.
+    """
 
-    @property
-    def protocol(self) -> str: ...
+    protocol: str
+    n_reference: int | None = None
 
+    @abc.abstractmethod
     def task(self, images: ImageSet) -> Task:
         """The per-image computation that `take` needs."""
-        ...
 
+    @abc.abstractmethod
     def take(self, images: ImageSet) -> Estimate:
         """The value for `images`, with classes in ascending order."""
-        ...
+
+    def reference_tasks(self) -> list[Task]:
+        """The computations on the reference that `take` needs."""
+        return []
+
+
+class Metric(abc.ABC):
+    """One column of a table: a frozen dataclass. Nothing is loaded until it is measured."""
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Everything that the number depends on besides the images. Runs are scored again when it changes."""
+
+    def preflight(self) -> None:  # noqa: B027 - most metrics need no file
+        """RunError if a weight file is not available."""
+
+    def check_reference(self, reference: Reference) -> None:  # noqa: B027 - most metrics need no reference
+        """RunError for a reference that the metric cannot use."""
+
+    @abc.abstractmethod
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure | None:
+        """The measure for this reference. None: it cannot be taken, as SSIM without the baseline's images.
+
+        against: the image sets that the images are compared with, by method; the baseline's is "none".
+        """
+
+
+class ImageMetric(Metric):
+    """The mean over images of one number for each image."""
+
+    def preparer(self) -> Prepare:
+        """A function from an RGB image of Pillow to the tensor that `load`'s function receives; called from threads.
+
+        By default the pixels [3, H, W], float32 in [0, 1].
+        """
+        return _pixels
+
+    @abc.abstractmethod
+    def load(self, device: str | torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function from a batch of prepared images [B, ...] on `device` to one number for each, [B]."""
+
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
+        """The mean, with intervals and differences by its classes."""
+        return MeanOfImages(f"mean over images; {self.identity}", self._task, setting)
+
+    def _task(self, images: ImageSet) -> Task:
+        return Task(self.identity, ("image", self.identity, images.hash), self, (images.images,), _numbers)
 
 
 @dataclass(frozen=True)
-class Distance:
-    """Distance between the features of images and of the reference. kind: "frechet" or "kernel"."""
+class MeanOfImages(Measure):
+    """The mean of the array [n] of a task. task_of: the task for a set of images."""
 
-    kind: str
-    network: FeatureNetwork
-    reference: ReferenceSet | ReferenceMoments
+    protocol: str
+    task_of: Callable[[ImageSet], Task]
     setting: Setting
+
+    def task(self, images: ImageSet) -> Task:
+        """Computes one number for each image."""
+        return self.task_of(images)
+
+    def take(self, images: ImageSet) -> Estimate:
+        """The mean. RunError: a number is not finite."""
+        numbers = self.setting.array(self.task(images))
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        if bad.size:
+            first = images.images[bad[0]].key
+            raise RunError(f"{self.protocol}: {bad.size} images have no finite number (first: {first})")
+        return Estimate(float(numbers.mean()), mean_influences(numbers, class_positions(images.class_indices)[0]))
+
+
+@dataclass(frozen=True)
+class FeatureMetric(Metric):
+    """A distance between the features of images and of the reference through `network`."""
+
+    network: FeatureNetwork
+
+    @property
+    def identity(self) -> str:
+        """The network's."""
+        return self.network.identity
+
+    def preflight(self) -> None:
+        """The network's weights."""
+        self.network.preflight()
+
+    def check_reference(self, reference: Reference) -> None:
+        """RunError for statistics of another network."""
+        if isinstance(reference, ReferenceMoments):
+            reference.check(self.network)
+
+
+@dataclass(frozen=True)
+class Distance(Measure):
+    """Takes a distance between features. kind names it in the cache, `formula` in protocols."""
+
+    network: FeatureNetwork
+    reference: Reference
+    setting: Setting
+    kind: ClassVar[str]
+    formula: ClassVar[str]
+
+    @abc.abstractmethod
+    def derivatives(self, features: np.ndarray) -> tuple[float, np.ndarray]:
+        """The distance of `features` [n, d], and its derivatives [n] with respect to each image's weight, at 1."""
+
+    def beside(self, images: ImageSet, features: np.ndarray, positions: np.ndarray) -> dict:
+        """Further fields of the record's entry. positions [n]: of the images' classes."""
+        return {}
 
     @property
     def n_reference(self) -> int:
@@ -86,109 +191,50 @@ class Distance:
 
     @property
     def protocol(self) -> str:
-        """Kind, network and reference."""
-        how = {"frechet": "Frechet distance", "kernel": "unbiased cubic MMD"}[self.kind]
-        return f"{how}, float64; {self.network.identity}; reference {self.reference.hash[:12]}"
+        """Formula, network and reference."""
+        return f"{self.formula}, float64; {self.network.identity}; reference {self.reference.hash[:12]}"
 
     def task(self, images: ImageSet | ReferenceSet) -> Task:
         """Computes the features."""
         return feature_task(self.network, images.images, images.hash)
 
-    def take(self, images: ImageSet) -> Estimate:
-        """The value; for a Frechet distance also at half as many images and extrapolated to infinitely many.
+    def reference_tasks(self) -> list[Task]:
+        """The features of the reference, if it consists of images."""
+        return [self.task(self.reference)] if isinstance(self.reference, ReferenceSet) else []
 
-        Errors as in eval.metrics.fid.check_features.
-        """
+    def take(self, images: ImageSet) -> Estimate:
+        """The distance and what is beside it. Errors as in eval.metrics.features.check_features."""
         features = self.setting.array(self.task(images))
         check_features(features, "generated images")
-        check_features(self._reference_features, "reference")
-        value, *derivatives = self._cached("derivatives", images, lambda: self._derivatives(features))
+        check_features(self.reference_features, "reference")
+        value, *derivatives = self.cached("derivatives", images, lambda: np.append(*self.derivatives(features)))
         positions = class_positions(images.class_indices)[0]
         influences = class_influences(np.array(derivatives), positions)
-        if self.kind != "frechet":
-            return Estimate(value, influences)
-        found = self._cached("extrapolated", images, lambda: self._extrapolated(features, positions))
-        return Estimate(value, influences, _extra_fields(*found))
+        return Estimate(value, influences, self.beside(images, features, positions))
 
-    def _cached(self, what: str, images: ImageSet, compute: Callable[[], np.ndarray]) -> list[float]:
+    def cached(self, what: str, images: ImageSet, compute: Callable[[], np.ndarray]) -> list[float]:
+        """Numbers that follow from the features of `images` and the reference."""
         parts = (FORMULAS, self.kind, what, self.network.identity, images.hash, self.reference.hash)
         return cached_array(self.setting.cache, parts, compute).tolist()
 
-    def _derivatives(self, features: np.ndarray) -> np.ndarray:
-        """[1 + n]: the value, then its derivatives."""
-        if self.kind == "frechet":
-            value, derivatives = fid_derivatives(features, self._moments)
-        else:
-            value, derivatives = kid_derivatives(features, self._reference_features, self.setting.device)
-        return np.array([value, *derivatives])
-
-    def _extrapolated(self, features: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """The fields of Extrapolated, or an empty array if there are too few images."""
-        found = extrapolate(features, positions, self._moments)
-        return np.array([] if found is None else [found.half, found.n_half, found.infinite])
-
     @cached_property
-    def _reference_features(self) -> np.ndarray:
+    def reference_features(self) -> np.ndarray:
+        """[m, d]."""
         if isinstance(self.reference, ReferenceMoments):
             self.reference.check(self.network)
             return self.reference.features
         return self.setting.array(self.task(self.reference))
 
-    @cached_property
-    def _moments(self) -> Moments:
-        if isinstance(self.reference, ReferenceMoments):
-            self.reference.check(self.network)
-            return self.reference.moments.to(self.setting.device)
-        return moments(self._reference_features, self.setting.device, "reference")
+
+def _numbers(
+    score: Callable[[torch.Tensor], torch.Tensor], device: str | torch.device, _start: int, batch: list[torch.Tensor]
+) -> torch.Tensor:
+    found = score(torch.stack(batch).to(device)).cpu().double()
+    if found.shape != (len(batch),):
+        raise ValueError(f"a metric must return one number for each of {len(batch)} images, got {list(found.shape)}")
+    return found
 
 
-@dataclass(frozen=True)
-class TextAgreement:
-    """Mean over images of 100 cos(image, prompt)."""
-
-    network: ClipNetwork
-    setting: Setting
-    n_reference: int | None = None
-
-    @property
-    def protocol(self) -> str:
-        """Network and convention."""
-        return f"100 x cosine, mean, whole prompt as text; {self.network.identity}"
-
-    def task(self, images: ImageSet) -> Task:
-        """Computes the scores."""
-        return clip_task(self.network, images)
-
-    def take(self, images: ImageSet) -> Estimate:
-        """The mean."""
-        return _mean(self.setting.array(self.task(images)), images)
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """Mean over images of the SSIM to the baseline image of the same key."""
-
-    baseline: ImageSet
-    setting: Setting
-    n_reference: int | None = None
-
-    @property
-    def protocol(self) -> str:
-        """Package and parameters."""
-        return SSIM
-
-    def task(self, images: ImageSet) -> Task:
-        """Computes the similarities."""
-        return ssim_task(images, self.baseline)
-
-    def take(self, images: ImageSet) -> Estimate:
-        """The mean."""
-        return _mean(self.setting.array(self.task(images)), images)
-
-
-def _mean(scores: np.ndarray, images: ImageSet) -> Estimate:
-    return Estimate(float(scores.mean()), mean_influences(scores, class_positions(images.class_indices)[0]))
-
-
-def _extra_fields(half: float | None = None, n_half: float | None = None, infinite: float | None = None) -> dict:
-    return {"half": {"value": half, "n": None if n_half is None else int(n_half)}, "infinite": infinite}
+def _pixels(image: Image.Image) -> torch.Tensor:
+    """[3, H, W]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255

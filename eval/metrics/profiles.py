@@ -1,5 +1,6 @@
 """The metric profiles, and the function that scores a run's images: value, interval, and paired differences."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,38 +12,58 @@ from eval.checks import check_integer
 from eval.decoding import ImageSet, ScoredImage
 from eval.downloads.weights import WeightFile
 from eval.errors import RunError
-from eval.metrics.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip
-from eval.metrics.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork, FeatureNetwork
-from eval.metrics.fid import TooFewImagesError
-from eval.metrics.measures import Distance, Estimate, Likeness, Measure, Setting, TextAgreement
+from eval.metrics.clip_score import VIT_B32, VIT_L14, ClipNetwork, OpenClip, TextAgreement
+from eval.metrics.features import (
+    CLEAN_INCEPTION,
+    PYTORCH_INCEPTION,
+    CleanFidNetwork,
+    FeatureNetwork,
+    TooFewImagesError,
+)
+from eval.metrics.fid import FrechetDistance
+from eval.metrics.kid import KernelDistance
+from eval.metrics.measures import Estimate, Measure, Metric, Reference, Setting
 from eval.metrics.networks.smoke import SmokeClip, SmokeFeatures
+from eval.metrics.ssim import Likeness
 from eval.metrics.stats import Bootstrap, difference, interval
 from eval.progress import Progress
-from eval.reference import ReferenceSet
-from eval.reference.moments import MINIMUM_IMAGES, ReferenceMoments
+from eval.provenance import distribution_of, package_version
+from eval.reference.moments import MINIMUM_IMAGES
 
-__all__ = ["ImageSet", "NoMetrics", "RealMetrics", "ScoredImage", "SmokeMetrics", "check_reference", "score"]
+__all__ = [
+    "ImageSet",
+    "NoMetrics",
+    "RealMetrics",
+    "ScoredImage",
+    "SmokeMetrics",
+    "check_reference",
+    "identities",
+    "score",
+]
+
+# The columns of the shipped profiles, whose names no further metric may have.
+REAL = ("fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14", "ssim")
+SMOKE = ("fid_smoke", "kid_smoke", "clip_smoke", "ssim")
+_COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Metrics(Protocol):
-    """A profile: named networks per kind of measure. `profile` is "real", "smoke" or "none"."""
+    """A profile: metrics by the column that they have in tables. `profile` is "real", "smoke" or "none"."""
 
     profile: ClassVar[str]
     batch_size: int
 
     @property
-    def frechet(self) -> dict[str, FeatureNetwork]: ...
-    @property
-    def kernel(self) -> dict[str, FeatureNetwork]: ...
-    @property
-    def text(self) -> dict[str, ClipNetwork]: ...
+    def columns(self) -> dict[str, Metric]: ...
 
     def preflight(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class RealMetrics:
-    """FID and KID on clean-fid's networks, CLIP scores on open_clip's. `batch_size`: images per batch, at least 1.
+    """FID and KID on clean-fid's networks, CLIP scores on open_clip's, SSIM.
+
+    batch_size: images per batch, at least 1. extra: further metrics by column.
 
     ValueError: `inception` has another sha256 than the published file, which is TorchScript and therefore code.
     """
@@ -52,10 +73,12 @@ class RealMetrics:
     clip: OpenClip = VIT_B32
     clip_vitl14: OpenClip = VIT_L14
     batch_size: int = 32
+    extra: Mapping[str, Metric] = field(default_factory=dict)
     profile: ClassVar[str] = "real"
 
     def __post_init__(self) -> None:
         check_integer("metrics.batch_size", self.batch_size, 1)
+        _check_extra(self.extra)
         if self.inception.sha256 != CLEAN_INCEPTION.sha256:
             raise ValueError(
                 f"inception must be the published file (sha256 {CLEAN_INCEPTION.sha256}), got {self.inception.sha256}; "
@@ -63,22 +86,13 @@ class RealMetrics:
             )
 
     @property
-    def frechet(self) -> dict[str, FeatureNetwork]:
-        """Networks of Frechet distances."""
-        return {
-            "fid": CleanFidNetwork("clean", self.inception),
-            "fid_legacy_pytorch": CleanFidNetwork("legacy_pytorch", self.inception_pytorch),
-        }
-
-    @property
-    def kernel(self) -> dict[str, FeatureNetwork]:
-        """Networks of kernel distances."""
-        return {"kid": CleanFidNetwork("clean", self.inception)}
-
-    @property
-    def text(self) -> dict[str, ClipNetwork]:
-        """Networks of text agreement."""
-        return {"clip": self.clip, "clip_vitl14": self.clip_vitl14}
+    def columns(self) -> dict[str, Metric]:
+        """Every metric by its column."""
+        clean = CleanFidNetwork("clean", self.inception)
+        legacy = CleanFidNetwork("legacy_pytorch", self.inception_pytorch)
+        distances = FrechetDistance(clean), FrechetDistance(legacy), KernelDistance(clean)
+        texts = TextAgreement(self.clip), TextAgreement(self.clip_vitl14)
+        return {**dict(zip(REAL, (*distances, *texts, Likeness()), strict=True)), **self.extra}
 
     def preflight(self) -> None:
         """Locate or download every weight file. RunError: which file, from where, where to put it."""
@@ -92,25 +106,18 @@ class SmokeMetrics:
     features: FeatureNetwork = field(default_factory=SmokeFeatures)
     clip: ClipNetwork = field(default_factory=SmokeClip)
     batch_size: int = 64
+    extra: Mapping[str, Metric] = field(default_factory=dict)
     profile: ClassVar[str] = "smoke"
 
     def __post_init__(self) -> None:
         check_integer("metrics.batch_size", self.batch_size, 1)
+        _check_extra(self.extra)
 
     @property
-    def frechet(self) -> dict[str, FeatureNetwork]:
-        """Networks of Frechet distances."""
-        return {"fid_smoke": self.features}
-
-    @property
-    def kernel(self) -> dict[str, FeatureNetwork]:
-        """Networks of kernel distances."""
-        return {"kid_smoke": self.features}
-
-    @property
-    def text(self) -> dict[str, ClipNetwork]:
-        """Networks of text agreement."""
-        return {"clip_smoke": self.clip}
+    def columns(self) -> dict[str, Metric]:
+        """Every metric by its column."""
+        distances = FrechetDistance(self.features), KernelDistance(self.features)
+        return {**dict(zip(SMOKE, (*distances, TextAgreement(self.clip), Likeness()), strict=True)), **self.extra}
 
     def preflight(self) -> None:
         """As RealMetrics. The random networks need no file; the trained ones ship with the package."""
@@ -127,21 +134,45 @@ class NoMetrics:
         """No requirements."""
 
 
+def _check_extra(extra: Mapping[str, Metric]) -> None:
+    for name, metric in extra.items():
+        if not isinstance(name, str) or not _COLUMN.fullmatch(name) or name in (*REAL, *SMOKE):
+            raise ValueError(
+                f"metrics.extra names columns in lower case that are none of {', '.join((*REAL, *SMOKE))}, got {name!r}"
+            )
+        if not isinstance(metric, Metric):
+            raise ValueError(f"metrics.extra.{name} must be an eval.metrics.measures.Metric, got {metric!r}")
+
+
 def _preflight(metrics: Metrics) -> None:
-    for network in (*metrics.frechet.values(), *metrics.kernel.values(), *metrics.text.values()):
-        network.preflight()
+    for metric in metrics.columns.values():
+        metric.preflight()
 
 
-def check_reference(reference: ReferenceSet | ReferenceMoments, metrics: Metrics) -> None:
-    """RunError if the reference is statistics of another network than one that `metrics` uses."""
-    if isinstance(reference, ReferenceMoments):
-        for network in (*metrics.frechet.values(), *metrics.kernel.values()):
-            reference.check(network)
+def check_reference(reference: Reference, metrics: Metrics) -> None:
+    """RunError if `reference` cannot serve the metrics, such as statistics of another network."""
+    for metric in metrics.columns.values():
+        metric.check_reference(reference)
+
+
+def identities(metrics: Metrics | NoMetrics) -> dict[str, str]:
+    """What each metric's numbers depend on besides the images, by column; of another package with its version."""
+    if metrics.profile == "none":
+        return {}
+    # Protocols have always named networks alone, and SSIM has none.
+    networks = {name: metric for name, metric in metrics.columns.items() if not isinstance(metric, Likeness)}
+    return {name: f"{metric.identity}{_version(metric)}" for name, metric in networks.items()}
+
+
+def _version(metric: Metric) -> str:
+    package = type(metric).__module__.partition(".")[0]
+    name = None if package == "eval" else distribution_of(package)
+    return "" if name is None else f"; {name} {package_version(name)['version']}"
 
 
 def score(
     images: ImageSet,
-    reference: ReferenceSet | ReferenceMoments | None,
+    reference: Reference | None,
     metrics: Metrics | NoMetrics,
     *,
     cache: Path,
@@ -162,7 +193,7 @@ def score(
     _check_inputs(images, reference, against)
     setting = Setting(Path(cache), device, metrics.batch_size, bootstrap or Bootstrap(), progress)
     measures = _measures(metrics, reference, against, setting)
-    _compute_arrays(list(measures.values()), images, reference, against, setting)
+    _compute_arrays(list(measures.values()), images, against, setting)
     return {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}
 
 
@@ -178,28 +209,22 @@ def _check_inputs(images: ImageSet, reference: object | None, against: Mapping[s
 
 
 def _measures(
-    metrics: Metrics, reference: ReferenceSet | ReferenceMoments, against: Mapping[str, ImageSet], setting: Setting
+    metrics: Metrics, reference: Reference, against: Mapping[str, ImageSet], setting: Setting
 ) -> dict[str, Measure]:
-    measures: dict[str, Measure] = {}
-    for kind, networks in (("frechet", metrics.frechet), ("kernel", metrics.kernel)):
-        measures.update({name: Distance(kind, network, reference, setting) for name, network in networks.items()})
-    measures.update({name: TextAgreement(network, setting) for name, network in metrics.text.items()})
-    if "none" in against:
-        measures["ssim"] = Likeness(against["none"], setting)
-    return measures
+    measures = {name: metric.measure(reference, against, setting) for name, metric in metrics.columns.items()}
+    return {name: measure for name, measure in measures.items() if measure is not None}
 
 
 def _compute_arrays(
     measures: Sequence[Measure],
     images: ImageSet,
-    reference: ReferenceSet | ReferenceMoments,
     against: Mapping[str, ImageSet],
     setting: Setting,
 ) -> None:
     """Fill the cache with the per-image arrays of all measures, decoding each image once."""
     setting.arrays([measure.task(each) for measure in measures for each in (images, *against.values())])
-    if isinstance(reference, ReferenceSet) and len(images) >= MINIMUM_IMAGES:
-        setting.arrays([measure.task(reference) for measure in measures if isinstance(measure, Distance)])
+    if len(images) >= MINIMUM_IMAGES:  # no distance of fewer is taken
+        setting.arrays([task for measure in measures for task in measure.reference_tasks()])
 
 
 def _entry(measure: Measure, images: ImageSet, against: Mapping[str, ImageSet], bootstrap: Bootstrap) -> dict:

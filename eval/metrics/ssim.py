@@ -4,6 +4,8 @@ torchmetrics, Gaussian window of 11 pixels (sigma 1.5), RGB in [0, 1], data_rang
 it from the batch). Wang et al. 2004, IEEE TIP 13(4).
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,11 +15,29 @@ from PIL import Image
 
 from eval.decoding import ImageSet, ScoredImage
 from eval.errors import RunError
+from eval.metrics.measures import MeanOfImages, Measure, Metric, Reference, Setting
 from eval.metrics.metric_pass import Prepare, Task, compute
 
 _WINDOW = 11
 _PACKAGE = f"torchmetrics {version('torchmetrics')}"
 PROTOCOL = f"SSIM to the unmerged image of the same seed; {_PACKAGE}, window 11, sigma 1.5"
+
+
+@dataclass(frozen=True)
+class Likeness(Metric):
+    """Mean over images of the SSIM to the baseline's image of the same key."""
+
+    @property
+    def identity(self) -> str:
+        """Package and parameters."""
+        return PROTOCOL
+
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure | None:
+        """Needs the baseline's images: without them there is no number."""
+        baseline = against.get("none")
+        if baseline is None:
+            return None
+        return MeanOfImages(self.identity, lambda images: ssim_task(images, baseline), setting)
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -1,7 +1,7 @@
 """The downloads of a row, their sizes, and whether there is room for them. Nothing is downloaded."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,6 +109,9 @@ def weight_files(value: Any) -> Iterator[WeightFile | HubFile]:
     """Every weight file in a configuration object, at any depth."""
     if isinstance(value, WeightFile | HubFile):
         yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from weight_files(item)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from weight_files(getattr(value, field.name))

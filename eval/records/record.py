@@ -3,7 +3,6 @@
 import dataclasses
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from eval.errors import RunError
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig
+from eval.metrics.profiles import identities
 from eval.provenance import code, collect, device_name
 from eval.records.canonical import make_protocol, protocol_hash
 from eval.records.due import Before
@@ -136,7 +136,7 @@ def protocol_of(
         row.config,
         prompts_hash=row.prompts.hash,
         reference_hash=reference.hash if reference else None,
-        metrics={"profile": row.metrics.profile, "networks": _networks(row.metrics)},
+        metrics={"profile": row.metrics.profile, "networks": identities(row.metrics)},
         n=len(items),
         n_reference=reference.n if reference else None,
         device_name=device_name,
@@ -153,11 +153,3 @@ def _identity(row: Row, protocol: dict) -> dict:
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
     }
-
-
-def _networks(metrics: Any) -> dict[str, str]:
-    """What each metric's numbers depend on besides the images, by metric."""
-    if metrics.profile == "none":
-        return {}
-    networks = metrics.frechet | metrics.kernel | metrics.text
-    return {name: network.identity for name, network in networks.items()}

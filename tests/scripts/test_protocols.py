@@ -24,7 +24,7 @@ def fixed_by(experiment: str, cache: Path, unknown: list[str]) -> dict:
         config.reference.path = "any folder"
     row = read_row(config, choices)
     known = {} if "reference_hash" in unknown else load_reference(row.reference, row.prompts.selected(), cache)
-    networks = {**row.metrics.frechet, **row.metrics.kernel, **row.metrics.text}
+    networks = {name: metric for name, metric in row.metrics.columns.items() if name != "ssim"}
     protocol = make_protocol(
         row.config,
         prompts_hash=row.prompts.hash,
@@ -32,8 +32,8 @@ def fixed_by(experiment: str, cache: Path, unknown: list[str]) -> dict:
         metrics={
             "profile": row.metrics.profile,
             "networks": {
-                name: None if f"metrics.networks.{name}" in unknown else network.identity
-                for name, network in networks.items()
+                name: None if f"metrics.networks.{name}" in unknown else metric.identity
+                for name, metric in networks.items()
             },
         },
         n=len(row.prompts.items()),

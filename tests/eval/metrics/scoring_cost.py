@@ -17,9 +17,12 @@ import torch
 from PIL import Image
 
 import eval.metrics.ssim
-from eval.metrics.clip_score import VIT_B32, VIT_L14
+from eval.metrics.clip_score import VIT_B32, VIT_L14, TextAgreement
 from eval.metrics.features import CLEAN_INCEPTION, PYTORCH_INCEPTION, CleanFidNetwork
-from eval.metrics.profiles import ImageSet, ScoredImage, score
+from eval.metrics.fid import FrechetDistance
+from eval.metrics.kid import KernelDistance
+from eval.metrics.profiles import REAL, ImageSet, ScoredImage, score
+from eval.metrics.ssim import Likeness
 from eval.metrics.stats import Bootstrap
 from eval.reference import ReferenceSet
 
@@ -49,15 +52,13 @@ class FreeMetrics:
     batch_size: int = 32
     clean: ClassVar[Free] = Free(CleanFidNetwork("clean", CLEAN_INCEPTION), "clean")
     legacy: ClassVar[Free] = Free(CleanFidNetwork("legacy_pytorch", PYTORCH_INCEPTION), "legacy")
-    text: ClassVar[dict] = {"clip": FreeClip(VIT_B32, "b32"), "clip_vitl14": FreeClip(VIT_L14, "l14")}
+    b32: ClassVar[FreeClip] = FreeClip(VIT_B32, "b32")
+    l14: ClassVar[FreeClip] = FreeClip(VIT_L14, "l14")
 
     @property
-    def frechet(self) -> dict:
-        return {"fid": self.clean, "fid_legacy_pytorch": self.legacy}
-
-    @property
-    def kernel(self) -> dict:
-        return {"kid": self.clean}
+    def columns(self) -> dict:
+        distances = FrechetDistance(self.clean), FrechetDistance(self.legacy), KernelDistance(self.clean)
+        return dict(zip(REAL, (*distances, TextAgreement(self.b32), TextAgreement(self.l14), Likeness()), strict=True))
 
 
 def photographs(folder: Path, count: int, seed: int) -> ImageSet:

@@ -6,7 +6,8 @@ import scipy.linalg
 import torch
 
 from eval.errors import RunError
-from eval.metrics.fid import TooFewImagesError, _deal, extrapolate, fid, fid_derivatives, moments
+from eval.metrics.features import TooFewImagesError
+from eval.metrics.fid import _deal, extrapolate, fid, fid_derivatives, moments
 from eval.reference.moments import MINIMUM_IMAGES
 
 

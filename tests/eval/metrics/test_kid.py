@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchmetrics.image.kid import poly_mmd
 
-from eval.metrics.fid import TooFewImagesError
+from eval.metrics.features import TooFewImagesError
 from eval.metrics.kid import kid, kid_derivatives, polynomial_kernel
 
 

@@ -73,7 +73,7 @@ def test_values_are_those_of_the_parts(scored, reference, tmp_path):
 
 def test_a_second_time_is_the_same_from_the_cache(scored, reference, monkeypatch):
     images, _, options, found = scored
-    monkeypatch.setattr("eval.metrics.measures.fid_derivatives", lambda *_: pytest.fail("the cache was not used"))
+    monkeypatch.setattr("eval.metrics.fid.fid_derivatives", lambda *_: pytest.fail("the cache was not used"))
     assert score(images, reference, SmokeMetrics(), **options) == found
 
 
@@ -147,6 +147,6 @@ def test_real_metrics_stop_at_missing_weights(tmp_path, monkeypatch):
 def test_profiles_and_names():
     assert (RealMetrics.profile, SmokeMetrics.profile, NoMetrics.profile) == ("real", "smoke", "none")
     real = RealMetrics()
-    assert [*real.frechet, *real.kernel, *real.text] == ["fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14"]
+    assert [*real.columns] == ["fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14", "ssim"]
     with pytest.raises(ValueError, match=r"metrics\.batch_size must be an integer of at least 1, got 0"):
         RealMetrics(batch_size=0)
