@@ -44,6 +44,7 @@ __all__ = [
 # The columns of the shipped profiles, whose names no further metric may have.
 REAL = ("fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14", "ssim")
 SMOKE = ("fid_smoke", "kid_smoke", "clip_smoke", "ssim")
+RESERVED = dict.fromkeys((*REAL, *SMOKE, "s_per_im"))
 _COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -73,7 +74,7 @@ class RealMetrics:
     clip: OpenClip = VIT_B32
     clip_vitl14: OpenClip = VIT_L14
     batch_size: int = 32
-    extra: Mapping[str, Metric] = field(default_factory=dict)
+    extra: Mapping[str, Metric] | None = None
     profile: ClassVar[str] = "real"
 
     def __post_init__(self) -> None:
@@ -92,7 +93,7 @@ class RealMetrics:
         legacy = CleanFidNetwork("legacy_pytorch", self.inception_pytorch)
         distances = FrechetDistance(clean), FrechetDistance(legacy), KernelDistance(clean)
         texts = TextAgreement(self.clip), TextAgreement(self.clip_vitl14)
-        return {**dict(zip(REAL, (*distances, *texts, Likeness()), strict=True)), **self.extra}
+        return {**dict(zip(REAL, (*distances, *texts, Likeness()), strict=True)), **(self.extra or {})}
 
     def preflight(self) -> None:
         """Locate or download every weight file. RunError: which file, from where, where to put it."""
@@ -106,7 +107,7 @@ class SmokeMetrics:
     features: FeatureNetwork = field(default_factory=SmokeFeatures)
     clip: ClipNetwork = field(default_factory=SmokeClip)
     batch_size: int = 64
-    extra: Mapping[str, Metric] = field(default_factory=dict)
+    extra: Mapping[str, Metric] | None = None
     profile: ClassVar[str] = "smoke"
 
     def __post_init__(self) -> None:
@@ -117,7 +118,10 @@ class SmokeMetrics:
     def columns(self) -> dict[str, Metric]:
         """Every metric by its column."""
         distances = FrechetDistance(self.features), KernelDistance(self.features)
-        return {**dict(zip(SMOKE, (*distances, TextAgreement(self.clip), Likeness()), strict=True)), **self.extra}
+        return {
+            **dict(zip(SMOKE, (*distances, TextAgreement(self.clip), Likeness()), strict=True)),
+            **(self.extra or {}),
+        }
 
     def preflight(self) -> None:
         """As RealMetrics. The random networks need no file; the trained ones ship with the package."""
@@ -134,11 +138,11 @@ class NoMetrics:
         """No requirements."""
 
 
-def _check_extra(extra: Mapping[str, Metric]) -> None:
-    for name, metric in extra.items():
-        if not isinstance(name, str) or not _COLUMN.fullmatch(name) or name in (*REAL, *SMOKE):
+def _check_extra(extra: Mapping[str, Metric] | None) -> None:
+    for name, metric in (extra or {}).items():
+        if not isinstance(name, str) or not _COLUMN.fullmatch(name) or name in RESERVED:
             raise ValueError(
-                f"metrics.extra names columns in lower case that are none of {', '.join((*REAL, *SMOKE))}, got {name!r}"
+                f"metrics.extra names columns in lower case that are none of {', '.join(RESERVED)}, got {name!r}"
             )
         if not isinstance(metric, Metric):
             raise ValueError(f"metrics.extra.{name} must be an eval.metrics.measures.Metric, got {metric!r}")

@@ -54,7 +54,7 @@ class Table:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics' columns in order, as the profile names them."""
-        return tuple(metric_name(metric, self.profile) for metric in self.spec.metrics)
+        return tuple(metric_name(metric, self.profile) for metric in self.spec.measured)
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -94,6 +94,7 @@ def build_table(
     used = [*found.values(), *(extra.record for extra in extras)]
     gates = check_gates(_with_baseline(used, records), references)
     _check_metrics(spec, profile, records)
+    spec = spec.with_more(used)
     columns = _columns(spec, profile, seeds)
     rows = [(row.labels, row.paper, found.get(row.method)) for row in spec.rows]
     rows += [({"model": _label(spec, extra)}, {}, extra.record) for extra in extras]
@@ -145,7 +146,7 @@ def csv_text(table: Table) -> str:
 
 
 def _columns(spec: TableSpec, profile: str, seeds: Sequence[int]) -> tuple[str, ...]:
-    names = [metric_name(metric, profile) for metric in spec.metrics]
+    names = [metric_name(metric, profile) for metric in spec.measured]
     intervals = [f"{name}_{end}" for name in names for end in ("low", "high")]
     paired = [f"{name}_minus_{BASELINE}" for name in names if name not in UNPAIRED]
     intervals += [QUIET] if SECONDS in names else []
@@ -172,7 +173,7 @@ def _beside_columns(metric: str, profile: str) -> list[str]:
 def _seed_cells(spec: TableSpec, profile: str, group: Sequence[Mapping]) -> dict[str, Any]:
     """How many of the seeds have a record, and the spread of every number over them."""
     cells: dict[str, Any] = {"seeds": len(group)}
-    for name in (metric_name(metric, profile) for metric in spec.metrics):
+    for name in (metric_name(metric, profile) for metric in spec.measured):
         numbers = [_numbers(record, name) for record in group]
         for column in (name,) if name in UNPAIRED else (name, f"{name}_minus_{BASELINE}"):
             mean, sd = spread([cells.get(column) for cells in numbers])
@@ -196,7 +197,7 @@ def _line(
     if record is not None:
         cells["run_id"] = run_id(record)
     if record is not None and record["status"] != "failed":
-        for metric in spec.metrics:
+        for metric in spec.measured:
             for name in (metric, *BESIDE.get(metric, ())):
                 cells |= _numbers(record, metric_name(name, profile), baseline)
         if SPEED_UP in columns:

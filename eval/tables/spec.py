@@ -1,7 +1,7 @@
 """What a table is made of: the paper's rows in its order, with the paper's values, as plain data from conf."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eval.records.schema import BASELINE, check_name
@@ -42,6 +42,7 @@ class TableSpec:
     profile: names the columns while there is no record ("smoke" gives fid_smoke and clip_smoke).
     kept: the files are written to results/ itself whatever the profile, to be committed.
     names: what methods are called, by method (conf/labels.yaml).
+    more: metrics that the records have beyond those of the shipped profiles (`with_more`); they follow `metrics`.
     ValueError: a name is unknown, listed twice, or not a file name.
     """
 
@@ -56,6 +57,7 @@ class TableSpec:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kept: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("the name of a table", self.name)
@@ -70,6 +72,18 @@ class TableSpec:
             raise ValueError(f"{self.name} has no rows")
         if "model" not in self.labels:
             raise ValueError(f"labels of {self.name} must have model among them, got {', '.join(self.labels)}")
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The metrics that have columns of ours."""
+        return (*self.metrics, *self.more)
+
+    def with_more(self, records: Sequence[Mapping]) -> "TableSpec":
+        """The same table with the further metrics of `records`, which no table of conf/ needs to list."""
+        found = dict.fromkeys(name for record in records for name in record["metrics"])
+        known = {*self.metrics, *METRICS}
+        more = [name for name in found if name not in known and name.removesuffix("_smoke") not in SMOKE]
+        return replace(self, more=tuple(more))
 
     def name_of(self, method: str) -> str:
         """The name of a method: that of `names`, else the row's `model`, else its key. The baseline: `model` first."""

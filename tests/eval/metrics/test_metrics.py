@@ -1,4 +1,5 @@
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,10 +11,21 @@ from eval.generation.prompts import PromptSet
 from eval.metrics.features import CLEAN_INCEPTION, extract
 from eval.metrics.fid import fid, moments
 from eval.metrics.kid import kid
-from eval.metrics.profiles import ImageSet, NoMetrics, RealMetrics, ScoredImage, SmokeMetrics, score
+from eval.metrics.measures import ImageMetric
+from eval.metrics.profiles import (
+    RESERVED,
+    ImageSet,
+    NoMetrics,
+    RealMetrics,
+    ScoredImage,
+    SmokeMetrics,
+    identities,
+    score,
+)
 from eval.metrics.stats import Bootstrap
 from eval.reference import ReferenceConfig
 from eval.reference.loading import load_reference
+from eval.tables.spec import METRICS, metric_name
 
 CLASSES = PromptSet(template="a {class}", classes=6).selected()
 BOOTSTRAP = Bootstrap(replicates=20)
@@ -150,3 +162,46 @@ def test_profiles_and_names():
     assert [*real.columns] == ["fid", "fid_legacy_pytorch", "kid", "clip", "clip_vitl14", "ssim"]
     with pytest.raises(ValueError, match=r"metrics\.batch_size must be an integer of at least 1, got 0"):
         RealMetrics(batch_size=0)
+
+
+@dataclass(frozen=True)
+class Brightness(ImageMetric):
+    """The mean pixel."""
+
+    of_batch: bool = False
+
+    @property
+    def identity(self):
+        return f"mean pixel {self.of_batch}"
+
+    def load(self, device):
+        return lambda images: images.mean() if self.of_batch else images.mean((1, 2, 3))
+
+
+def test_a_further_metric_has_all_that_the_others_have(tmp_path, reference):
+    images, other = _images(tmp_path / "a", 0), _images(tmp_path / "b", 1)
+    options = {"cache": tmp_path / "c", "bootstrap": BOOTSTRAP, "against": {"none": other}}
+    shipped = score(images, reference, SmokeMetrics(), **options)
+    found = score(images, reference, SmokeMetrics(extra={"brightness": Brightness()}), **options)
+    assert {name: found[name] for name in shipped} == shipped
+    assert [*found][-1] == "brightness"
+    pixels = [np.asarray(Image.open(image.path)).mean() / 255 for image in images.images]
+    entry = found["brightness"]
+    assert entry["value"] == pytest.approx(np.mean(pixels), rel=1e-5)
+    assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+    assert set(entry["differences"]["none"]) == {"value", "interval"}
+    assert identities(SmokeMetrics()).items() < identities(SmokeMetrics(extra={"brightness": Brightness()})).items()
+
+
+def test_what_is_no_further_metric_is_refused(tmp_path, reference):
+    for name in ("fid", "clip_smoke", "s_per_im", "Bright", "a-b"):
+        with pytest.raises(ValueError, match=rf"metrics\.extra names columns .* got '{name}'"):
+            SmokeMetrics(extra={name: Brightness()})
+    with pytest.raises(ValueError, match=r"metrics\.extra\.bright must be an eval\.metrics\.measures\.Metric"):
+        RealMetrics(extra={"bright": SmokeMetrics().features})
+    with pytest.raises(ValueError, match=r"one number for each of 18 images, got \[\]"):
+        score(_images(tmp_path / "a", 0), reference, SmokeMetrics(extra={"b": Brightness(True)}), cache=tmp_path / "c")
+
+
+def test_no_further_metric_has_the_name_of_one_in_tables():
+    assert {*METRICS, *(metric_name(name, "smoke") for name in ("fid", "kid", "clip"))} == {*RESERVED}
