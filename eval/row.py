@@ -4,12 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from eval.generation.pipelines import ModelConfig
+from eval.generation.models.config import ModelConfig
 from eval.generation.prompts import PromptSet
 from eval.generation.sampler import SamplerConfig
 from eval.generation.shards import Shard
 from eval.metrics.stats import Bootstrap
+from eval.provenance import distribution_of
 from eval.records import RunFolder, pixel_hash
+from eval.records.targets import OURS
 from eval.reference import ReferenceConfig
 from eval.speed.timing import TimingConfig
 
@@ -48,6 +50,14 @@ class Row:
     def backend(self) -> str:
         """Name of the backend that executes plans."""
         return self.config["backend"]["name"]
+
+    @property
+    def distributions(self) -> list[str]:
+        """The installed distributions, beside this project, that its method and metrics are of."""
+        targets = [type(self.method), *map(type, (getattr(self.metrics, "extra", None) or {}).values())]
+        packages = dict.fromkeys(target.__module__.partition(".")[0] for target in targets)
+        found = [distribution_of(package) for package in packages if package not in OURS]
+        return [name for name in dict.fromkeys(found) if name is not None]
 
     @property
     def cache(self) -> Path:

@@ -31,6 +31,20 @@ def declared(group: str) -> dict[str, EntryPoint]:
     return found
 
 
+def find(group: str, name: str) -> EntryPoint:
+    """The entry point of that name; the others of its group do not matter. Nothing is imported.
+
+    Raises:
+        ExtensionError: if no package declares it, or two do.
+    """
+    found = sorted((entry for entry in _distinct(group) if entry.name == name), key=package_of)
+    if not found:
+        raise ExtensionError(f"no installed package declares {group} {name!r}; install the package that has it")
+    if len(found) > 1:
+        raise ExtensionError(f"{described(found[0])} and {described(found[1])}; uninstall one of them")
+    return found[0]
+
+
 def _distinct(group: str) -> Iterator[EntryPoint]:
     """Entry points of a group. A package that is on the path twice (an editable install) is listed once."""
     seen = set()

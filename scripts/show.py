@@ -23,6 +23,7 @@ from eval.errors import RunError
 from eval.records import BASELINE
 from eval.records.canonical import canonical_json
 from eval.row import Row
+from scripts.command_line.choices import choices
 from scripts.command_line.entry import CONF, say, work_on_each
 from scripts.command_line.nearest import nearest_to
 from scripts.command_line.prompting import as_hydra_reads_it, check_prompt, check_seed
@@ -120,8 +121,8 @@ def _check_method(name: str) -> None:
 
 
 def method_names() -> list[str]:
-    """The choices of conf/method."""
-    return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+    """The methods of conf/method and of installed packages."""
+    return choices(CONF, "method")
 
 
 def _file_name(chosen: Sequence[Row], prompt: str, seeds: Sequence[int]) -> Path:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.decoding import hash_of_digests, image_label
 from eval.errors import RunError
+from eval.provenance import distribution_of
 from eval.records import RunFolder, load_records
 from eval.submissions.consistency import prompts_of
 from eval.submissions.documents import first_fault
@@ -63,7 +64,7 @@ def describe(record: Mapping, config: Mapping) -> dict:
     target = record["config"]["method"]["_target_"]
     check_targets("method", {"_target_": target}, config["trusted"])
     package = target.partition(".")[0]
-    distribution = next(iter(importlib.metadata.packages_distributions().get(package, [])), None)
+    distribution = distribution_of(package)
     described = {
         "target": target,
         "source": {

@@ -26,6 +26,7 @@ from eval.tables import Line, Table, build_table, write_table
 from eval.tables.spec import TableRow, TableSpec
 from eval.tables.terminal import print_table, terminal
 from eval.tables.tidy import tidy, unfinished_runs, write_tidy
+from scripts.command_line.choices import choices
 from scripts.command_line.entry import CONF, ROOT, say
 from scripts.command_line.sweeps import Part, work_on_sweep
 from scripts.finished.fitting import fitting, no_record
@@ -130,14 +131,22 @@ def method_labels() -> dict[str, str]:
 
 
 def shipped_methods(config: dict, wanted: Collection[str] | None = None) -> dict[str, dict]:
-    """The options of the `wanted` (or all) choices of conf/method, which tell a row's record from a sweep's.
+    """The options of the `wanted` (or all) methods, which tell a row's record from a sweep's.
+
+    An installed method that cannot be used is reported and left out.
 
     config: the plain configuration whose sampler (for a schedule over its steps) and findings (for `fewer_steps`) the
     options follow.
     """
-    known = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-    names = [name for name in known if wanted is None or name in wanted]
-    shipped = {name: shipped_options(name, config["sampler"]) for name in names}
+    from retom.extensions import ExtensionError  # with it comes torch
+
+    names = [name for name in choices(CONF, "method") if wanted is None or name in wanted]
+    shipped = {}
+    for name in names:
+        try:
+            shipped[name] = shipped_options(name, config["sampler"])
+        except ExtensionError as error:
+            say(f"left out: {error}")
     return {name: with_measured_share({**config, "method": own}, required=False) for name, own in shipped.items()}
 
 

@@ -7,6 +7,7 @@ since are listed here, so that hashes, protocols and finished runs stay the same
 from collections.abc import Mapping
 from typing import Any
 
+OURS = ("retom", "baselines", "eval")  # packages of this project that a configuration may name
 # from the name in records to where the class is defined
 MOVED = {
     "eval.metrics.NoMetrics": "eval.metrics.profiles.NoMetrics",

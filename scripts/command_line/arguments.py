@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eval.errors import RunError
+from scripts.command_line.choices import choices as known_choices
 from scripts.command_line.nearest import nearest_to, top_level
 
 _OVERRIDE = re.compile(
@@ -29,7 +30,7 @@ def check_arguments(arguments: Sequence[str], conf: Path, config: str) -> None:
             continue
         if sign in ("+", "++", "~") and head not in known:
             raise RunError(f"unknown key {key!r}{nearest_to(head, sorted(known))}")
-        choices = sorted(path.stem for path in (conf / key).glob("*.yaml"))
+        choices = known_choices(conf, key)
         if sign == "~":
             instead = f"{key}=NAME of {', '.join(choices)}" if choices else f"{key}=VALUE"
             raise RunError(f"{argument} deletes {key}, which a configuration must have; set {instead}")

@@ -19,6 +19,7 @@ from eval.errors import RunError, first_line
 from eval.interrupts import pressed, raise_if_pressed, remembering
 from eval.records.schema import check_name
 from scripts.command_line.arguments import check_arguments
+from scripts.command_line.choices import overruled
 from scripts.command_line.encoding import check_encoding, undecodable
 from scripts.command_line.help import asks_for_help, page
 from scripts.command_line.nearest import explain
@@ -62,6 +63,8 @@ def compose_and_call(job: Job, config: str = "config") -> int:
     try:
         with remembering(), _errors_as_raised():
             check_encoding(sys.argv[1:])
+            for sentence in overruled(CONF):
+                say(sentence)
             check_arguments(sys.argv[1:], CONF, config)
             trusted = named_on_command_line(sys.argv[1:])
             with vetting(trusted):

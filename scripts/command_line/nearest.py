@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import first_line
+from scripts.command_line.choices import choices
 
 
 def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str = "config") -> str:
@@ -22,8 +23,7 @@ def explain(error: Exception, arguments: Sequence[str], conf: Path, config: str 
     listed = re.search(r"Could not load '([\w/]+)/([\w-]+)'", str(error))  # one of GROUP=[CHOICE,CHOICE]
     if isinstance(error, MissingConfigException) and listed:
         group, choice = listed.groups()
-        known = sorted(path.stem for path in (conf / group).glob("*.yaml"))
-        return f"unknown {group} {choice!r}{nearest_to(choice, known)}"
+        return f"unknown {group} {choice!r}{nearest_to(choice, choices(conf, group))}"
     if isinstance(error, OverrideParseException):
         why = first_line(error)
         return f"cannot read the override {error.override!r}: {why}; write name=value, and quotation marks around text"
@@ -73,8 +73,8 @@ def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path
     with _composing(conf):
         try:
             params = compose(config, overrides=others, return_hydra_config=True).hydra.sweeper.params
-            choices = [choice.strip() for choice in (swept or (params or {}).get(group) or "").split(",")]
-            found = [choice for choice in choices if re.fullmatch(r"[\w-]+", choice)]
+            named = [choice.strip() for choice in (swept or (params or {}).get(group) or "").split(",")]
+            found = [choice for choice in named if re.fullmatch(r"[\w-]+", choice)]
             nodes = [compose(config, overrides=[*others, f"{group}={choice}"])[group] for choice in found]
         except HydraException:
             return []
@@ -87,12 +87,12 @@ def _choices_without(group: str, rest: str, arguments: Sequence[str], conf: Path
 
 def _compose_without(key: str, arguments: Sequence[str], conf: Path, config: str) -> DictConfig:
     """The configuration of the plain choices on the command line, without sweeps or possibly wrong arguments."""
-    choices = _plain_choices(arguments, key)
+    plain = _plain_choices(arguments, key)
     with _composing(conf):
         try:
-            return compose(config, overrides=choices)
+            return compose(config, overrides=plain)
         except HydraException:  # another argument is wrong as well; it is reported once this one is fixed
-            return compose(config) if choices else OmegaConf.create({})
+            return compose(config) if plain else OmegaConf.create({})
 
 
 def _plain_choices(arguments: Sequence[str], but: str) -> list[str]:

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from scripts.command_line.choices import choices
 from scripts.command_line.entry import CONF, given_arguments, say, work_on_each
 from scripts.command_line.nearest import nearest_to
 
@@ -47,7 +48,7 @@ def work_on_sweep(work: Work, config: str = "config", *, one_method: bool = Fals
     one_method: for commands that use one method; of a sweep over methods the configuration's own is used.
     """
     statuses, asked = [], parts(sys.argv[1:], one_method=one_method)
-    known = [path.stem for path in (CONF / "method").glob("*.yaml")]
+    known = choices(CONF, "method")
     unknown = [name for name in asked[0].methods if name not in known]
     if len(asked[0].methods) > 1 and unknown:  # Hydra composes only the first one
         say(f"error: unknown method {unknown[0]!r}{nearest_to(unknown[0], known)}")
@@ -121,7 +122,7 @@ def _values(override: Override | None) -> list[str]:
         return [override.get_value_element_as_str()]
     swept = override.value()
     if isinstance(swept, Glob):
-        names = sorted(path.stem for path in (CONF / _key(override)).glob("*.yaml"))
+        names = choices(CONF, _key(override))
         included = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in swept.include)]
         return [name for name in included if not any(fnmatch.fnmatch(name, pattern) for pattern in swept.exclude)]
     return list(override.sweep_string_iterator())

@@ -1,5 +1,10 @@
 """Restricts what a configuration can do. Configuration files are input: they may choose values and build classes of
 trusted packages. Everything else by which Hydra would import or run something named in a file is refused in advance.
+
+Trusted are the packages of this project, those named on the command line (`trusted=`), and those that declare a family,
+a method or a metric as an entry point. To declare one a package must be installed, and an installed package can run
+code at every start of Python anyway: naming it again would protect nobody. A file of somebody else may then build the
+dataclasses of that package, as it may build those of this project.
 """
 
 import contextlib
@@ -15,8 +20,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from eval.errors import RunError
+from eval.records.targets import OURS
+from scripts.command_line.choices import declaring_packages
 
-OURS = ("retom", "baselines", "eval")
 RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_", "_mode_")
 REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]*\}")
 # Names that logging's dictConfig would import; these are used by Hydra's own choices.
@@ -28,9 +34,8 @@ LOGGING_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 def check_targets(where: str, options: Any, trusted: Sequence[str] = ()) -> type | None:
     """The class of the `_target_` in `options` (None without one), after checking every `_target_` in them.
 
-    where: the key of `options`, for messages. RunError: a `_target_`, at any depth, is not of a package of this project
-    or of `trusted` (nothing is imported then), does not exist, is not a dataclass, or was imported by its module from
-    another package.
+    where: the key of `options`, for messages. RunError: a `_target_`, at any depth, is not of a trusted package
+    (nothing is imported then), does not exist, is not a dataclass, or was imported by its module from another package.
     """
     targets = {}
     for key, value in _walk(where, options):
@@ -124,7 +129,7 @@ def _check_name(key: str, target: Any, trusted: Sequence[str]) -> None:
     if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
         raise RunError(f"{key} must name a class as package.module.Class, got {target!r}")
     package = target.partition(".")[0]
-    if package not in (*OURS, *trusted):
+    if package not in (*OURS, *trusted) and package not in declaring_packages():
         raise RunError(
             f"{key} names {target}, which is not of {', '.join(OURS)}; to let a configuration run code of the package "
             f"{package}, allow it on the command line: trusted=[{package}]"

@@ -13,6 +13,7 @@ from typing import Any
 from eval.atomic import write_json
 from eval.errors import RunError
 from eval.records.canonical import canonical_json, plain
+from scripts.command_line.choices import choices
 from scripts.command_line.entry import CONF
 from scripts.jobs.shipped import shipped_options
 
@@ -70,8 +71,8 @@ def _is_of(finding: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
 
 
 def _shipped(method: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options of a method's name as shipped, or None if there is no such method."""
-    if not (CONF / "method" / f"{method}.yaml").is_file():
+    """The options of a method's name as shipped or installed, or None if there is no such method."""
+    if method not in choices(CONF, "method"):
         return None
     return shipped_options(method, config["sampler"])
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from eval.errors import RunError
 from eval.generation.prompts import imagenet_classes
 from eval.generation.sampler import SamplerConfig
+from eval.records.canonical import flat_options
 from eval.records.targets import current_targets, recorded_targets
 from eval.reference import ReferenceConfig
 from eval.reference.loading import held_classes
@@ -53,6 +54,8 @@ def resolve(composed: DictConfig) -> dict:
     absent = [key for key in ("runs", "results", "trusted") if key not in config]
     if absent:
         raise RunError(f"the configuration has no {absent[0]}, which conf/config.yaml sets; do not remove it")
+    config["metrics"] = _with_extra(config["metrics"])
+    _require_values(config)
     config["method"] = with_measured_share(config)
     if config["prompts"].get("classes") == ON_DISK:
         reference = build("reference", config["reference"], config["trusted"])
@@ -60,6 +63,24 @@ def resolve(composed: DictConfig) -> dict:
     if isinstance(config["prompts"].get("classes"), list):  # sorted in ImageNet's order, however they are given
         config["prompts"]["classes"] = sorted(config["prompts"]["classes"], key=str)
     return config
+
+
+def _with_extra(metrics: dict) -> dict:
+    """The options of the metrics with those of installed ones in full; without `extra` where it adds none."""
+    own = {key: value for key, value in metrics.items() if key != "extra"}
+    if not metrics.get("extra"):
+        return own
+    from scripts.command_line.installed import extra_metrics
+
+    return {**own, "extra": recorded_targets(extra_metrics(metrics["extra"]))}
+
+
+def _require_values(config: dict) -> None:
+    """RunError for an option that has no default and was not given."""
+    given = flat_options({group: config[group] for group in BUILT})
+    absent = [key for key, value in given.items() if value == MISSING]
+    if absent:
+        raise RunError(f"{absent[0]} has no default; set {absent[0]}=VALUE")
 
 
 def device_of(composed: DictConfig) -> str:

@@ -104,7 +104,7 @@ def _generate_and_time(row: Row, session: Session, checked: Checked, before: Bef
             ran = attention(pipe, on_pipe, shown, row.sampler) if team.is_main else {}
     provenance, shards = before.provenance, team.from_main(row.folder.read_shards)
     if steps.generate:
-        provenance = provenance_of(sampler, batch_size, {"model": identity, **ran}, shards)
+        provenance = provenance_of(row, sampler, batch_size, {"model": identity, **ran}, shards)
     timing = timing_of(measured, before, ran) if measured else None
     return Made(sites, provenance, timing if steps.time else before.timing(checked.protocol))
 

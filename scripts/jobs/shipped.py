@@ -1,4 +1,4 @@
-"""The shipped options of a method: those of its choice in conf/method."""
+"""The shipped options of a method: those of its choice in conf/method or in an installed package."""
 
 import contextlib
 from collections.abc import Mapping

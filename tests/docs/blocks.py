@@ -9,10 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md")])
 PROGRAMS = ("python", "python3", "python3.11", "make", "pip", "accelerate", "torchrun", "source", "sbatch", "hf")
-LANGUAGES = ("python", "sh", "yaml", "text")
+LANGUAGES = ("python", "sh", "yaml", "toml", "text")
 _FENCE = re.compile(r" *```(.*)")
 _SKIPPED = re.compile(r"<!-- not run: (.+) -->")
-_FILE = re.compile(r"`([\w/.]+/[\w.]+\.(?:py|yaml))`[^`]*:")
+_FILE = re.compile(r"`([\w/.]+/[\w.]+\.(?:py|yaml)|pyproject\.toml)`[^`]*:")
 _SETTING = re.compile(r"[A-Z_]+=\S*")
 
 
@@ -104,5 +104,9 @@ def in_prose(page: Path) -> list[Command]:
 
 
 def files(page: Path) -> dict[str, str]:
-    """Name and content of every file that a page shows under its name."""
-    return {block.file: block.text + "\n" for block in blocks(page) if block.file}
+    """Name and content of every file that a page shows under its name, in one block or several."""
+    found: dict[str, str] = {}
+    for block in blocks(page):
+        if block.file:
+            found[block.file] = found.get(block.file, "") + block.text + "\n"
+    return found

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from scripts.command_line.entry import CONF
 from tests.docs.blocks import PAGES, files
 
-PACKAGES = ("my_methods", "my_metrics")
+PACKAGES = ("my_methods",)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,19 @@ def shown(tmp_path_factory) -> Path:
         for name, text in files(page).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
+    declare(folder)
     return folder
+
+
+def declare(folder: Path) -> None:
+    """What installing the package of `folder`/pyproject.toml would leave of it for importlib.metadata."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {f"[{group}]": entries for group, entries in project["entry-points"].items()}
+    lines = [line for group, entries in groups.items() for line in (group, *(f"{k} = {v}" for k, v in entries.items()))]
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every shell command of README.md and docs/ composes as it is; what has a small form runs at the smallest size."""
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
@@ -94,17 +93,3 @@ def test_a_command_runs_at_the_smallest_size(
     output = "".join(capsys.readouterr())
     assert "Traceback" not in output
     assert status == 0 or (module in TABLES and any(sentence in output for sentence in NOT_YET)), output
-
-
-@pytest.mark.slow
-def test_your_own_metric_gets_a_value(results, found, monkeypatch) -> None:
-    size = ["prompts.classes=12", "prompts.images_per_class=1", "sampler.steps=1", "reference.per_class=2"]
-    choices = ["model=tiny_random", "method=retom", "metrics=colours", "trusted=[my_metrics]", *size, "timing=off"]
-    assert (
-        called("run", [*choices, "bootstrap.replicates=50", "runs=colours", f"results={results}", found], monkeypatch)
-        == 0
-    )
-    (path,) = results.glob("runs/colours/*/record.json")
-    metrics = json.loads(path.read_text())["metrics"]
-    assert metrics["fid_colours"]["value"] > 0
-    assert metrics["fid_colours"]["value"] != metrics["fid_smoke"]["value"]
