@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.dominance import undominated
+from eval.judging.dominance import undominated
 from eval.records import BASELINE, BOUND
 from eval.submissions.badges import badges
 from eval.submissions.checks import Accepted

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.dominance import undominated
+from eval.judging.dominance import undominated
 from eval.report.gather import Entry, Gathered
 from eval.tables.formats import arrow, mark
 from eval.tables.spec import SECONDS, better, metric_name
