@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import scripts.jobs.run_row
 import scripts.run
 from scripts.command_line.entry import is_user_error
 from scripts.command_line.trust import check_composed
@@ -78,7 +79,7 @@ def test_any_command_line_is_a_row_or_one_line(multirun: bool, key: str, value: 
     argument = f"{key}={value}".lstrip("-")
     argv = ["run", *(["--multirun"] if multirun else []), *SMALLEST, f"results={folder}", argument]
     with pytest.MonkeyPatch.context() as patch, (folder / "output").open("w+") as output:
-        patch.setattr(scripts.run, "run_row", lambda *_: "done")
+        patch.setattr(scripts.jobs.run_row, "run_row", lambda *_: "done")
         patch.setattr(sys, "argv", argv)
         patch.setattr(sys, "stderr", output)
         GlobalHydra.instance().clear()

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import eval.generation.pipelines
+import eval.reference.loading
 import scripts.jobs.run_row
 import scripts.jobs.session
 import scripts.run
@@ -45,8 +47,8 @@ def counted(monkeypatch, module: object, name: str) -> Counted:
 
 
 def test_twenty_jobs_cost_less_than_six_seconds_each_besides_their_work(command, monkeypatch) -> None:
-    loads = counted(monkeypatch, scripts.jobs.session, "load_pipeline")
-    reads = counted(monkeypatch, scripts.jobs.session, "load_reference")
+    loads = counted(monkeypatch, eval.generation.pipelines, "load_pipeline")
+    reads = counted(monkeypatch, eval.reference.loading, "load_reference")
     draws, scores = (
         counted(monkeypatch, scripts.jobs.run_row, "generate"),
         counted(monkeypatch, scripts.jobs.run_row, "score"),

@@ -18,7 +18,6 @@ from eval.generation.models.diffusion_transformers import TRANSFORMERS, random_t
 from eval.generation.models.random_pipelines import random_pipeline
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.models.tiny import TINY_UNET, tiny_pipeline
-from eval.generation.sampler import DTYPES
 from eval.speed.bench.cells import TINY, Cell
 
 TEXT_LENGTH = 77
@@ -32,13 +31,13 @@ def random_denoiser(cell: Cell, seed: int = 0) -> nn.Module:
     """
     check_fits(cell)
     if cell.model in TRANSFORMERS:
-        model = random_transformer(cell.model, dtype=DTYPES[cell.dtype], device=cell.device, seed=seed)
+        model = random_transformer(cell.model, dtype=getattr(torch, cell.dtype), device=cell.device, seed=seed)
         return prepare(model, cell)
     forked = [] if cell.device == "cpu" else [torch.device(cell.device)]
     with torch.random.fork_rng(forked), torch.device(cell.device):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(**(TINY_UNET if cell.model == TINY else UNETS[cell.model]))
-    return prepare(nn.Module.to(unet, DTYPES[cell.dtype]), cell)
+    return prepare(nn.Module.to(unet, getattr(torch, cell.dtype)), cell)
 
 
 def random_pipe(cell: Cell) -> DiffusionPipeline:
@@ -46,7 +45,7 @@ def random_pipe(cell: Cell) -> DiffusionPipeline:
     check_fits(cell)
     forked = [] if cell.device == "cpu" else [torch.device(cell.device)]
     with torch.random.fork_rng(forked), torch.device(cell.device):  # a GPU generates a billion weights at once
-        pipe = tiny_pipeline() if cell.model == TINY else random_pipeline(cell.model, DTYPES[cell.dtype])
+        pipe = tiny_pipeline() if cell.model == TINY else random_pipeline(cell.model, getattr(torch, cell.dtype))
     pipe = pipe.to(cell.device)
     prepare(pipe.unet if hasattr(pipe, "unet") else pipe.transformer, cell)
     return pipe
@@ -64,7 +63,7 @@ def check_fits(cell: Cell) -> None:
     """RunError if the denoiser's weights exceed the free memory, where the system would kill the process."""
     kind = {"kind": "tiny"} if cell.model == TINY else {"kind": "random", "architecture": cell.model}
     skeleton = denoiser_skeleton(ModelConfig(cell.model, **kind))
-    needed = sum(weight.numel() for weight in skeleton.parameters()) * DTYPES[cell.dtype].itemsize
+    needed = sum(weight.numel() for weight in skeleton.parameters()) * getattr(torch, cell.dtype).itemsize
     free = free_bytes(cell.device)
     if needed > free:
         raise RunError(
@@ -93,7 +92,7 @@ def denoiser_inputs(cell: Cell, denoiser: nn.Module, seed: int = 0) -> dict[str,
 
     U-Nets: latents [B, 4, H, W], text [B, 77, D], SDXL's conditions. Transformers: `transformer_inputs`.
     """
-    dtype = DTYPES[cell.dtype]
+    dtype = getattr(torch, cell.dtype)
     if not isinstance(denoiser, UNet2DConditionModel):
         size = {"height": cell.pixels, "width": cell.pixels}
         return transformer_inputs(denoiser, **size, batch=cell.batch, dtype=dtype, device=cell.device, seed=seed)
