@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from eval.errors import RunError
 from eval.interrupts import raise_if_pressed
 from eval.judging.objective import Objective
-from eval.row import Row
+from eval.run.row import Row
 from scripts.command_line.entry import CONF, INTERRUPTED, ErrorsOnce, compose_and_call, interrupted, is_user_error, say
 from scripts.forecast import dry_run
 from scripts.jobs.outcomes import BAD, FAILED, Outcome, Outcomes, Plan, jobs_of, planned, summary

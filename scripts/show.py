@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from eval.errors import RunError
 from eval.records import BASELINE
 from eval.records.canonical import canonical_json
-from eval.row import Row
+from eval.run.row import Row
 from scripts.command_line.choices import choices
 from scripts.command_line.entry import CONF, say, work_on_each
 from scripts.command_line.nearest import nearest_to

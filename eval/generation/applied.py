@@ -1,15 +1,14 @@
-"""A method on a pipeline, as the steps of a run see it: its seeds, where it merged, which attention ran with it."""
+"""A method on a pipeline, as the steps of a run see it: its seeds, and where it merged."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
-from eval.generation.calls import call_pipeline, denoiser
+from eval.generation.calls import call_pipeline
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig
-from eval.speed.attention import attention_dispatch, first_call_attention
 
 Report = Callable[[], list[dict]]
 
@@ -87,19 +86,3 @@ def merges(
         call_pipeline(pipe, [item.prompt], [item.seed], sampler)
     on_pipe.check(name)
     return on_pipe.report()
-
-
-def attention(pipe: DiffusionPipeline, on_pipe: Applied, items: Sequence[PromptItem], sampler: SamplerConfig) -> dict:
-    """The attention kernels of one denoiser call for `items`; as many as before, so that nothing is compiled.
-
-    Call this last: afterwards `on_pipe` reports an aborted generation.
-    """
-    seeds = [item.seed for item in items]
-    on_pipe.set_seeds(seeds)
-
-    def generate() -> None:
-        call_pipeline(pipe, [item.prompt for item in items], seeds, sampler)
-
-    model = denoiser(pipe)
-    kernels = first_call_attention(model, generate, sampler.device)
-    return {"attention_kernel": kernels, "attention_dispatch": attention_dispatch(model)}

@@ -17,10 +17,13 @@ import torch
 from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
+from eval.generation.applied import Applied
 from eval.generation.calls import BeforeBatch, call_pipeline
 from eval.generation.memory import fits
+from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig
 from eval.progress import Progress
+from eval.speed.attention import attention_dispatch, first_call_attention
 from eval.speed.idle import Watch, wait_until_idle
 from eval.speed.timing import TimingConfig
 
@@ -156,3 +159,21 @@ def peak_memory(device: str) -> dict[str, int]:
 def _synchronise(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize(device)
+
+
+def attention_of(
+    pipe: DiffusionPipeline, on_pipe: Applied, items: Sequence[PromptItem], sampler: SamplerConfig
+) -> dict:
+    """The attention kernels of one denoiser call for `items`; as many as before, so that nothing is compiled.
+
+    Call this last: afterwards `on_pipe` reports an aborted generation.
+    """
+    seeds = [item.seed for item in items]
+    on_pipe.set_seeds(seeds)
+
+    def generate() -> None:
+        call_pipeline(pipe, [item.prompt for item in items], seeds, sampler)
+
+    model = denoiser(pipe)
+    kernels = first_call_attention(model, generate, sampler.device)
+    return {"attention_kernel": kernels, "attention_dispatch": attention_dispatch(model)}

@@ -11,11 +11,11 @@ from eval.errors import RunError
 from eval.generation.prompts import PromptItem
 from eval.metrics.profiles import check_reference
 from eval.records import RunFolder
-from eval.records.siblings import image_set
 from eval.reference import ReferenceSet
 from eval.reference.loading import load_reference
 from eval.reference.moments import ReferenceMoments
-from eval.row import Row
+from eval.run.row import Row
+from eval.run.siblings import image_set
 from scripts.jobs.row import BUILT, build
 
 

@@ -18,7 +18,7 @@ from eval.generation.sampler import SamplerConfig
 from eval.generation.shards import batches
 from eval.metrics.ssim import ssim
 from eval.provenance import device_name
-from eval.row import Row
+from eval.run.row import Row
 from eval.submissions.badges import CLOSE, CLOSE_SHARE, holds
 from eval.submissions.checks import Rules, check_submission
 from eval.submissions.layout import IMAGES, VERIFIED, fixed_images

@@ -29,7 +29,7 @@ def main() -> int:
 
     @functools.cache
     def sizes():
-        from eval.preflight.needs import Sizes
+        from eval.run.needs import Sizes
 
         return Sizes()
 

@@ -16,10 +16,10 @@ from eval.generation.images import verify
 from eval.generation.memory import BatchLimit, fixed_batch, is_out_of_memory
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig
-from eval.preflight.faults import faults, reference_faults
-from eval.preflight.needs import Sizes, needs
 from eval.records import RunFolder, has_record
-from eval.row import Row
+from eval.run.faults import faults, reference_faults
+from eval.run.needs import Sizes, needs
+from eval.run.row import Row
 from eval.speed.measuring import peak_memory
 from eval.speed.timing import TimingConfig
 from scripts.command_line.entry import is_user_error, say

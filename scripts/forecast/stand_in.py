@@ -12,8 +12,8 @@ from eval.errors import RunError
 from eval.generation.models.config import ModelConfig
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.sampler import SamplerConfig
-from eval.preflight.needs import local_model, model_is_here
-from eval.row import Row
+from eval.run.needs import local_model, model_is_here
+from eval.run.row import Row
 from scripts.command_line.entry import CONF
 from scripts.jobs.row import build
 

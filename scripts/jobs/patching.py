@@ -13,7 +13,7 @@ from eval.generation.applied import Applied, Report
 from eval.generation.calls import check_attention
 from eval.generation.models.skeleton import denoiser_skeleton
 from eval.generation.pipelines import pipe_identity
-from eval.row import Row
+from eval.run.row import Row
 from retom.patching.sites import find_sites
 from scripts.jobs.session import Session
 

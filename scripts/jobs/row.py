@@ -17,7 +17,7 @@ from eval.records.canonical import flat_options
 from eval.records.targets import current_targets, recorded_targets
 from eval.reference import ReferenceConfig
 from eval.reference.loading import held_classes
-from eval.row import CACHE, Row
+from eval.run.row import CACHE, Row
 from scripts.command_line.trust import check_targets
 from scripts.jobs.measured import with_measured_share
 

@@ -8,15 +8,15 @@ from diffusers import DiffusionPipeline
 
 from eval.decoding import ImageSet
 from eval.errors import RunError
-from eval.generation.applied import Applied, attention, merges
+from eval.generation.applied import Applied, merges
 from eval.generation.generate import generate
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.interrupts import raise_if_pressed
 from eval.metrics.profiles import score
-from eval.preflight.check import Checked, check
-from eval.records.due import Before, Due, due, look_back
-from eval.records.record import (
+from eval.run.check import Checked, check
+from eval.run.due import Before, Due, due, look_back
+from eval.run.record import (
     Made,
     failed_record,
     image_facts,
@@ -28,9 +28,9 @@ from eval.records.record import (
     shard_facts,
     timing_of,
 )
-from eval.records.siblings import compared_with, image_set, sibling_images
-from eval.row import Row
-from eval.speed.measuring import measure
+from eval.run.row import Row
+from eval.run.siblings import compared_with, image_set, sibling_images
+from eval.speed.measuring import attention_of, measure
 from scripts.jobs.patching import patched
 from scripts.jobs.processes import ProcessLostError, Team
 from scripts.jobs.session import Session
@@ -101,7 +101,7 @@ def _generate_and_time(row: Row, session: Session, checked: Checked, before: Bef
             sites = merges(pipe, on_pipe, row.name, items[0], row.sampler)
         with team.phase():
             shown = items[: 1 if steps.time or row.shard.closes else batch_size]
-            ran = attention(pipe, on_pipe, shown, row.sampler) if team.is_main else {}
+            ran = attention_of(pipe, on_pipe, shown, row.sampler) if team.is_main else {}
     provenance, shards = before.provenance, team.from_main(row.folder.read_shards)
     if steps.generate:
         provenance = provenance_of(row, sampler, batch_size, {"model": identity, **ran}, shards)
@@ -118,7 +118,7 @@ def _generate_part(row: Row, session: Session, items: list[PromptItem]) -> None:
             return
         with team.phase():
             if team.is_main:
-                ran = attention(pipe, on_pipe, items[:batch_size], row.sampler)
+                ran = attention_of(pipe, on_pipe, items[:batch_size], row.sampler)
                 row.folder.add_shard(shard_facts(row, made, batch_size) | ran)
 
 

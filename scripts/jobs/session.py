@@ -10,7 +10,6 @@ from eval.generation.prompts import ImageClass
 from eval.generation.sampler import SamplerConfig
 from eval.progress import Progress
 from eval.reference import ReferenceConfig, ReferenceSet
-from eval.reference.loading import load_reference
 from scripts.jobs.processes import Team
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Session:
         """The pipeline of `model`, loaded again only if model or sampler changed."""
         wanted = (model, sampler)
         if self._pipeline is None or self._pipeline[0] != wanted:
-            from eval.generation.pipelines import load_pipeline  # torch is imported when a row was found to be right
+            from eval.generation.pipelines import load_pipeline  # imports torch: only for a row that is right
 
             self._pipeline = None  # frees its memory before the new one is loaded
             self._pipeline = (wanted, load_pipeline(model, sampler))
@@ -75,5 +74,7 @@ class Session:
         """The reference images, read and hashed again only if their configuration or the classes changed."""
         wanted = (config, tuple(classes), cache)
         if self._reference is None or self._reference[0] != wanted:
+            from eval.reference.loading import load_reference  # imports torch: only for a row that is right
+
             self._reference = (wanted, load_reference(config, classes, cache))
         return self._reference[1]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eval.records import RunFolder, load_records, run_id
 from eval.records.canonical import flat_options
-from eval.row import Row
+from eval.run.row import Row
 from eval.trackers import Tracked, Tracker, send
 from eval.trackers.curves import curves, numbers
 from eval.trackers.sheet import sheet

@@ -11,10 +11,10 @@ from eval.errors import RunError
 from eval.judging.damage import WORSE, Pair, Run, growth_lines, render, rivals_of, steps_of
 from eval.metrics.profiles import score
 from eval.records import load_records, run_id
-from eval.records.siblings import sibling_images
 from eval.reference import ReferenceSet
 from eval.reference.loading import load_reference
-from eval.row import Row
+from eval.run.row import Row
+from eval.run.siblings import sibling_images
 from scripts.finished.fitting import fitting
 from scripts.tables import method_labels
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from eval.errors import RunError
 from eval.generation.sampler import SamplerConfig
-from eval.row import Row
+from eval.run.row import Row
 from eval.speed.measuring import measure
 from scripts.jobs.patching import applied
 from scripts.jobs.session import Session

@@ -12,7 +12,7 @@ from eval.generation.generate import sample
 from eval.generation.images import to_uint8
 from eval.generation.shards import batches
 from eval.provenance import device_name
-from eval.row import Row
+from eval.run.row import Row
 from scripts.jobs.patching import applied
 from scripts.jobs.session import Session
 

@@ -15,7 +15,7 @@ from eval.generation.pipelines import pipe_identity
 from eval.provenance import collect
 from eval.records import pixel_hash
 from eval.report.studies.recording import ALONE, DESTINATION, MERGED, Panel, Recording, scaled_steps
-from eval.row import Row
+from eval.run.row import Row
 from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT
 from scripts.jobs.session import Session

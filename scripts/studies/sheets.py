@@ -12,7 +12,7 @@ from eval.generation.calls import call_pipeline
 from eval.generation.images import to_uint8
 from eval.metrics.ssim import ssim
 from eval.report.figures.sheet import Column
-from eval.row import Row
+from eval.run.row import Row
 from scripts.jobs.patching import applied
 from scripts.jobs.session import Session
 from scripts.tables import method_labels

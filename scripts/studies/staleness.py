@@ -14,7 +14,7 @@ from eval.generation.pipelines import pipe_identity
 from eval.provenance import collect
 from eval.report.page import folder_of
 from eval.report.studies.staleness import Staleness
-from eval.row import Row
+from eval.run.row import Row
 from retom.plans.windows import tile
 from scripts.command_line.entry import ROOT
 from scripts.jobs.session import Session

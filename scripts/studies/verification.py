@@ -12,8 +12,8 @@ from eval.generation.images import verify
 from eval.judging.verification import DIFFERENT, EQUAL, Finding, compare_metrics
 from eval.metrics.profiles import score
 from eval.records import RunFolder, pixel_hash, status_of
-from eval.records.record import image_facts, protocol_of
-from eval.records.siblings import compared_with, image_set
+from eval.run.record import image_facts, protocol_of
+from eval.run.siblings import compared_with, image_set
 from scripts.finished.recorded import Recorded, recorded
 
 IMAGES = "image files"

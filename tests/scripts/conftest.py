@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from eval.row import Row
+from eval.run.row import Row
 from scripts.command_line.entry import CONF
 from scripts.jobs.row import read_row
 from scripts.jobs.session import Session

@@ -12,8 +12,8 @@ import scripts.run
 import scripts.tables
 import scripts.verify
 from eval.generation.images import write_png
-from eval.preflight.check import check
 from eval.records.gates import read_references, reference_key
+from eval.run.check import check
 from scripts.command_line.entry import ROOT
 from scripts.jobs.row import read_row
 from tests.scripts.conftest import SMALLEST, composed

@@ -6,8 +6,8 @@ import pytest
 
 from eval.errors import RunError
 from eval.metrics.profiles import RealMetrics
-from eval.preflight.check import check
 from eval.reference import ReferenceConfig
+from eval.run.check import check
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.row import Row
+from eval.run.row import Row
 from scripts.jobs.run_row import run_row
 
 pytestmark = pytest.mark.slow  # half precision is slow on a CPU

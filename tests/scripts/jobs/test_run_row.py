@@ -11,7 +11,7 @@ from eval import provenance
 from eval.errors import RunError
 from eval.generation.images import NAN, write_png
 from eval.records import RunFolder, validate_record
-from eval.row import Row
+from eval.run.row import Row
 from scripts.jobs.run_row import run_row
 
 

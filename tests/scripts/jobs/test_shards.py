@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.errors import RunError
-from eval.row import Row
+from eval.run.row import Row
 from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SmallMemory
 

@@ -17,17 +17,17 @@ ROOT = Path(__file__).parents[3]
 FOLDERS = tuple(f"{ROOT / folder}/" for folder in ("scripts", "eval", "baselines", "retom"))
 LINE, PROCESSES = "scripts/jobs/run_row.py", "scripts/jobs/processes.py"
 STORY = [
-    "eval/preflight/check.py",
+    "eval/run/check.py",
     "eval/records/run_folder.py",
     "eval/records/lock.py",
-    "eval/records/due.py",
+    "eval/run/due.py",
     "scripts/jobs/patching.py",
     "eval/generation/applied.py",
     "eval/generation/shards.py",
     "eval/generation/generate.py",
-    "eval/speed/timing.py",
-    "eval/records/record.py",
-    "eval/records/siblings.py",
+    "eval/speed/measuring.py",
+    "eval/run/record.py",
+    "eval/run/siblings.py",
     "eval/metrics/profiles.py",
 ]
 

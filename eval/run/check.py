@@ -4,13 +4,13 @@ import dataclasses
 
 from eval.generation.prompts import PromptItem
 from eval.metrics.profiles import check_reference
-from eval.preflight.faults import LoadReference, faults, reference_faults, require, require_image_space
-from eval.preflight.needs import Sizes, needs
 from eval.provenance import device_name
 from eval.records import has_record
-from eval.records.record import protocol_of
 from eval.reference import ReferenceSet
-from eval.row import Row
+from eval.run.faults import LoadReference, faults, reference_faults, require, require_image_space
+from eval.run.needs import Sizes, needs
+from eval.run.record import protocol_of
+from eval.run.row import Row
 
 
 @dataclasses.dataclass(frozen=True)

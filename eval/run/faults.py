@@ -7,10 +7,10 @@ from eval.devices import check_device
 from eval.errors import RunError
 from eval.generation.pipelines import local_folder
 from eval.generation.prompts import ImageClass, PromptItem
-from eval.preflight.needs import messages_of, reference_is_to_fetch, weight_files
 from eval.records import has_record
 from eval.reference import ReferenceConfig, ReferenceSet
-from eval.row import Row
+from eval.run.needs import messages_of, reference_is_to_fetch, weight_files
+from eval.run.row import Row
 
 LoadReference = Callable[[ReferenceConfig, Sequence[ImageClass], Path], ReferenceSet]
 

@@ -5,7 +5,7 @@ from eval.errors import RunError
 from eval.generation.prompts import PromptItem
 from eval.records import BASELINE, RunFolder, load_records, run_id
 from eval.records.canonical import pixel_options
-from eval.row import Row
+from eval.run.row import Row
 
 COMPARED_WITH = {BASELINE: (), "tomesd": (BASELINE,)}
 ALL = (BASELINE, "tomesd")

@@ -16,7 +16,7 @@ from eval.errors import RunError
 from eval.generation.models.config import ModelConfig
 from eval.generation.models.hub_files import cached_pipeline, files_to_come, repository
 from eval.reference.sources import cached_validation, hub_reference, validation_to_come
-from eval.row import Row
+from eval.run.row import Row
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 from eval.generation.shards import CLOSE, Shard
 from eval.metrics.stats import Bootstrap
 from eval.records import protocol_hash
-from eval.records.due import Before, Due, due
-from eval.row import Row
+from eval.run.due import Before, Due, due
+from eval.run.row import Row
 from eval.speed.timing import TimingConfig
 
 HERE = {"device_name": "this device", "metrics": "these"}

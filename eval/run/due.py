@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from eval.generation.images import verify
 from eval.generation.prompts import PromptItem
 from eval.records import is_finished
-from eval.records.siblings import image_hashes, image_set, names, siblings
-from eval.row import Row
+from eval.run.row import Row
+from eval.run.siblings import image_hashes, image_set, names, siblings
 
 _log = logging.getLogger(__name__)
 

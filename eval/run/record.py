@@ -14,13 +14,13 @@ from eval.generation.sampler import SamplerConfig
 from eval.metrics.profiles import identities
 from eval.provenance import PACKAGES, code, collect, device_name
 from eval.records.canonical import make_protocol, protocol_hash
-from eval.records.due import Before
 from eval.records.run_folder import RunFolder
 from eval.records.schema import RECORD_VERSION, status_of
-from eval.records.siblings import image_hashes, names
 from eval.reference import ReferenceSet
 from eval.reference.moments import ReferenceMoments
-from eval.row import Row
+from eval.run.due import Before
+from eval.run.row import Row
+from eval.run.siblings import image_hashes, names
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from eval.downloads.weights import HubFile, WeightFile
 from eval.errors import RunError
-from eval.preflight import needs
+from eval.run import needs
 
 
 def need(name: str, size) -> needs.Need:
