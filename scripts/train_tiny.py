@@ -37,7 +37,7 @@ def work(composed: DictConfig) -> None:
     sampler = SamplerConfig(**composed.sampler, height=64, width=64, batch_size=20)
     import torch
 
-    from training.release import release
+    from training.publishing.release import release
     from training.stages import Training
 
     if composed.threads is not None:

@@ -129,7 +129,9 @@ def test_a_room_of_eval_does_not_import_what_imports_it(folder: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in sources("eval", "retom", "scripts")}), ids=identify)
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in sources("eval", "retom", "scripts", "training")}), ids=identify
+)
 def test_a_room_is_seen_at_a_glance(folder: Path) -> None:
     name = identify(folder)
     assert len(list(folder.glob("*.py"))) <= MAX_FILES or name in CATALOGUES

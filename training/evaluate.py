@@ -9,10 +9,10 @@ from eval.generation.prompts import PromptSet
 from eval.generation.sampler import SamplerConfig
 from eval.metrics.fid import fid, moments
 from eval.reference.moments import Moments
-from training.autoencoder import psnr, rebuild
-from training.classifier import predict
-from training.clip import retrieval
 from training.data import LabelledImages, to_signed
+from training.networks.autoencoder import psnr, rebuild
+from training.networks.classifier import predict
+from training.networks.clip import retrieval
 
 
 @torch.no_grad()

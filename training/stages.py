@@ -12,10 +12,11 @@ from transformers import CLIPModel, CLIPTokenizer
 from eval.atomic import write_json
 from eval.downloads.digests import file_sha256
 from eval.errors import RunError
-from training import autoencoder, checkpoint, classifier, clip, denoiser
+from training import checkpoint
 from training.choices import PRECISIONS, TrainingConfig
 from training.data import LabelledImages, load_images
 from training.loop import Setting
+from training.networks import autoencoder, classifier, clip, denoiser
 
 
 class Training:

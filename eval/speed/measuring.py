@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 
 from eval.errors import RunError
 from eval.generation.applied import Applied
-from eval.generation.calls import BeforeBatch, call_pipeline
+from eval.generation.calls import BeforeBatch, call_pipeline, denoiser
 from eval.generation.memory import fits
 from eval.generation.prompts import PromptItem
 from eval.generation.sampler import SamplerConfig

@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from training import denoiser
 from training.choices import STAGES, LoopConfig, TrainingConfig
+from training.networks import denoiser
 from training.stages import Training
 
 CLASSES = ((1, "n01443537", "goldfish"), (950, "n07747607", "orange"))

@@ -11,9 +11,10 @@ from eval.errors import RunError
 from eval.generation.calls import call_pipeline
 from eval.generation.sampler import SamplerConfig
 from eval.metrics.fid import moments
-from training import evaluate, export
+from training import evaluate
 from training.data import to_signed
-from training.release import load, release
+from training.publishing import export
+from training.publishing.release import load, release
 
 SAMPLER = SamplerConfig(scheduler="DDIMScheduler", steps=2, guidance=2.0, height=64, width=64, batch_size=5)
 

@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 from eval.assets import ASSETS
 from eval.downloads.digests import file_sha256
-from training import export
+from training.publishing import export
 
 SHIPPED = ASSETS / "tiny"
 

@@ -8,9 +8,10 @@ import torch
 
 from eval.errors import RunError
 from tests.training.conftest import SHORT, training_of
-from training import autoencoder, checkpoint, clip
+from training import checkpoint
 from training.choices import STAGES, LoopConfig, TrainingConfig
 from training.data import to_signed
+from training.networks import autoencoder, clip
 
 
 @pytest.mark.parametrize("stage", STAGES)

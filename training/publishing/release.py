@@ -10,11 +10,12 @@ from transformers import CLIPModel, ResNetForImageClassification
 
 from eval.atomic import write_json, write_text
 from eval.generation.sampler import SamplerConfig
-from training import evaluate, export
-from training.card import card
+from training import evaluate
 from training.choices import STAGES
-from training.denoiser import SCHEDULE
-from training.sheet import write_sheet
+from training.networks.denoiser import SCHEDULE
+from training.publishing import export
+from training.publishing.card import card
+from training.publishing.sheet import write_sheet
 from training.stages import Training
 
 SHEET_COLUMNS = 4

@@ -11,9 +11,9 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.choices import LoopConfig
-from training.clip import tokens_of
 from training.data import LabelledImages, to_signed
 from training.loop import Loop, Setting
+from training.networks.clip import tokens_of
 
 UNET = {
     "sample_size": 16,

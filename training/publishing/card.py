@@ -8,7 +8,7 @@ from eval.downloads.digests import file_sha256
 from eval.generation.sampler import SamplerConfig
 from eval.provenance import cpu, gpu
 from training.choices import STAGES
-from training.export import files
+from training.publishing.export import files
 from training.stages import Training
 
 
