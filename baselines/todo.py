@@ -19,6 +19,7 @@ from torch import Tensor
 from baselines.parts.selection import SelectionPlan
 from retom.checks import check_number
 from retom.method import SiteContext, TokenMerger, check_merger
+from retom.tracing import constant
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def nearest(side: int, ratio: float, device: torch.device | str) -> tuple[Tensor
     return kept, slot
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _left(side: int, ratio: float) -> int:
     """m of `nearest`. `torch.compile` calls this while tracing and traces only the integer."""
     # An integer factor must not lose a row to rounding: sqrt(1 - 8/9) * 192 is 63.999...

@@ -13,6 +13,7 @@ from retom.method import SiteContext
 from retom.plans.merge_plan import MergePlan
 from retom.plans.windows import Region
 from retom.rng import uniform_index
+from retom.tracing import constant
 
 
 class Matching(NamedTuple):
@@ -51,7 +52,7 @@ def window_destinations(
     return tokens.expand(batch, -1, -1).gather(2, inside[..., None])[..., 0]
 
 
-@torch.compiler.assume_constant_result
+@constant
 def truncated(share: float, grid: tuple[int, int]) -> int:
     """int(share * N) for a grid of N tokens in floating point, as in the `tomesd` package: 28 for 0.29 of 100 tokens,
     where ReToM has 29. `torch.compile` calls this while tracing and traces only the integer.
