@@ -3,7 +3,7 @@
 A package declares them in its pyproject.toml, by group and name:
 
     [project.entry-points."retom.families"]
-    dit = "my_models.dit:DIT"
+    dit = "my_models.dit:DiT"
 """
 
 import warnings

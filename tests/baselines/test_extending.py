@@ -40,7 +40,7 @@ def configured(folder: Path, *overrides: str):
 def test_the_page_shows_one_short_file_for_each():
     shown = files(PAGE)
     assert {"my_methods/pairs.py", "my_methods/sharpness.py", "pyproject.toml", "conf/method/pairs.yaml"} <= set(shown)
-    assert {"my_models/dit.py", "conf/experiment/mine.yaml"} <= set(shown)
+    assert {"my_methods/dit.py", "conf/experiment/mine.yaml"} <= set(shown)
     assert sum(body.count("\n") for name, body in shown.items() if "pairs" in name) < 40
     assert shown["my_methods/sharpness.py"].count("\n") < 20
 

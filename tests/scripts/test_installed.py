@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+import retom
 import scripts.run
 import scripts.tables
 from eval.errors import RunError
-from retom import extensions
+from retom import extensions, families
 from scripts.command_line import choices
 from scripts.command_line.entry import CONF
 from scripts.command_line.installed import extra_metrics, method_options
 from tests.docs.blocks import ROOT, files
+from tests.retom.families.test_register import dit
+from tests.retom.families.test_register import run as run_dit
 from tests.scripts.conftest import SMALLEST
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -85,6 +88,19 @@ def test_a_package_is_found_run_and_removed(site, tmp_path, command, monkeypatch
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: unknown method 'pairs'")
     assert "retom_fixed_2" in line
+
+
+def test_its_family_is_served_until_it_is_removed(site, monkeypatch):
+    families._installed.cache_clear()
+    model = dit()
+    with retom.patched(model, ratio=0.5, window=2) as sites:
+        run_dit(model)
+        assert [place["merged"] for place in retom.report(model)] == [8] * sites
+    assert sites == 3
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(site)])
+    families._installed.cache_clear()
+    with pytest.raises(ValueError, match="DiTTransformer2DModel has no site where tokens can be merged"):
+        retom.apply_patch(model)
 
 
 def test_a_metric_scores_finished_runs_again_and_gets_a_column(site, tmp_path, command, capsys):
