@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGES = (
@@ -38,8 +40,8 @@ PACKAGES = (
 def collect(
     *,
     root: Path = CHECKOUT,
-    device: str | torch.device = "cpu",
-    dtype: str | torch.dtype = "float32",
+    device: "str | torch.device" = "cpu",
+    dtype: "str | torch.dtype" = "float32",
     packages: Sequence[str] = PACKAGES,
     run: dict | None = None,
 ) -> dict:
@@ -49,6 +51,8 @@ def collect(
     (attention backend, compile, batch size, scheduler, model revision, hashes of weights) and is stored unchanged.
     Values that cannot be determined are None.
     """
+    import torch  # a row reads names of packages before torch is imported
+
     device = torch.device(device)
     return {
         "date": _now(),
@@ -137,8 +141,10 @@ def cpu() -> dict:
     }
 
 
-def device_name(device: str | torch.device) -> str:
+def device_name(device: "str | torch.device") -> str:
     """The name of the device: the GPU's, or the processor's model."""
+    import torch
+
     found = gpu(torch.device(device))
     return found["name"] if found else cpu()["model"] or "CPU"
 
@@ -150,8 +156,10 @@ def _cpu_model() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def gpu(device: torch.device) -> dict | None:
+def gpu(device: "torch.device") -> dict | None:
     """{"name", "vram_bytes", "capability", "count", "driver"} of a CUDA device; None for any other."""
+    import torch
+
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
@@ -177,6 +185,8 @@ def _driver() -> str | None:
 
 def torch_settings() -> dict:
     """The settings of torch that affect speed or the last bits: threads, CUDA, cuDNN, TF32, determinism."""
+    import torch
+
     return {
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),

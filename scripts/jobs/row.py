@@ -16,7 +16,6 @@ from eval.generation.sampler import SamplerConfig
 from eval.records.canonical import flat_options
 from eval.records.targets import current_targets, recorded_targets
 from eval.reference import ReferenceConfig
-from eval.reference.loading import held_classes
 from eval.run.row import CACHE, Row
 from scripts.command_line.trust import check_targets
 from scripts.jobs.measured import with_measured_share
@@ -125,6 +124,8 @@ def _classes_on_disk(reference: ReferenceConfig, results: Path) -> list[str] | N
     """The wnids for which the reference has enough images; None for all 1,000, as in the shipped choice."""
 
     known = imagenet_classes()
+    from eval.reference.loading import held_classes  # imports torch
+
     held = held_classes(reference, known, results / CACHE)
     if not held:
         raise RunError(

@@ -143,4 +143,4 @@ def test_a_typo_in_any_command_is_answered_with_the_nearest(module, typo: str, m
 def test_verify_without_a_run_says_what_to_give(arguments: list[str], command, capsys) -> None:
     assert command(scripts.verify, *arguments) == 1
     printed = output(capsys)
-    assert printed.startswith("run must name a run: the run_id of a table's row, as run=table1/retom-0123456789ab")
+    assert printed.startswith("run must name a run: the run_id of a table's row, such as run=table1/retom-0123456789ab")

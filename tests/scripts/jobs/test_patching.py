@@ -2,8 +2,8 @@
 
 import pytest
 
+from eval.generation import pipelines
 from eval.generation.applied import merged
-from scripts.jobs import session as session_module
 from scripts.jobs.patching import check_served
 from scripts.jobs.run_row import run_row
 from tests.eval.tiny_families import TRANSFORMERS, tiny_family
@@ -54,7 +54,7 @@ def test_every_family_runs_from_a_folder_to_its_record(family_row, session, name
 
 
 def test_a_refused_method_loads_nothing_and_is_a_failed_row(family_row, session, monkeypatch):
-    monkeypatch.setattr(session_module, "load_pipeline", lambda *_: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(pipelines, "load_pipeline", lambda *_: pytest.fail("weights were loaded"))
     row = family_row("sd3", "method=todo")
     with pytest.raises(
         ValueError, match=r"targets of a SD3Transformer2DModel.* must be one or more of self, ff .*, got"
