@@ -2,7 +2,7 @@
 
     retom.testing.check_method(MyMethod(ratio=0.5))
 
-runs `plan` over grids, batches, dtypes, seeds, ratios and steps, and the method on a small U-Net. docs/architecture.md
+runs `plan` over grids, batches, dtypes, seeds, ratios and steps, and the method on a small U-Net. docs/extending.md
 lists the laws. Use it in a test, like scikit-learn's `check_estimator`.
 """
 

@@ -1,4 +1,4 @@
-"""Every shipped method obeys the laws of docs/architecture.md."""
+"""Every shipped method obeys the laws of docs/extending.md."""
 
 from pathlib import Path
 
