@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "results" / "README.md", *(ROOT / "docs").rglob("*.md")])
 PROGRAMS = ("python", "python3", "python3.11", "make", "pip", "accelerate", "torchrun", "source", "sbatch", "hf")
 LANGUAGES = ("python", "sh", "yaml", "toml", "text")
 _FENCE = re.compile(r" *```(.*)")
