@@ -2,7 +2,11 @@
 
 
 class RunError(Exception):
-    """A run cannot continue. The message is one line: what, which value, what is allowed, what to do."""
+    """A run cannot continue. The message is one line: what, which value, what is allowed, what to do.
+
+    A bad value of a configuration is a ValueError of its dataclass. The command line prints both as one line,
+    `error: ...`, and exits with 1. Any other exception is a bug and keeps its traceback.
+    """
 
 
 def first_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ class Shard:
 
     count: number of shards. index: the shard that this job generates, from 0; None generates all of them; "close"
     generates none: that job checks that every image exists, times, scores and writes the record.
+    It belongs to the job: no record and no hash has it.
     ValueError: another index, or none although the run is split.
     """
 

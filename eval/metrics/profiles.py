@@ -185,7 +185,9 @@ def score(
     against: Mapping[str, ImageSet] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, dict]:
-    """Every metric of the profile for `images`; see docs/architecture.md for the fields.
+    """Every metric of the profile for `images`, as the entries of a record (results/README.md).
+
+    By name: value, n, n_reference, interval, protocol, and differences by the names of `against`.
 
     against: other runs' images of the same keys, classes and prompts; each metric gets its paired difference to each.
     SSIM is measured if `against` contains "none". A distance on too few images has value None and a reason.

@@ -33,7 +33,12 @@ def apply_patch(model: object, method: TokenMerger | None = None, *, backend: st
         options: fields of `ReToM`, such as `ratio=0.5`; not together with `method`.
 
     State belongs to the thread that calls the model. Threads may share a patched model, compiled or not, if each has
-    its own scheduler.
+    its own scheduler and tokenizer (a fast tokenizer that two threads use at once fails with "Already borrowed").
+
+    A sub-layer that needs all tokens runs on all of them, with a warning: an attention whose processor computes the
+    attention map itself, outside of diffusers' models, and a "self_kv" attention that receives keys.
+
+    accelerate replaces `forward` as hooks do: patch first, then offload.
 
     With gradient checkpointing, call `backward` before the next call of the denoiser: recomputed activations use the
     plans of the last call.
@@ -130,6 +135,9 @@ def reset(model: object) -> None:
 
     Pipelines do not need this: they create a new schedule or a new marker for every generation. Call it in your own
     sampling loop if its timesteps are numbers that keep falling from one generation to the next.
+
+    A model compiled as one graph cannot read timesteps. Pass the same timestep tensor to every call of a step (`for t
+    in timesteps`), and call this before a generation that has the embeddings and shapes of the last one.
     """
     _patched_step_hook(model).session.own.reset()
 

@@ -10,7 +10,8 @@ from torch import nn
 def check_graphs(blocks: Iterable[nn.Module]) -> bool:
     """Warn if blocks that are compiled one by one have reached torch's limit of graphs. Returns whether they have.
 
-    All blocks of a class share the limit. Beyond it they run uncompiled.
+    All blocks of a class share the limit (8 by default). Beyond it they run uncompiled. Merging takes two graphs, one
+    that makes a plan and one that reuses it, for each grid, and for each layer type if windows differ.
     """
     kinds = {type(block): block for block in blocks if block._compiled_call_impl is not None}
     if not kinds:

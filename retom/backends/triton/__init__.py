@@ -1,6 +1,8 @@
 """Fused kernels, CUDA only: planning in one or two launches, merge in one, unmerge in one, no atomics.
 
-Triton is imported when the backend is first used, not by `import retom`. If it cannot run, there is no fallback.
+Triton is imported when the backend is first used, not by `import retom`. There is no fallback: without
+Triton or a CUDA device (or TRITON_INTERPRET=1), for a dtype other than float32, float16 and bfloat16, or if a gradient
+is required, it raises a ValueError. Its plans have no `blocks`, so `on("matmul")` makes a dense map of them.
 """
 
 from collections.abc import Sequence
