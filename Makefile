@@ -35,7 +35,7 @@ endef
 # The tests that touch other packages most, in the environment of constraints-$(1).txt.
 define test_versions
 .venv-$(1)/bin/python -m pytest -n 2 -m 'not slow and not slurm and not faults and not hub' tests/retom tests/baselines tests/gpu \
-  tests/eval/metrics/test_decoding.py tests/eval/metrics/test_features.py tests/eval/metrics/test_clip_score.py tests/eval/metrics/test_metrics.py \
+  tests/eval/test_decoding.py tests/eval/metrics/test_features.py tests/eval/metrics/test_clip_score.py tests/eval/metrics/test_metrics.py \
   tests/scripts/jobs/test_run_row.py::test_a_row_leaves_config_manifest_images_and_record \
   'tests/scripts/test_command_line.py::test_every_experiment_runs_on_the_tiny_model[table2-tables1]'
 endef

@@ -104,3 +104,10 @@ def test_contributing_names_files_and_targets_that_exist() -> None:
     assert set(re.findall(r"^ {4}make ([\w-]+)", text, re.MULTILINE)) <= targets()
     for command in re.findall(r"python -m pytest (\S+)", text):
         assert (ROOT / command).exists(), command
+
+
+def test_make_runs_tests_that_exist() -> None:
+    """`make test-oldest` names single files, which a move would leave behind."""
+    named = re.findall(r"(?<=[ '])tests/[\w/]+(?:\.py)?", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(named) > 6
+    assert [name for name in named if not (ROOT / name).exists()] == []
