@@ -1,4 +1,4 @@
-"""Check the paper's claims against the records.
+"""Check the paper's claims against the records: those of conf/claims.yaml, and those that an experiment adds.
 
 Examples:
     python -m scripts.claims "experiment=[table1,table2]"
@@ -6,15 +6,16 @@ Examples:
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from eval.atomic import write_json, write_text
 from eval.errors import RunError
+from eval.judging.claim import Claim
 from eval.judging.terminal import print_claims
-from eval.judging.verdicts import CLAIMS, Compare, judge, page
+from eval.judging.verdicts import Compare, judge, page
 from eval.records import BASELINE, load_records, run_id
 from eval.records.canonical import canonical_json
 from eval.records.gates import FAILED, check_gates, verdict
@@ -23,6 +24,7 @@ from eval.tables.spec import TableSpec
 from eval.tables.terminal import terminal
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
+from scripts.finished.claimed import CONFIG, claims_of
 from scripts.finished.fitting import fitting
 from scripts.jobs.row import resolve
 from scripts.tables import table_folder, table_options, table_specs
@@ -35,19 +37,19 @@ def main() -> int:
 
     A claim whose rows are missing is undecided; `scripts.tables` returns 1 for missing rows.
     """
-    return work_on_sweep(_judge_all)
+    return work_on_sweep(_judge_all, CONFIG)
 
 
 def _judge_all(composed: DictConfig, choices: dict[str, str], part: Part) -> int:
     config = {**resolve(composed), "seeds": []}  # a claim is about one seed of the prompts, the composed one
-    options, specs = table_options(config), table_specs(config)
+    claims, options, specs = claims_of(config), table_options(config), table_specs(config)
     loaded = load_records(Path(config["results"]) / "runs", config["runs"], warn=say)
     records = choose(fitting(loaded, config), options["select"])
     refuse_mixed(records, "claims")
     rows = _rows(specs, records)
     profile = records[0]["protocol"]["metrics"]["profile"]
     gates = check_gates(list(rows.values()), options["references"])
-    found = judge(specs, rows, gates, profile, _comparing(rows, config))
+    found = judge(claims, specs, rows, gates, profile, _comparing(claims, rows, config))
     folder = table_folder(config, profile) / part.folder
     facts = [
         f"Protocol {records[0]['protocol_hash']}: {records[0]['protocol']['n']} images, "
@@ -79,7 +81,7 @@ def _rows(specs: list[TableSpec], records: list[dict]) -> dict[str, dict]:
     return rows
 
 
-def _comparing(rows: Mapping[str, dict], config: dict) -> Compare:
+def _comparing(claims: Sequence[Claim], rows: Mapping[str, dict], config: dict) -> Compare:
     """A function from two methods to the paired differences of their images; each method is scored once."""
     results, trusted = Path(config["results"]), config["trusted"]
 
@@ -89,7 +91,7 @@ def _comparing(rows: Mapping[str, dict], config: dict) -> Compare:
         from scripts.finished.recorded import recorded
 
         run = recorded(rows[method], results, trusted)
-        wanted = {BASELINE, *(claim.against for claim in CLAIMS if claim.method == method)} - {method}
+        wanted = {BASELINE, *(claim.against for claim in claims if claim.method == method)} - {method}
         others = {name: recorded(rows[name], results, trusted) for name in sorted(wanted & set(rows))}
         reference = run.reference()
         if reference is None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from eval.errors import RunError
+from eval.judging.claim import Claim
 from eval.records import load_records
 from eval.report.claims import FILE, Claims, read_claims
 from eval.report.gather import Gathered, gather
 from scripts.command_line.entry import say
 from scripts.command_line.sweeps import Part, work_on_sweep
+from scripts.finished.claimed import CONFIG, claims_of
 from scripts.finished.fitting import fitting
 from scripts.jobs.row import resolve
 from scripts.tables import table_options, table_specs
@@ -34,7 +36,7 @@ def main() -> int:
         logging.getLogger("fontTools").setLevel(logging.WARNING)
         return _report(resolve(composed), part)
 
-    return work_on_sweep(work)
+    return work_on_sweep(work, CONFIG)
 
 
 def _report(config: dict, part: Part) -> int:
@@ -43,7 +45,7 @@ def _report(config: dict, part: Part) -> int:
 
     results = Path(config["results"])
     runs = results / "runs"
-    specs = table_specs(config)
+    judged, specs = claims_of(config), table_specs(config)
     unread: list[str] = []
     gathered = gather(
         specs,
@@ -54,7 +56,7 @@ def _report(config: dict, part: Part) -> int:
     )
     profile = specs[0].profile if gathered.overview is None else gathered.profile
     folder = folder_of(results, profile)
-    claims = _claims(folder / part.folder / FILE, gathered, unread)
+    claims = _claims(folder / part.folder / FILE, judged, gathered, unread)
     gathered = dataclasses.replace(gathered, problems=(*gathered.problems, *dict.fromkeys(unread)))
     studies = find_studies(folder, config)
     choice = next((word for word in part.arguments if word.startswith("experiment=")), "")
@@ -64,10 +66,10 @@ def _report(config: dict, part: Part) -> int:
     return _complain(gathered, studies.problems)
 
 
-def _claims(path: Path, gathered: Gathered, problems: list[str]) -> Claims | None:
-    """The verdicts saved in `path`; what cannot be read becomes one of `problems`."""
+def _claims(path: Path, judged: Sequence[Claim], gathered: Gathered, problems: list[str]) -> Claims | None:
+    """The verdicts on the claims `judged`, saved in `path`; what cannot be read becomes one of `problems`."""
     try:
-        return read_claims(path, gathered)
+        return read_claims(path, judged, gathered)
     except RunError as error:
         problems.append(str(error))
         return None

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from eval.judging.verdicts import CONTRADICTED, SUPPORTED, TICKS, UNDECIDED, counts, estimate
+from eval.judging.claim import CONTRADICTED, SUPPORTED, UNDECIDED
+from eval.judging.verdicts import TICKS, counts, estimate
 
 if TYPE_CHECKING:
     from rich.console import Console

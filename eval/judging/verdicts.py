@@ -1,14 +1,13 @@
-"""The paper's claims, one by one, against our records: supported, contradicted or undecided at 95%, with the numbers.
+"""Claims, one by one, against our records: supported, contradicted or undecided at 95%, with the numbers.
 
-A claim is about two methods and one metric. It is supported where the whole 95% interval of the paired difference is
-on its side of 0, contradicted where it is on the other, and undecided otherwise. Each claim has its own 95%: they are
-not corrected for the number of claims.
+What a claim is: eval/judging/claim.py. Each claim has its own 95%: they are not corrected for the number of claims.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from eval.errors import RunError
+from eval.judging.claim import CONTRADICTED, SUPPORTED, UNDECIDED, Claim
 from eval.metrics.stats import shift
 from eval.records import run_id
 from eval.records.gates import FAILED, Gate
@@ -16,40 +15,13 @@ from eval.tables.footnotes import timed
 from eval.tables.formats import heading, interval, number
 from eval.tables.spec import SECONDS, TableSpec, metric_name
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 TICKS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """`method` has a lower (or higher) `metric` than `against`. text: the claim of the paper in words."""
-
-    text: str
-    method: str
-    against: str
-    metric: str = "fid"
-    better: str = "lower"
-
-
-CLAIMS = (
-    Claim("ReToM has a better FID than Stable Diffusion", "retom", "none"),
-    Claim("ReToM has a better FID than ToMeSD", "retom", "tomesd"),
-    Claim("ReToM has a better CLIP score than Stable Diffusion", "retom", "none", "clip", "higher"),
-    Claim("ReToM has a better CLIP score than ToMeSD", "retom", "tomesd", "clip", "higher"),
-    Claim("The representative token beats a random one in FID", "retom", "retom_random"),
-    Claim("A random token beats the least representative one in FID", "retom_random", "retom_least"),
-    Claim("The representative token beats the least one in FID", "retom", "retom_least"),
-    Claim("The representative token beats the least one in SSIM", "retom", "retom_least", "ssim", "higher"),
-    Claim("Adaptive windows beat fixed ones of 2 in FID", "retom", "retom_fixed_2"),
-    Claim("Adaptive windows beat fixed ones of 8 in FID", "retom", "retom_fixed_8"),
-    Claim("Adaptive windows beat fixed ones of 16 in FID", "retom", "retom_fixed_16"),
-    Claim("ReToM is no slower than ToMeSD", "retom", "tomesd", SECONDS),
-)
 
 Compare = Callable[[str, str], Mapping[str, Mapping]]
 
 
 def judge(
+    claims: Sequence[Claim],
     specs: Sequence[TableSpec],
     records: Mapping[str, Mapping],
     gates: Sequence[Gate],
@@ -65,7 +37,7 @@ def judge(
     paper = {(row.method, metric): value for spec in specs for row in spec.rows for metric, value in row.paper.items()}
     failed = [gate.details for gate in gates if gate.status == FAILED]
     found = []
-    for claim in CLAIMS:
+    for claim in claims:
         name = metric_name(claim.metric, profile)
         numbers, why = _numbers(claim, name, records, compare, specs[0].name_of)
         if failed:
@@ -75,7 +47,7 @@ def judge(
             {
                 **asdict(claim),
                 "metric": name,
-                "verdict": UNDECIDED if why else _verdict(claim, numbers["interval"]),
+                "verdict": UNDECIDED if why else claim.verdict(*numbers["interval"]),
                 **dict(zip(("ours", "base", "difference", "interval"), ours, strict=True)),
                 "paper": _paper(claim, paper),
                 "why": why,
@@ -137,20 +109,12 @@ def _seconds(pair: Sequence[Mapping]) -> tuple[dict | None, str | None]:
     return numbers, None if interval else f"too few timed calls ({len(raw[0])} and {len(raw[1])}) for an interval"
 
 
-def _verdict(claim: Claim, interval: Sequence[float]) -> str:
-    low, high = interval if claim.better == "lower" else (-interval[1], -interval[0])
-    # "No slower" holds at equality; a difference of exactly 0 is no better value.
-    if high < 0 or (high == 0 and claim.metric == SECONDS):
-        return SUPPORTED
-    return CONTRADICTED if low > 0 else UNDECIDED
-
-
 def _paper(claim: Claim, values: Mapping[tuple[str, str], float]) -> dict | None:
     """The paper's own two values and whether the claim holds in them; None where it gives none."""
     ours, base = (values.get((method, claim.metric)) for method in (claim.method, claim.against))
     if ours is None or base is None:
         return None
-    return {"ours": ours, "base": base, "holds": ours < base if claim.better == "lower" else ours > base}
+    return {"ours": ours, "base": base, "holds": claim.holds(ours, base)}
 
 
 def page(found: Sequence[Mapping], title: str, facts: Sequence[str]) -> str:

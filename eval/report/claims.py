@@ -1,12 +1,12 @@
 """The paper's claims with their verdicts, as `scripts.claims` saved them, where they fit the records of the page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import RunError
-from eval.judging.verdicts import CLAIMS, CONTRADICTED, SUPPORTED, UNDECIDED
+from eval.judging.claim import CONTRADICTED, SUPPORTED, UNDECIDED, Claim
 from eval.report.gather import Gathered
 from eval.report.typography import interval, rounded
 from eval.tables.formats import heading
@@ -48,17 +48,18 @@ class Claims:
         return [(verdict, sum(claim.verdict == verdict for claim in self.found)) for verdict in ORDER]
 
 
-def read_claims(path: Path, gathered: Gathered) -> Claims | None:
-    """The claims in `path`, or a note where it is absent or of other records. None: no claim is about these rows.
+def read_claims(path: Path, claims: Sequence[Claim], gathered: Gathered) -> Claims | None:
+    """The verdicts in `path`, or a note where it is absent or of other records. None: no claim is about these rows.
 
     RunError: the file is damaged.
     """
     rows = _rows(gathered)
-    if not any({claim.method, claim.against} <= set(rows) for claim in CLAIMS):
+    if not any({claim.method, claim.against} <= set(rows) for claim in claims):
         return None
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not _fits(data, rows):
+        methods = {method for claim in claims for method in (claim.method, claim.against)}
+        if not _fits(data, rows, methods):
             return Claims(note="The saved verdicts are of other runs or older numbers than these tables.")
         found = [_verdict(claim) for claim in data["claims"]]
     except FileNotFoundError:
@@ -77,9 +78,8 @@ def _rows(gathered: Gathered) -> dict[str, tuple[str, Mapping]]:
     return found
 
 
-def _fits(data: Mapping, rows: Mapping[str, tuple[str, Mapping]]) -> bool:
-    """Whether the claims are of the runs of `rows`, and of the numbers that their records have now."""
-    methods = {method for claim in CLAIMS for method in (claim.method, claim.against)}
+def _fits(data: Mapping, rows: Mapping[str, tuple[str, Mapping]], methods: Collection[str]) -> bool:
+    """Whether the verdicts are of the runs of `rows` of these methods, and of their records' numbers now."""
     if any(data["runs"].get(method) != run for method, (run, _) in rows.items() if method in methods):
         return False
     return all(

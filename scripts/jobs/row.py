@@ -22,6 +22,7 @@ from scripts.jobs.measured import with_measured_share
 
 # In this order, so that a mistake in the others is told before a method or metric has imported torch.
 BUILT = ("model", "sampler", "reference", "timing", "bootstrap", "shard", "prompts", "metrics", "method")
+NOT_OF_A_RUN = ("shard", "claims")  # of the job, and of what is judged once runs are finished
 ON_DISK = "on_disk"
 
 
@@ -36,7 +37,7 @@ def read_row(composed: DictConfig, choices: dict[str, str]) -> Row:
         name=choices["method"],
         runs=config["runs"],
         results=Path(config["results"]),
-        config={key: value for key, value in config.items() if key != "shard"},  # of the job, not of its run
+        config={key: value for key, value in config.items() if key not in NOT_OF_A_RUN},
         **{key: build(key, config[key], config["trusted"]) for key in BUILT},
     )
 

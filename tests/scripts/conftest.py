@@ -27,10 +27,10 @@ SMALLEST = (
 )
 
 
-def composed(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
-    """The composed configuration and the choice of each group."""
+def composed(*overrides: str, name: str = "config") -> tuple[DictConfig, dict[str, str]]:
+    """The composed configuration and the choice of each group. name: of a file of conf/."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=list(overrides), return_hydra_config=True)
+        config = compose(name, overrides=list(overrides), return_hydra_config=True)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     with open_dict(config):
         del config["hydra"]

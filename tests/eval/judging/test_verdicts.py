@@ -1,8 +1,9 @@
 import pytest
 
 from eval.errors import RunError
-from eval.judging.verdicts import CLAIMS, judge, page
+from eval.judging.verdicts import judge, page
 from eval.records.gates import check_gates
+from tests.eval.sample_claims import shipped_claims
 from tests.eval.sample_records import make_record, shipped_id
 from tests.eval.sample_specs import TABLE2, make_spec
 
@@ -27,13 +28,13 @@ def refused(method: str, against: str) -> dict[str, dict]:
 
 
 def verdicts(records: dict[str, dict], compare=computed) -> dict[tuple[str, str, str], dict]:
-    found = judge(SPECS, records, check_gates(list(records.values())), "real", compare)
+    found = judge(shipped_claims(), SPECS, records, check_gates(list(records.values())), "real", compare)
     return {(claim["method"], claim["against"], claim["metric"]): claim for claim in found}
 
 
 def test_every_claim_is_judged_with_its_numbers() -> None:
     found = verdicts(rows(fid=35.0))
-    assert len(found) == len(CLAIMS)
+    assert len(found) == len(shipped_claims()) == 12
     claim = found["retom", "none", "fid"]
     assert (claim["verdict"], claim["difference"], claim["interval"]) == ("supported", -2.5, [-3.0, -2.0])
     assert claim["paper"] == {"ours": 34.89, "base": 37.02, "holds": True}
@@ -85,7 +86,7 @@ def test_a_failed_gate_leaves_all_undecided() -> None:
 
 def test_page_has_a_row_for_each_claim_and_the_papers_own_contradiction() -> None:
     text = page(list(verdicts(rows()).values()), "Claims", ["One | fact <b>"])
-    assert text.count("\n| ") == len(CLAIMS) + 2
+    assert text.count("\n| ") == len(shipped_claims()) + 2
     assert "2.17 to 2.10, does not hold |" in text
     claim = "| ✓ supported | ReToM has a better FID than ToMeSD | FID | 35.00 | 35.00 | -3.00 [-3.50, -2.50] |"
     assert f"{claim} 34.89 to 37.20 |" in text

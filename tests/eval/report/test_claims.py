@@ -8,10 +8,12 @@ import pytest
 from eval.errors import RunError
 from eval.judging.verdicts import judge
 from eval.records import load_records, run_id
-from eval.report.claims import Claims, read_claims
+from eval.report.claims import Claims
+from eval.report.claims import read_claims as read_verdicts
 from eval.report.gather import Gathered, gather
 from eval.report.page import write_report
 from eval.report.summary import summary
+from tests.eval.sample_claims import shipped_claims
 from tests.eval.sample_records import make_record
 from tests.eval.sample_runs import write_run
 from tests.eval.sample_specs import TABLE1, make_spec
@@ -33,6 +35,10 @@ def gathered(runs: Path) -> Gathered:
     return gather([make_spec(TABLE1)], lambda: load_records(runs), runs)
 
 
+def read_claims(path: Path, rows: Gathered) -> Claims | None:
+    return read_verdicts(path, shipped_claims(), rows)
+
+
 def saved(runs: Path) -> Path:
     """claims.json as scripts.claims writes it."""
     records = {record["method"]: record for record in load_records(runs)}
@@ -41,7 +47,7 @@ def saved(runs: Path) -> Path:
         differences = {name: metric["differences"] for name, metric in records[method]["metrics"].items()}
         return {name: found[against] for name, found in differences.items() if against in found}
 
-    found = judge([make_spec(TABLE1)], records, (), "real", compare)
+    found = judge(shipped_claims(), [make_spec(TABLE1)], records, (), "real", compare)
     path = runs.parent / "claims.json"
     names = {method: run_id(record) for method, record in records.items()}
     path.write_text(json.dumps({"claims": found, "runs": names, "gates": "passed", "profile": "real"}))

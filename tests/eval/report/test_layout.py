@@ -14,6 +14,7 @@ from eval.report.claims import read_claims
 from eval.report.gather import gather
 from eval.report.page import write_report
 from tests.browser import browser, every, loaded, need_browser, one, seen
+from tests.eval.sample_claims import shipped_claims
 from tests.eval.sample_records import make_metric, make_record, make_timing
 from tests.eval.sample_runs import write_run
 from tests.eval.sample_specs import TABLE1, TABLE2, make_spec
@@ -87,9 +88,12 @@ def _write(runs: Path) -> Path:
         differences = {name: metric["differences"] for name, metric in rows[method]["metrics"].items()}
         return {name: each[against] for name, each in differences.items() if against in each}
 
-    claims = {"claims": judge(specs, rows, (), "real", compare), "runs": {key: run_id(rows[key]) for key in rows}}
+    claims = {
+        "claims": judge(shipped_claims(), specs, rows, (), "real", compare),
+        "runs": {key: run_id(rows[key]) for key in rows},
+    }
     (runs.parent / "claims.json").write_text(json.dumps(claims))
-    claims = read_claims(runs.parent / "claims.json", found)
+    claims = read_claims(runs.parent / "claims.json", shipped_claims(), found)
     return write_report(found, runs.parent, title="Report", claims=claims, choice="experiment=mine")
 
 
