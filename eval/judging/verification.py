@@ -59,6 +59,8 @@ def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of a metric's entry by its dotted place."""
     if isinstance(value, Mapping):
         for key, item in value.items():
+            if not place and key == "better":  # no number; older records do not have it
+                continue
             yield from _numbers(item, f"{place}.{key}" if place else key)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):

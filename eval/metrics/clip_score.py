@@ -143,6 +143,7 @@ class TextAgreement(Metric):
     """Mean over images of 100 cos(image, prompt)."""
 
     network: ClipNetwork
+    better = "higher"
 
     @property
     def identity(self) -> str:

@@ -27,6 +27,8 @@ SPLITS = 8  # of the images into halves
 class FrechetDistance(FeatureMetric):
     """The Frechet distance to the reference through a network."""
 
+    better = "lower"
+
     def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
         """Needs the reference alone."""
         return _Frechet(self.network, reference, setting)

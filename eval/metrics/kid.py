@@ -19,6 +19,8 @@ from eval.metrics.measures import Distance, FeatureMetric, Measure, Reference, S
 class KernelDistance(FeatureMetric):
     """The kernel distance to the reference through a network."""
 
+    better = "lower"
+
     def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
         """Needs the reference alone."""
         return _Kernel(self.network, reference, setting)

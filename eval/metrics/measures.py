@@ -81,7 +81,12 @@ class Measure(abc.ABC):
 
 
 class Metric(abc.ABC):
-    """One column of a table: a frozen dataclass. Nothing is loaded until it is measured."""
+    """One column of a table: a frozen dataclass. Nothing is loaded until it is measured.
+
+    better: which values are, "lower" or "higher", for the bold and the arrow of tables; None: neither is.
+    """
+
+    better: ClassVar[str | None] = None
 
     @property
     @abc.abstractmethod

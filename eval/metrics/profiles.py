@@ -146,6 +146,8 @@ def _check_extra(extra: Mapping[str, Metric] | None) -> None:
             )
         if not isinstance(metric, Metric):
             raise ValueError(f"metrics.extra.{name} must be an eval.metrics.measures.Metric, got {metric!r}")
+        if metric.better not in (None, "lower", "higher"):
+            raise ValueError(f"better of metrics.extra.{name} must be 'lower', 'higher' or None, got {metric.better!r}")
 
 
 def _preflight(metrics: Metrics) -> None:
@@ -200,7 +202,19 @@ def score(
     setting = Setting(Path(cache), device, metrics.batch_size, bootstrap or Bootstrap(), progress)
     measures = _measures(metrics, reference, against, setting)
     _compute_arrays(list(measures.values()), images, against, setting)
-    return {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}
+    found = {name: _entry(measure, images, against, setting.bootstrap) for name, measure in measures.items()}
+    ways = directions(metrics)
+    return {name: {**entry, "better": ways[name]} if ways.get(name) else entry for name, entry in found.items()}
+
+
+def directions(metrics: Metrics | NoMetrics) -> dict[str, str | None]:
+    """Which values of the further metrics are better, by column: "lower", "higher", or None where neither is.
+
+    Those of the shipped columns are known without a record (eval.tables.spec.better).
+    """
+    if metrics.profile == "none":
+        return {}
+    return {name: metric.better for name, metric in metrics.columns.items() if name not in RESERVED}
 
 
 def _check_inputs(images: ImageSet, reference: object | None, against: Mapping[str, ImageSet]) -> None:

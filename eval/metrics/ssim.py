@@ -27,6 +27,8 @@ PROTOCOL = f"SSIM to the unmerged image of the same seed; {_PACKAGE}, window 11,
 class Likeness(Metric):
     """Mean over images of the SSIM to the baseline's image of the same key."""
 
+    better = "higher"
+
     @property
     def identity(self) -> str:
         """Package and parameters."""

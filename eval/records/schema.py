@@ -160,6 +160,8 @@ def _check_metric(where: str, metric: Any) -> None:
     _is(f"{where}.protocol", metric["protocol"], (str,))
     _is(f"{where}.differences", metric["differences"], (dict,))
     _check_estimate(where, metric)
+    if metric.get("better") not in (None, "lower", "higher"):
+        raise ValueError(f"{where}.better must be lower, higher or absent, got {metric['better']!r}")
     if "infinite" in metric:
         _is(f"{where}.half", metric.get("half"), (dict,))
         if "value" not in metric["half"]:

@@ -74,13 +74,14 @@ def _facts(gathered: Gathered, ours: Entry) -> tuple[Fact, ...]:
             continue
         column = f"{name}_minus_{BASELINE}"
         ends = (cells.get(f"{column}_low"), cells.get(f"{column}_high"))
-        title = f"{heading(name)} {arrow(name)}".strip()
+        way = arrow(name, gathered.overview.spec)
+        title = f"{heading(name)} {way}".strip()
         if name in UNPAIRED:
             ends = (cells[f"{name}_low"], cells[f"{name}_high"])
             found.append(Fact(title, rounded(name, cells[name]), interval(name, *ends)))
             continue
         note = " ".join(filter(None, (rounded(name, cells[column], "+"), interval(name, *ends, "+"))))
-        found.append(Fact(title, rounded(name, cells[name]), note, change(name, *ends)))
+        found.append(Fact(title, rounded(name, cells[name]), note, change(way, *ends)))
     if cells.get(SPEED_UP) is not None:
         factor = rounded(SPEED_UP, cells[SPEED_UP]) + speed_up_mark(gathered.overview, ours.line)
         found.append(Fact(f"{heading(SPEED_UP)} {arrow(SPEED_UP)}", factor, _seconds(cells)))

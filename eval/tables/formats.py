@@ -9,6 +9,7 @@ from eval.tables.spec import better
 
 if TYPE_CHECKING:
     from eval.tables import Line
+    from eval.tables.spec import TableSpec
 
 _HEADINGS = {
     "model": "Method",
@@ -45,11 +46,15 @@ def heading(column: str) -> str:
     return _HEADINGS.get(column, column)
 
 
-def arrow(metric: str) -> str:
-    """Which values of a metric or a speed-up are better, as an arrow; "" where that is not known."""
+def arrow(metric: str, spec: "TableSpec | None" = None) -> str:
+    """Which values of a metric or a speed-up are better, as an arrow; "" where that is not known.
+
+    spec: of the table, which knows it of further metrics.
+    """
     if metric == SPEED_UP:
         return HIGHER
-    return {"lower": LOWER, "higher": HIGHER}.get(better(metric) or "", "")
+    found = better(metric) if spec is None else spec.better(metric)
+    return {"lower": LOWER, "higher": HIGHER}.get(found or "", "")
 
 
 def number(column: str, value: float | None, sign: str = "") -> str:

@@ -52,18 +52,19 @@ class Cell:
 class Column:
     """A column of the CSV file (or "over seeds", which stands for two), its group, and its cells by row.
 
-    folded: it is shown on request only.
+    arrow: which way its numbers are better; "" where that is not known. folded: it is shown on request only.
     """
 
     name: str
     group: str
     cells: tuple[Cell, ...]
+    arrow: str = ""
     folded: bool = False
 
     @property
     def heading(self) -> str:
         """The words under its group: "FID" for fid, paper_fid and fid_minus_none."""
-        base = self._base
+        base = _base(self.name)
         if base.endswith("_half"):
             return "n/2"
         if base.endswith("_infinite"):
@@ -73,18 +74,9 @@ class Column:
         return heading(base)
 
     @property
-    def arrow(self) -> str:
-        """Which way its numbers are better; "" where that is not known."""
-        return arrow(self._base)
-
-    @property
     def is_text(self) -> bool:
         """Whether its cells are words and not numbers."""
         return self.group in (METHOD, LABEL) or self.name in ("protocol", "status", "run_id")
-
-    @property
-    def _base(self) -> str:
-        return self.name.removesuffix("_over_seeds").removesuffix(_MINUS).removeprefix("paper_")
 
 
 def every_column(table: "Table") -> list[Column]:
@@ -94,8 +86,11 @@ def every_column(table: "Table") -> list[Column]:
     shown += [(name, COST) for name in (SPEED_UP, TOKENS_KEPT) if name in table.columns]
     shown += [(f"paper_{metric}", PAPER) for metric in table.spec.metrics]
     shown += [(name, DIFFERENCE) for name in _paired(table)]
-    columns = [Column(name, group, _column(table, name)) for name, group in shown]
-    return columns + [Column(name, group, _column(table, name), folded=True) for name, group in _folded(table)]
+    columns = [(name, group, False) for name, group in shown] + [(*each, True) for each in _folded(table)]
+    return [
+        Column(name, group, _column(table, name), arrow(_base(name), table.spec), folded)
+        for name, group, folded in columns
+    ]
 
 
 def with_values(columns: Sequence[Column]) -> list[Column]:
@@ -144,13 +139,16 @@ def legend(columns: Sequence[Column], *, bold: bool = True) -> list[str]:
     return notes
 
 
-def change(metric: str, low: float | None, high: float | None) -> str:
-    """What the 95% interval of a difference in `metric` says: better, worse or different; "" where it includes 0."""
+def change(way: str, low: float | None, high: float | None) -> str:
+    """What the 95% interval of a difference says: better, worse or different; "" where it includes 0.
+
+    way: the arrow of its metric.
+    """
     if low is None or high is None or low <= 0 <= high:
         return ""
-    if not arrow(metric):
+    if not way:
         return DIFFERENT
-    return BETTER if (high < 0) == (arrow(metric) == LOWER) else WORSE
+    return BETTER if (high < 0) == (way == LOWER) else WORSE
 
 
 def speed_up_mark(table: "Table", line: "Line") -> str:
@@ -194,7 +192,7 @@ def _cell(table: "Table", line: "Line", name: str) -> Cell:
     if is_difference and _is_baseline(line):
         return Cell(value=value)
     sign, ends = "+" if is_difference else "", [line.cells.get(f"{name}_{end}") for end in ("low", "high")]
-    changed = change(name.removesuffix(_MINUS), *ends) if is_difference else ""
+    changed = change(arrow(_base(name), table.spec), *ends) if is_difference else ""
     marked = {SECONDS: mark(line.record), SPEED_UP: speed_up_mark(table, line)}.get(name, STAR if changed else "")
     return Cell(number(name, value, sign), interval(name, *ends, sign), value, change=changed, mark=marked)
 
@@ -213,7 +211,8 @@ def _absent(table: "Table", line: "Line", name: str) -> Cell:
 def _with_best(table: "Table", name: str, cells: Sequence[Cell]) -> list[Cell]:
     """The cells with the best marked: of complete rows and of times on an idle device. What looks equal is equal."""
     metric = name.removeprefix("paper_")
-    if not arrow(metric):
+    way = arrow(metric, table.spec)
+    if not way:
         return list(cells)
 
     def counts(cell: Cell, line: "Line") -> bool:
@@ -225,11 +224,16 @@ def _with_best(table: "Table", name: str, cells: Sequence[Cell]) -> list[Cell]:
     valid = [cell for cell, line in zip(cells, table.lines, strict=True) if counts(cell, line)]
     if len(valid) < 2:
         return list(cells)
-    best = (min if arrow(metric) == LOWER else max)(valid, key=lambda cell: cell.value).text
+    best = (min if way == LOWER else max)(valid, key=lambda cell: cell.value).text
     return [
         dataclasses.replace(cell, best=counts(cell, line) and cell.text == best)
         for cell, line in zip(cells, table.lines, strict=True)
     ]
+
+
+def _base(name: str) -> str:
+    """The metric that a column is about."""
+    return name.removesuffix("_over_seeds").removesuffix(_MINUS).removeprefix("paper_")
 
 
 def _is_baseline(line: "Line") -> bool:

@@ -43,6 +43,7 @@ class TableSpec:
     kept: the files are written to results/ itself whatever the profile, to be committed.
     names: what methods are called, by method (conf/labels.yaml).
     more: metrics that the records have beyond those of the shipped profiles (`with_more`); they follow `metrics`.
+    directions: which values of them are better, for those whose records say it.
     ValueError: a name is unknown, listed twice, or not a file name.
     """
 
@@ -58,6 +59,7 @@ class TableSpec:
     kept: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     more: tuple[str, ...] = ()
+    directions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("the name of a table", self.name)
@@ -83,7 +85,13 @@ class TableSpec:
         found = dict.fromkeys(name for record in records for name in record["metrics"])
         known = {*self.metrics, *METRICS}
         more = [name for name in found if name not in known and name.removesuffix("_smoke") not in SMOKE]
-        return replace(self, more=tuple(more))
+        ways = {name: {record["metrics"].get(name, {}).get("better") for record in records} - {None} for name in found}
+        agreed = {name: each.pop() for name, each in ways.items() if len(each) == 1}
+        return replace(self, more=tuple(more), directions=agreed)
+
+    def better(self, name: str) -> str | None:
+        """Which values of a column are better: "lower" or "higher"; None if unknown."""
+        return better(name) or self.directions.get(name)
 
     def name_of(self, method: str) -> str:
         """The name of a method: that of `names`, else the row's `model`, else its key. The baseline: `model` first."""

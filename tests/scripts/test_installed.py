@@ -118,13 +118,14 @@ def test_a_metric_scores_finished_runs_again_and_gets_a_column(site, tmp_path, c
     entry = record(tmp_path, "pairs")["metrics"]["sharpness"]
     low, high = entry["interval"]
     assert low < entry["value"] < high
+    assert entry["better"] == "higher"
     assert entry["differences"]["none"]["interval"] is not None
     command(scripts.tables, "method=none,pairs", *size)
     header = (tmp_path / "smoke" / "table1.csv").read_text().splitlines()[0].split(",")
     assert header.index("sharpness") == header.index("s_per_im") + 1
     assert {"sharpness_low", "sharpness_minus_none", "sharpness_minus_none_high"} <= set(header)
     assert "paper_sharpness" not in header
-    assert "| sharpness |" in (tmp_path / "smoke" / "table1.md").read_text()
+    assert "| sharpness ↑ |" in (tmp_path / "smoke" / "table1.md").read_text()
 
 
 def test_a_broken_package_is_named_and_the_others_go_on(site, command, capsys):

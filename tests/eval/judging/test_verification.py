@@ -18,6 +18,10 @@ def test_the_same_is_equal() -> None:
     assert set(outcome(lambda again: None).values()) == {EQUAL}
 
 
+def test_a_record_without_the_direction_of_a_metric_is_equal() -> None:
+    assert set(outcome(lambda again: again["fid"].update(better="lower")).values()) == {EQUAL}
+
+
 def test_float_noise_is_distinguished_from_another_number() -> None:
     def noise(again: dict) -> None:
         again["fid"]["value"] *= 1 + 1e-6

@@ -9,7 +9,7 @@ from eval.downloads.weights import WeightFile
 from eval.errors import RunError
 from eval.generation.prompts import PromptSet
 from eval.metrics.features import CLEAN_INCEPTION, extract
-from eval.metrics.fid import fid, moments
+from eval.metrics.fid import FrechetDistance, fid, moments
 from eval.metrics.kid import kid
 from eval.metrics.measures import ImageMetric
 from eval.metrics.profiles import (
@@ -25,7 +25,7 @@ from eval.metrics.profiles import (
 from eval.metrics.stats import Bootstrap
 from eval.reference import ReferenceConfig
 from eval.reference.loading import load_reference
-from eval.tables.spec import METRICS, metric_name
+from eval.tables.spec import METRICS, better, metric_name
 
 CLASSES = PromptSet(template="a {class}", classes=6).selected()
 BOOTSTRAP = Bootstrap(replicates=20)
@@ -191,6 +191,30 @@ def test_a_further_metric_has_all_that_the_others_have(tmp_path, reference):
     assert entry["interval"][0] < entry["value"] < entry["interval"][1]
     assert set(entry["differences"]["none"]) == {"value", "interval"}
     assert identities(SmokeMetrics()).items() < identities(SmokeMetrics(extra={"brightness": Brightness()})).items()
+
+
+def test_a_further_metric_says_which_values_are_better(tmp_path, reference):
+    class Darkness(Brightness):
+        better = "lower"
+
+    class Wrong(Brightness):
+        better = "less"
+
+    extra = {"bright": Brightness(), "dark": Darkness(), "fid_mine": FrechetDistance(SmokeMetrics().features)}
+    found = score(_images(tmp_path / "a", 0), reference, SmokeMetrics(extra=extra), cache=tmp_path / "c")
+    assert {name: entry["better"] for name, entry in found.items() if "better" in entry} == {
+        "dark": "lower",
+        "fid_mine": "lower",
+    }
+    with pytest.raises(ValueError, match=r"better of metrics\.extra\.a must be 'lower', 'higher' or None, got 'less'"):
+        SmokeMetrics(extra={"a": Wrong()})
+
+
+@pytest.mark.parametrize("profile", [SmokeMetrics(), RealMetrics()])
+def test_classes_of_the_shipped_metrics_have_the_direction_of_their_columns(profile):
+    assert {name: metric.better for name, metric in profile.columns.items()} == {
+        name: better(name) for name in profile.columns
+    }
 
 
 def test_what_is_no_further_metric_is_refused(tmp_path, reference):

@@ -90,6 +90,25 @@ def test_a_metric_of_unknown_direction_has_no_arrow_and_no_best() -> None:
     assert (column.arrow, best(column)) == ("", [])
 
 
+@pytest.mark.parametrize(
+    ("said", "arrow", "found", "changed"),
+    [
+        (("higher",) * 3, "↑", ["30.00"], "better"),
+        (("lower", None, None), "↓", ["10.00"], "worse"),  # older records do not say it
+        (("lower", "higher", None), "", [], "different"),
+    ],
+)
+def test_a_further_metric_has_the_direction_that_its_records_say(said, arrow, found, changed) -> None:
+    records = rows()
+    for record, better, value in zip(records, said, (10.0, 20.0, 30.0), strict=True):
+        difference = {"none": {"value": 1.0, "interval": [0.5, 1.5]}}
+        record["metrics"]["mine"] = {**record["metrics"]["fid"], "value": value, "differences": difference}
+        record["metrics"]["mine"] |= {} if better is None else {"better": better}
+    shown = columns(build_table(make_spec(), records))
+    assert (shown["mine"].arrow, best(shown["mine"])) == (arrow, found)
+    assert shown["mine_minus_none"].cells[3].change == changed
+
+
 def test_a_difference_is_marked_where_its_interval_excludes_0() -> None:
     found = columns(build_table(make_spec(), rows(fid=37.2)))
     assert texts(found["fid_minus_none"]) == ["", "-1.50*", "", "-0.30"]
@@ -117,7 +136,7 @@ def test_the_legend_explains_the_marks_that_occur() -> None:
 
 
 def test_a_difference_of_unknown_direction_is_marked_too() -> None:
-    assert change("mine", 1.0, 2.0) == "different"
+    assert change("", 1.0, 2.0) == "different"
 
 
 def test_a_time_on_a_busy_device_is_marked_and_never_best() -> None:
