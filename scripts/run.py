@@ -90,7 +90,7 @@ def _run(composed: DictConfig, choices: dict[str, str], session: Session, errors
         name = f"{row.runs}/{row.name}-{row.hash}"
         if session.speaks:
             say(f"{name}: {len(row.prompts.items())} images")
-        objective, tracker = _aside("objective", composed), _aside("tracker", composed)
+        objective, tracker = _objective(composed, row), _aside("tracker", composed)
         from scripts.jobs.run_row import run_row  # imports torch: only for a row that is right
         from scripts.jobs.track import track
 
@@ -131,6 +131,16 @@ def _aside(group: str, composed: DictConfig) -> Any:
     if OmegaConf.is_config(options):
         options = OmegaConf.to_container(options, resolve=True)
     return None if options is None else build(group, options, list(composed.trusted))
+
+
+def _objective(composed: DictConfig, row: Row) -> Objective | None:
+    """What a search minimises, checked against the metrics of the row. ValueError: they do not have it."""
+    objective = _aside("objective", composed)
+    if objective is None:
+        return None
+    from eval.metrics.profiles import directions  # imports torch, as the row's metrics have
+
+    return objective.among(directions(row.metrics))
 
 
 def _judged(objective: Objective | None, row: Row, session: Session) -> tuple[str, float | None]:

@@ -18,16 +18,23 @@ def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
     data, trusted = config.get("claims"), config["trusted"]
     if not isinstance(data, dict) or not all(isinstance(own, dict) for own in data.values()):
         raise ValueError(f"claims must be options by the claim in words, such as in conf/claims.yaml, got {data!r}")
-    methods, metrics = choices(CONF, "method"), (*METRICS, *(config["metrics"].get("extra") or {}))
+    methods, ways = choices(CONF, "method"), _directions(config)
     for text, own in data.items():
-        check_names(text, own, methods, metrics)
-    return tuple(_claim(text, own, trusted) for text, own in data.items())
+        check_names(text, own, methods, ways)
+    return tuple(_claim(text, own, ways.get(own.get("metric")), trusted) for text, own in data.items())
 
 
-def _claim(text: str, own: dict[str, Any], trusted: list[str]) -> Claim:
-    """One claim; `better` is that of its metric where it is not given."""
-    known = better(str(own.get("metric")))
-    direction = {} if known is None else {"better": known}
+def _directions(config: Mapping[str, Any]) -> dict[str, str | None]:
+    """Every metric, and which of its values are better."""
+    from eval.metrics.profiles import directions  # imports torch
+
+    further = directions(build("metrics", config["metrics"], config["trusted"]))
+    return {name: better(name) for name in METRICS} | further
+
+
+def _claim(text: str, own: dict[str, Any], way: str | None, trusted: list[str]) -> Claim:
+    """One claim; way: the better values of its metric, where it does not say itself."""
+    direction = {} if way is None else {"better": way}
     claim = build(f"claims.{text}", {"_target_": KIND, "text": text, **direction, **own}, trusted)
     if not isinstance(claim, Claim):
         raise ValueError(f"claims.{text} must be an {KIND}, got {claim!r}")

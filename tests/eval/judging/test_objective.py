@@ -35,13 +35,28 @@ def test_what_cannot_be_judged_is_said() -> None:
         Objective("fid", 2.0).loss(make_record() | {"timing": None})
 
 
+def test_a_further_metric_is_minimised_by_its_direction() -> None:
+    record = make_record()
+    record["metrics"]["mine"] = {**record["metrics"]["fid"], "value": 4.0}
+    further = {"mine": "higher", "other": None}
+    assert Objective("mine").among(further).loss(record) == -4.0
+    assert Objective("mine").among(further).words(-4.0) == "mine 4"
+    assert Objective("mine", better="lower").among(further).loss(record) == 4.0
+    assert Objective("clip").among(further).better == "higher"
+    with pytest.raises(
+        ValueError, match=r"^objective\.metric other does not say which values are better; set better in"
+    ):
+        Objective("other").among(further)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metric": "fdi"}, "objective.metric must be one of fid, kid, clip, ssim, .*, got 'fdi'"),
+        ({"metric": "fdi"}, "objective.metric must be one of fid, kid, clip, ssim, .*, mine, got 'fdi'"),
+        ({"better": "more"}, "objective.better must be lower, higher or null, got 'more'"),
         ({"s_per_im": 0}, "objective.s_per_im must be a positive number of seconds or null, got 0"),
     ],
 )
 def test_bad_values_are_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):
-        Objective(**options)
+        Objective(**options).among({"mine": None})
