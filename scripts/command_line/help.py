@@ -9,6 +9,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from scripts.command_line.choices import choices
+
 FLAGS = ("--help", "-h")
 WIDTH = 110
 HYDRA = """\
@@ -47,7 +49,7 @@ def _groups(conf: Path, config: str) -> dict[str, list[str]]:
             continue
         group = str(next(iter(entry))).removeprefix("override ")
         if not group.startswith("hydra/"):
-            found[group] = sorted(path.stem for path in (conf / group.partition("@")[0]).glob("*.yaml"))
+            found[group] = choices(conf, group.partition("@")[0])
     return found
 
 
@@ -63,6 +65,6 @@ def _keys(conf: Path, config: str) -> list[str]:
 
 
 def _listed(group: tuple[str, list[str]]) -> str:
-    name, choices = group
+    name, known = group
     head = f"  {name:<11} "
-    return textwrap.fill(", ".join(choices), WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    return textwrap.fill(", ".join(known), WIDTH, initial_indent=head, subsequent_indent=" " * len(head))

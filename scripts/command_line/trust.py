@@ -31,22 +31,22 @@ LOGGING_CLASSES = ("logging.StreamHandler", "logging.Formatter", "colorlog.Color
 LOGGING_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 
 
-def check_targets(where: str, options: Any, trusted: Sequence[str] = ()) -> type | None:
-    """The class of the `_target_` in `options` (None without one), after checking every `_target_` in them.
+def check_targets(where: str, options: Any, trusted: Sequence[str] = ()) -> list[tuple[str, dict, type]]:
+    """Key, options and class of all in `options` that has a `_target_`, the outermost first, after checking every one.
 
     where: the key of `options`, for messages. RunError: a `_target_`, at any depth, is not of a trusted package
     (nothing is imported then), does not exist, is not a dataclass, or was imported by its module from another package.
     """
-    targets = {}
+    built = []
     for key, value in _walk(where, options):
         name = key.rpartition(".")[2]
         if name in RESERVED:
             raise RunError(f"{key} is not allowed in a configuration; only _target_ and the options of its class are")
         if name == "_target_":
             _check_name(key, value, trusted)
-            targets[key] = value
-    found = {key: _locate(key, target, trusted) for key, target in targets.items()}
-    return found.get(f"{where}._target_")
+        if isinstance(value, dict) and "_target_" in value:
+            built.append((key, value))
+    return [(key, own, _locate(f"{key}._target_", own["_target_"], trusted)) for key, own in built]
 
 
 def check_composed(config: DictConfig, trusted: Sequence[str]) -> None:

@@ -97,17 +97,8 @@ def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
     if not isinstance(options, dict) or "_target_" not in options:
         raise ValueError(f"{group} has no _target_; set it to the class that this choice builds")
     options = current_targets(options)
-    target = check_targets(group, options, trusted)
-    known = [field.name for field in dataclasses.fields(target) if field.init]
-    for key in options:
-        if key != "_target_" and key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            hint = f", the nearest is {group}.{nearest[0]}" if nearest else f"; {target.__name__} has no options"
-            raise ValueError(f"unknown key {group}.{key}{hint}")
-    needed = [field.name for field in dataclasses.fields(target) if field.init and not _has_default(field)]
-    absent = [name for name in needed if name not in options]
-    if absent:
-        raise ValueError(f"{group} has no {absent[0]}, which has no default; set {group}.{absent[0]}=VALUE")
+    for where, own, target in check_targets(group, options, trusted):
+        _check_options(where, own, target)
     try:
         return hydra.utils.instantiate(options, _convert_="all")
     except InstantiationException as error:
@@ -115,6 +106,20 @@ def build(group: str, options: dict, trusted: Sequence[str] = ()) -> Any:
             message = str(error.__cause__)
             raise type(error.__cause__)(message if group in message else f"{group}: {message}") from error
         raise
+
+
+def _check_options(where: str, own: dict, target: type) -> None:
+    """ValueError for an option that the class `target` does not have, with the nearest one, or that it lacks."""
+    fields = [field for field in dataclasses.fields(target) if field.init]
+    known = [field.name for field in fields]
+    for key in own:
+        if key != "_target_" and key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            hint = f", the nearest is {where}.{nearest[0]}" if nearest else f"; {target.__name__} has no options"
+            raise ValueError(f"unknown key {where}.{key}{hint}")
+    absent = [field.name for field in fields if not _has_default(field) and field.name not in own]
+    if absent:
+        raise ValueError(f"{where} has no {absent[0]}, which has no default; set {where}.{absent[0]}=VALUE")
 
 
 def _has_default(field: dataclasses.Field) -> bool:

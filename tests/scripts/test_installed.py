@@ -183,8 +183,10 @@ def test_names_are_listed_without_an_import(site):
     assert "pairs" in entry_points(group="retom.methods").names
     code = (
         "from pathlib import Path; import sys; from scripts.command_line.choices import choices; "
-        "print('pairs' in choices(Path('conf'), 'method'), 'torch' in sys.modules, 'my_methods' in sys.modules)"
+        "from scripts.command_line.help import page; found = choices(Path('conf'), 'method'); "
+        "shown = page(Path('scripts/run.py'), Path('conf'), 'config'); "
+        "print('pairs' in found, ' pairs,' in shown, 'torch' in sys.modules, 'my_methods' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(site)}, check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "False", "False"]
+    assert done.stdout.split() == ["True", "True", "False", "False"]

@@ -1,5 +1,7 @@
 """What a row's identity and its seconds belong to."""
 
+import re
+
 import pytest
 from omegaconf import open_dict
 
@@ -10,6 +12,7 @@ from scripts.jobs.row import build, device_of
 from scripts.jobs.run_row import run_row
 from tests.scripts.conftest import SMALLEST, composed
 
+NETWORK = {"_target_": "eval.metrics.networks.smoke.SmokeFeatures"}
 TIMED = ("timing=smoke", "timing.warmup=0", "timing.images=1")
 
 
@@ -47,3 +50,17 @@ def test_the_device_of_a_sampler_that_names_none() -> None:
     with open_dict(config):
         del config.sampler["device"]
     assert device_of(config) == SamplerConfig.device
+
+
+@pytest.mark.parametrize(
+    ("distance", "message"),
+    [
+        ({"network": {**NETWORK, "sed": 1}}, "unknown key {0}.network.sed, the nearest is {0}.network.seed"),
+        ({"netwrk": NETWORK}, "unknown key {0}.netwrk, the nearest is {0}.network"),
+        ({}, "{0} has no network, which has no default; set {0}.network=VALUE"),
+    ],
+)
+def test_an_option_at_any_depth_is_checked(distance: dict, message: str) -> None:
+    extra = {"mine": {"_target_": "eval.metrics.fid.FrechetDistance", **distance}}
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format('metrics.extra.mine'))}$"):
+        build("metrics", {"_target_": "eval.metrics.profiles.SmokeMetrics", "extra": extra})
