@@ -12,6 +12,7 @@ import pytest
 
 import retom
 import scripts.run
+import scripts.show
 import scripts.tables
 from eval.errors import RunError
 from retom import extensions, families
@@ -142,6 +143,22 @@ def test_a_broken_package_is_named_and_the_others_go_on(site, command, capsys):
         assert line.startswith(f"error: retom.methods '{name}' of the package broken")
         assert why in line
         assert "fix or uninstall the package broken" in line
+
+
+def test_a_broken_method_ends_a_sweep_before_its_first_run(site, tmp_path, command, capsys):
+    declare(site, "broken", "[retom.methods]", "absent = not_there.x:Y")
+    for flags in (["--multirun"], ["--dry-run", "--multirun"]):
+        assert command(scripts.run, *flags, "method=none,absent", *SIZE) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: retom.methods 'absent' of the package broken (not_there.x:Y) cannot be imported")
+    assert not list(tmp_path.glob("runs/*/none-*"))
+
+
+def test_one_prompt_is_shown_by_an_installed_method(site, tmp_path, command, capsys):
+    choices = ("model=tiny_random", "sampler.steps=1", "seeds=[0]", "method=[pairs]")
+    assert command(scripts.show, *choices) == 0
+    assert "pairs                   ratio 0.25, 25% of tokens merged" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("show/*.png"))) == 1
 
 
 def test_what_is_no_method_or_metric_is_refused(site):
