@@ -11,7 +11,7 @@ from eval.errors import RunError
 from eval.metrics.stats import median_interval
 from eval.records import BASELINE, run_id
 from eval.records.gates import Gate, check_gates, verdict
-from eval.tables.costs import SPEED_UP, TOKENS_KEPT, speed_up, tokens_kept
+from eval.tables.costs import COSTS
 from eval.tables.footnotes import below_zero
 from eval.tables.markdown import render
 from eval.tables.seeds import by_row, spread
@@ -153,7 +153,7 @@ def _columns(spec: TableSpec, profile: str, seeds: Sequence[int]) -> tuple[str, 
     differences = [f"{name}{end}" for name in paired for end in ("", "_low", "_high")]
     paper = [f"paper_{metric}" for metric in spec.metrics]
     beside = [column for metric in spec.metrics for column in _beside_columns(metric, profile)]
-    costs = [*([SPEED_UP] if SECONDS in names else []), TOKENS_KEPT]
+    costs = [name for name, cost in COSTS.items() if SECONDS in names or not cost.timed]
     scattered = [f"{name}_seed_{what}" for name in [*names, *paired] for what in ("mean", "sd")]
     over_seeds = ["seeds", *scattered] if seeds else []
     return (*spec.labels, *names, *paper, *intervals, *differences, *beside, *over_seeds, *costs, *_TAIL)
@@ -200,9 +200,7 @@ def _line(
         for metric in spec.measured:
             for name in (metric, *BESIDE.get(metric, ())):
                 cells |= _numbers(record, metric_name(name, profile), baseline)
-        if SPEED_UP in columns:
-            cells[SPEED_UP] = speed_up(record, baseline)
-        cells[TOKENS_KEPT] = tokens_kept(record)
+        cells |= {name: cost.value(record, baseline) for name, cost in COSTS.items() if name in columns}
         cells |= {key: record["protocol"][key] for key in ("n", "n_reference")}
         # The hash of a failed run may lack the reference, which it had not read yet.
         cells["protocol"] = record["protocol_hash"]

@@ -1,6 +1,10 @@
-"""What a row saves, from its record: speed-up over the baseline and the share of tokens that attention runs on."""
+"""What a row saves, from its record: speed-up over the baseline and the share of tokens that attention runs on.
 
-from collections.abc import Mapping
+`COSTS` are the columns of every table that are computed from records. The next one is a function and a line there.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from eval.records.canonical import flat_options, mapping_or_empty
 from eval.tables.spec import SECONDS
@@ -39,6 +43,26 @@ def largest_site(record: Mapping) -> int | None:
 def _changes(options: Mapping) -> bool:
     named = [key for key in flat_options(options) if "ratio" in key.split(".")]
     return bool(named) and not isinstance(options.get("ratio"), int | float)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A column: its heading, the format of its numbers, and the value of a row's record and the baseline's (or None).
+
+    better: "lower", "higher", or None for no arrow and no best. timed: only of tables that have the time per image.
+    """
+
+    heading: str
+    form: str
+    value: Callable[[Mapping, Mapping | None], float | None]
+    better: str | None = None
+    timed: bool = False
+
+
+COSTS = {
+    SPEED_UP: Cost("Speed-up", "{:.2f}x", speed_up, better="higher", timed=True),
+    TOKENS_KEPT: Cost("Tokens kept", "{:.0%}", lambda record, baseline: tokens_kept(record)),
+}
 
 
 def _planned_calls(site: Mapping) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from eval.records import BASELINE
-from eval.tables.costs import SPEED_UP, TOKENS_KEPT
+from eval.tables.costs import COSTS
 from eval.tables.spec import better
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ _HEADINGS = {
     "s_per_im": "s/im",
     "kid": "KID x 1000",
     "kid_smoke": "kid_smoke x 1000",
-    SPEED_UP: "Speed-up",
-    TOKENS_KEPT: "Tokens kept",
+    **{name: cost.heading for name, cost in COSTS.items()},
     "protocol": "Protocol",
     "status": "Status",
     "run_id": "Run",
@@ -47,13 +46,12 @@ def heading(column: str) -> str:
 
 
 def arrow(metric: str, spec: "TableSpec | None" = None) -> str:
-    """Which values of a metric or a speed-up are better, as an arrow; "" where that is not known.
+    """Which values of a metric or a cost are better, as an arrow; "" where that is not known.
 
     spec: of the table, which knows it of further metrics.
     """
-    if metric == SPEED_UP:
-        return HIGHER
-    found = better(metric) if spec is None else spec.better(metric)
+    known = better if spec is None else spec.better
+    found = COSTS[metric].better if metric in COSTS else known(metric)
     return {"lower": LOWER, "higher": HIGHER}.get(found or "", "")
 
 
@@ -64,10 +62,8 @@ def number(column: str, value: float | None, sign: str = "") -> str:
     """
     if value is None:
         return ""
-    if column == SPEED_UP:
-        return f"{value:.2f}x"
-    if column == TOKENS_KEPT:
-        return f"{value:.0%}"
+    if column in COSTS:
+        return COSTS[column].form.format(value)
     if column.startswith("kid"):
         value *= 1000
     return f"{value:{sign}z.{3 if column.startswith('ssim') else 2}f}"

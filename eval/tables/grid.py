@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eval.records import BASELINE
-from eval.tables.costs import SPEED_UP, TOKENS_KEPT
+from eval.tables.costs import COSTS, SPEED_UP
 from eval.tables.footnotes import below_zero
 from eval.tables.formats import LOWER, MARK, arrow, heading, interval, mark, number, over_seeds
 from eval.tables.spec import BESIDE, SECONDS, UNPAIRED
@@ -83,7 +83,7 @@ def every_column(table: "Table") -> list[Column]:
     """The columns in order: methods, labels, ours, cost, the paper's, differences, then the folded ones."""
     shown = [("model", METHOD), *((name, LABEL) for name in table.spec.labels if name != "model")]
     shown += [(name, OURS) for name in table.metrics]
-    shown += [(name, COST) for name in (SPEED_UP, TOKENS_KEPT) if name in table.columns]
+    shown += [(name, COST) for name in COSTS if name in table.columns]
     shown += [(f"paper_{metric}", PAPER) for metric in table.spec.metrics]
     shown += [(name, DIFFERENCE) for name in _paired(table)]
     columns = [(name, group, False) for name, group in shown] + [(*each, True) for each in _folded(table)]

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from eval.tables import Table, build_table, csv_text
+from eval.tables.costs import COSTS, Cost
 from eval.tables.grid import Column, change, every_column, grid, legend, overview, reasons
 from eval.tables.markdown import render
 from tests.eval.sample_records import make_metric, make_record, make_timing
@@ -107,6 +108,14 @@ def test_a_further_metric_has_the_direction_that_its_records_say(said, arrow, fo
     shown = columns(build_table(make_spec(), records))
     assert (shown["mine"].arrow, best(shown["mine"])) == (arrow, found)
     assert shown["mine_minus_none"].cells[3].change == changed
+
+
+def test_a_further_cost_is_a_column_of_every_table(monkeypatch) -> None:
+    monkeypatch.setitem(COSTS, "gib", Cost("GiB", "{:.1f} GiB", lambda record, baseline: 2.25, better="lower"))
+    table = build_table(make_spec(TABLE2), rows())
+    assert table.columns.index("gib") == table.columns.index("tokens_kept") + 1
+    shown = columns(table)["gib"]
+    assert (shown.group, shown.arrow, texts(shown)[0]) == ("Cost", "↓", "2.2 GiB")
 
 
 def test_a_difference_is_marked_where_its_interval_excludes_0() -> None:
