@@ -137,6 +137,19 @@ def test_a_room_is_seen_at_a_glance(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MAX_FILES or name in CATALOGUES
 
 
+def test_an_architecture_is_one_short_file() -> None:
+    """Nothing else in the library names one, except the small U-Net that `check_method` merges in."""
+    names = re.compile(
+        r"\b(Flux|PixArt|SDXL|SD3)|UNet\w*Model|Transformer2DModel|TransformerBlock\b|diffusers.models.(un|tr)"
+    )
+    room = ROOT / "retom" / "families"
+    others = [path for path in sources("retom") if room not in path.parents and path.stem != "testing"]
+    assert [identify(path) for path in others if names.search(path.read_text(encoding="utf-8"))] == []
+    families = [path for path in room.glob("*.py") if path.stem not in ("__init__", "base")]
+    assert len(families) >= 4
+    assert all(len(path.read_text(encoding="utf-8").splitlines()) < 80 for path in families)
+
+
 @pytest.mark.parametrize("path", sources(*FOLDERS, "tests"), ids=identify)
 def test_file_is_short_and_well_named(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
