@@ -71,7 +71,7 @@ class StepHook(Hook):
             if not isinstance(output[0], Tensor):
                 raise ValueError(
                     f"the method needs the denoiser's prediction, but a {type(module).__name__} returns none; "
-                    "apply the method to the denoiser itself"
+                    "apply the method to the U-Net or transformer"
                 )
             generation.sequence.output = by_row(output[0].detach(), generation.rows)
         if not torch.compiler.is_compiling():

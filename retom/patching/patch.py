@@ -196,13 +196,12 @@ def _register(denoiser: nn.Module, sites: list[Site], method: TokenMerger, backe
     grids: dict[nn.Module, Grid] = {}
     patches: list[SitePatch] = []
     for site in sites:
-        if site.parent not in grids:
-            grids[site.parent] = Grid()
-            register(site.parent, GridHook(grids[site.parent], site.family), _GRID)
-        patch = SitePatch(site, method, backend, session, grids[site.parent])
+        patch = SitePatch(site, method, backend, session, grids.setdefault(site.parent, Grid()))
         if method.share_plan:
             patch.leader = next((other for other in patches if other.site.parent is site.parent), None)
         patches.append(patch)
+    for parent, family in {site.parent: site.family for site in sites}.items():
+        register(parent, GridHook(grids[parent], family), _GRID)
     register(denoiser, StepHook(session, patches, method.needs_output), _STEP)
     for patch in patches:
         _register_site(patch)

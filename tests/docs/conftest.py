@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from retom import families
 from scripts.command_line.entry import CONF
 from tests.docs.blocks import PAGES, files
 
@@ -42,6 +43,9 @@ def declare(folder: Path) -> None:
 def found(shown: Path, monkeypatch) -> Iterator[str]:
     """The override by which Hydra finds these files; Python finds them too, and forgets them afterwards."""
     monkeypatch.syspath_prepend(shown)
+    monkeypatch.setattr(families, "_registered", [])
+    families._installed.cache_clear()
     yield f"hydra.searchpath=[file://{shown}/conf]"
     for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
         del sys.modules[name]
+    families._installed.cache_clear()

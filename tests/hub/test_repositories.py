@@ -203,7 +203,10 @@ def test_a_damaged_file_of_the_cache_is_named(machine: Machine):
 def test_a_damaged_model_is_named_when_it_is_loaded(machine: Machine, name: str):
     blob = flip(Path(ask(machine, "model", "sd15")) / name)
     code = """
-from eval.generation.pipelines import *
+from eval.errors import RunError
+from eval.generation.models.config import ModelConfig
+from eval.generation.pipelines import load_pipeline, pipe_identity
+from eval.generation.sampler import SamplerConfig
 repo = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 model = ModelConfig("sd15", repo=repo, revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14")
 sampler = SamplerConfig(steps=2, height=64, width=64)

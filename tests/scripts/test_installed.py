@@ -92,6 +92,7 @@ def test_a_package_is_found_run_and_removed(site, tmp_path, command, monkeypatch
 
 
 def test_its_family_is_served_until_it_is_removed(site, monkeypatch):
+    monkeypatch.setattr(families, "_registered", [])
     families._installed.cache_clear()
     model = dit()
     with retom.patched(model, ratio=0.5, window=2) as sites:
