@@ -11,10 +11,10 @@ from retom.checks import check_choice, check_integer
 from retom.method import SiteContext, TokenMerger, chosen_method
 from retom.plans.base import Plan
 from retom.plans.checks import check_returned
+from retom.plans.windows import LAYER_TYPES
 from retom.rng import as_seeds
 from retom.state.rows import Rows
 
-LAYER_TYPES = ("down", "mid", "up")
 GridOf = tuple[int, int] | Callable[[Tensor], tuple[int, int]]
 
 

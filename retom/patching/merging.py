@@ -46,6 +46,8 @@ class MergeHook(Hook):
 
     def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the sub-layer on merged image tokens and all text tokens."""
+        if self.sublayer.positions is not None:
+            self.turns.due.clear()  # of a call that ended with an exception
         if self._runs_on_all_tokens(module, args, kwargs):
             return self.under(*args, **kwargs)
         x = self.arguments.get(self.sublayer.tokens, args, kwargs)
@@ -105,7 +107,6 @@ class MergeHook(Hook):
             return {**kwargs, positions.argument: shared_rows(tables, plan, self._tokens())}
         check_processor(module, positions, plan.batch, name)
         beside = self.sublayer.text == "beside"
-        self.turns.due.clear()
         self.turns.due.update(rows_by_norm(tables, plan, self._tokens(), positions, beside=beside))
         return {**kwargs, positions.argument: None}
 

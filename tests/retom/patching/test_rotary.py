@@ -136,3 +136,16 @@ def test_flux_takes_a_batch_whose_plan_is_shared():
     call = inputs(model, batch=2)
     with retom.patched(model, Strided()), torch.no_grad():
         torch.testing.assert_close(model(**call).sample, alone(model, call), atol=1e-5, rtol=1e-4)
+
+
+def test_a_call_that_was_interrupted_rotates_nothing_in_the_next():
+    model = flux()
+    with retom.patched(model, ratio=0.5, window=2), torch.no_grad():
+        expected = run(model)
+        for site in find_sites(model):
+            norm = site.block.attn.norm_k
+            handle = norm.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):  # after the queries were rotated
+                run(model, batch=2)
+            handle.remove()
+            assert torch.equal(run(model), expected)
