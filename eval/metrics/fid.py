@@ -8,7 +8,6 @@ whichever is smaller is solved. There is no matrix square root, complex number o
 original.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,21 +16,10 @@ import torch
 
 from eval.decoding import ImageSet
 from eval.metrics.features import check_features
-from eval.metrics.measures import Distance, FeatureMetric, Measure, Reference, Setting
+from eval.metrics.measures import Distance, FeatureMetric
 from eval.reference.moments import MINIMUM_IMAGES, Moments, ReferenceMoments
 
 SPLITS = 8  # of the images into halves
-
-
-@dataclass(frozen=True)
-class FrechetDistance(FeatureMetric):
-    """The Frechet distance to the reference through a network."""
-
-    better = "lower"
-
-    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
-        """Needs the reference alone."""
-        return _Frechet(self.network, reference, setting)
 
 
 @dataclass(frozen=True)
@@ -58,6 +46,14 @@ class _Frechet(Distance):
             self.reference.check(self.network)
             return self.reference.moments.to(self.setting.device)
         return moments(self.reference_features, self.setting.device, "reference")
+
+
+@dataclass(frozen=True)
+class FrechetDistance(FeatureMetric):
+    """The Frechet distance to the reference through a network."""
+
+    better = "lower"
+    distance = _Frechet
 
 
 def moments(features: np.ndarray, device: str | torch.device = "cpu", what: str = "features") -> Moments:

@@ -4,26 +4,13 @@ Binkowski et al. 2018, arXiv 1801.01401, Eq. 4. All images are used at once, wit
 deterministic. Unlike FID it is unbiased, so values of different n can be compared.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from eval.decoding import ImageSet
 from eval.metrics.features import check_features
-from eval.metrics.measures import Distance, FeatureMetric, Measure, Reference, Setting
-
-
-@dataclass(frozen=True)
-class KernelDistance(FeatureMetric):
-    """The kernel distance to the reference through a network."""
-
-    better = "lower"
-
-    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
-        """Needs the reference alone."""
-        return _Kernel(self.network, reference, setting)
+from eval.metrics.measures import Distance, FeatureMetric
 
 
 @dataclass(frozen=True)
@@ -33,6 +20,14 @@ class _Kernel(Distance):
 
     def derivatives(self, features: np.ndarray) -> tuple[float, np.ndarray]:
         return kid_derivatives(features, self.reference_features, self.setting.device)
+
+
+@dataclass(frozen=True)
+class KernelDistance(FeatureMetric):
+    """The kernel distance to the reference through a network."""
+
+    better = "lower"
+    distance = _Kernel
 
 
 def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

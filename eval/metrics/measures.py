@@ -153,9 +153,10 @@ class MeanOfImages(Measure):
 
 @dataclass(frozen=True)
 class FeatureMetric(Metric):
-    """A distance between the features of images and of the reference through `network`."""
+    """A distance between the features of images and of the reference through `network`. distance: how it is taken."""
 
     network: FeatureNetwork
+    distance: ClassVar[type["Distance"]]
 
     @property
     def identity(self) -> str:
@@ -170,6 +171,10 @@ class FeatureMetric(Metric):
         """RunError for statistics of another network."""
         if isinstance(reference, ReferenceMoments):
             reference.check(self.network)
+
+    def measure(self, reference: Reference, against: Mapping[str, ImageSet], setting: Setting) -> Measure:
+        """Needs the reference alone."""
+        return self.distance(self.network, reference, setting)
 
 
 @dataclass(frozen=True)
